@@ -1,0 +1,1 @@
+"""What dsgmigd knows about btrfs: subvolumes, send streams and their replay."""

@@ -1,0 +1,1 @@
+"""What dsgmigd knows about DSG: the metadata below `.dsg/`."""

@@ -1,0 +1,1 @@
+"""What dsgmigd knows about ZFS: datasets, snapshots and the pool's health."""
