@@ -1,0 +1,60 @@
+# `make demo` needs nothing but distribution packages; `make test` makes a .venv beside them.
+PYTHON ?= /usr/bin/python3
+
+quickstart = packaging/quickstart
+venv = .venv
+pytest = $(venv)/bin/pytest -q
+
+.PHONY: help demo demo-clean test check unit integration fmt clean
+
+help:
+	@echo "make demo         migrate three sample repositories, on file-backed btrfs and ZFS (root)"
+	@echo "make demo-clean   remove all that the demo made (root)"
+	@echo "make test         everything below but fmt; installs what is missing (root)"
+	@echo "make check        ruff and mypy"
+	@echo "make unit         unit tests"
+	@echo "make integration  tests on real btrfs and real ZFS (root)"
+	@echo "make fmt          format the code"
+	@echo "make clean        remove what make made here"
+
+demo:
+	@$(quickstart)/install-requirements
+	@$(PYTHON) $(quickstart)/demo.py
+
+demo-clean:
+	@$(PYTHON) $(quickstart)/demo.py clean
+
+# Recursion, so that the .venv is made after the packages that it is made of.
+test:
+	@if [ "$$(id -u)" -eq 0 ]; then $(quickstart)/install-requirements test; \
+	else echo "not root: integration tests need root and are skipped; try: sudo make test"; fi
+	@$(MAKE) --no-print-directory check
+	@$(pytest) tests
+
+check: $(venv)/ready
+	$(venv)/bin/ruff check
+	$(venv)/bin/ruff format --check
+	$(venv)/bin/mypy
+
+unit: $(venv)/ready
+	$(pytest) tests/unit
+
+integration: $(venv)/ready
+	@[ "$$(id -u)" -eq 0 ] || echo "not root: integration tests need root and are skipped"
+	$(pytest) tests/integration
+
+fmt: $(venv)/ready
+	$(venv)/bin/ruff format
+	$(venv)/bin/ruff check --fix
+
+# No build isolation: the distribution's setuptools does, and the runtime dependencies are the
+# distribution's packages too.
+$(venv)/ready: pyproject.toml
+	@rm -rf $(venv)
+	$(PYTHON) -m venv --system-site-packages $(venv)
+	$(venv)/bin/pip install --quiet --no-build-isolation --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(venv) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
