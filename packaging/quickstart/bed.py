@@ -94,6 +94,8 @@ def ensure_zfs(state_directory: Path) -> ZfsKind:
     program = shutil.which("zfs-fuse", path=_SEARCH_PATH)
     if not program:
         raise BedError("no ZFS here: install zfs-fuse, or load the kernel's ZFS module")
+    # Without it zfs-fuse ends at once and says nothing.
+    os.makedirs("/run/lock", exist_ok=True)
     log = state_directory / "zfs-fuse.log"
     # A log file and not a pipe: the daemon keeps its descriptors, and a pipe would never end.
     with log.open("wb") as output:
