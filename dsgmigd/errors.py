@@ -77,6 +77,13 @@ class SnapshotGap(DsgmigdError):
     error_class = "operator"
 
 
+class SourceInvalid(DsgmigdError):
+    """Something that looks like a snapshot of the series is not one."""
+
+    code = "source_invalid"
+    error_class = "operator"
+
+
 class SourceChanged(DsgmigdError):
     """The source changed or vanished while it was read."""
 
@@ -138,6 +145,13 @@ class TargetRefused(DsgmigdError):
 
     code = "target_refused"
     error_class = "operator"
+
+
+class TargetUnwritable(DsgmigdError):
+    """The target's file system failed a read or a write."""
+
+    code = "target_io"
+    error_class = "permanent"
 
 
 class TargetChanged(DsgmigdError):

@@ -1,0 +1,173 @@
+r"""Read a btrfs send stream, versions 1 and 2, command by command.
+
+Format: Linux `fs/btrfs/send.h` and the "Send stream format" page of the btrfs documentation. The
+stream is `btrfs-stream\0` and a u32 version, then commands: u32 length of the attributes, u16
+command, u32 crc32c over the whole command with this field as zero (seed 0, not inverted). An
+attribute is u16 type, u16 length, data; from version 2 on, DATA has no length and runs to the end
+of its command.
+
+Leaving error: StreamCorrupt, which names the offset of the offending command.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+
+import crc32c
+
+from dsgmigd.errors import StreamCorrupt
+
+MAGIC = b"btrfs-stream\0"
+NEWEST_VERSION = 2
+
+_VERSION = struct.Struct("<I")
+_COMMAND = struct.Struct("<IHI")
+_ATTRIBUTE = struct.Struct("<HH")
+_TYPE = struct.Struct("<H")
+_CRC_OFFSET = 6
+_INVERTED = 0xFFFFFFFF
+# A command carries at most one extent of data and a few paths; more is not a send stream.
+_COMMAND_LIMIT_BYTES = 16 * 1024 * 1024
+
+
+class Kind(IntEnum):
+    """Commands of a send stream (enum btrfs_send_cmd)."""
+
+    SUBVOL = 1
+    SNAPSHOT = 2
+    MKFILE = 3
+    MKDIR = 4
+    MKNOD = 5
+    MKFIFO = 6
+    MKSOCK = 7
+    SYMLINK = 8
+    RENAME = 9
+    LINK = 10
+    UNLINK = 11
+    RMDIR = 12
+    SET_XATTR = 13
+    REMOVE_XATTR = 14
+    WRITE = 15
+    CLONE = 16
+    TRUNCATE = 17
+    CHMOD = 18
+    CHOWN = 19
+    UTIMES = 20
+    END = 21
+    UPDATE_EXTENT = 22
+    FALLOCATE = 23
+    FILEATTR = 24
+    ENCODED_WRITE = 25
+
+
+class Field(IntEnum):
+    """Attributes of a command (enum btrfs_send_attr)."""
+
+    UUID = 1
+    CTRANSID = 2
+    INO = 3
+    SIZE = 4
+    MODE = 5
+    UID = 6
+    GID = 7
+    RDEV = 8
+    CTIME = 9
+    MTIME = 10
+    ATIME = 11
+    OTIME = 12
+    XATTR_NAME = 13
+    XATTR_DATA = 14
+    PATH = 15
+    PATH_TO = 16
+    PATH_LINK = 17
+    FILE_OFFSET = 18
+    DATA = 19
+    CLONE_UUID = 20
+    CLONE_CTRANSID = 21
+    CLONE_PATH = 22
+    CLONE_OFFSET = 23
+    CLONE_LEN = 24
+    FALLOCATE_MODE = 25
+    FILEATTR = 26
+
+
+Attributes = dict[int, memoryview]
+Command = tuple[Kind, Attributes]
+
+_KINDS = {int(kind): kind for kind in Kind}
+
+
+def read_commands(read: Callable[[int], bytes]) -> Iterator[Command]:
+    """Yield the commands of one stream up to its END, which is not yielded.
+
+    `read` returns exactly the number of bytes it is asked for, fewer only at the end of the input.
+    """
+    version = _read_header(read)
+    offset = len(MAGIC) + _VERSION.size
+    while True:
+        header = _read_exactly(read, _COMMAND.size, offset)
+        length, number, expected_crc = _COMMAND.unpack(header)
+        if length > _COMMAND_LIMIT_BYTES:
+            raise _corrupt(f"a command of {length} bytes", offset)
+        payload = _read_exactly(read, length, offset)
+        if _checksum(header, payload) != expected_crc:
+            raise _corrupt("the checksum of a command does not match", offset)
+        kind = _KINDS.get(number)
+        if kind is None:
+            raise _corrupt(f"unknown command {number}", offset)
+        if kind is Kind.END:
+            return
+        yield kind, _split_attributes(payload, version, offset)
+        offset += _COMMAND.size + length
+
+
+def _read_header(read: Callable[[int], bytes]) -> int:
+    header = _read_exactly(read, len(MAGIC) + _VERSION.size, 0)
+    if not header.startswith(MAGIC):
+        raise _corrupt("the input is not a btrfs send stream", 0)
+    (version,) = _VERSION.unpack_from(header, len(MAGIC))
+    if not 1 <= version <= NEWEST_VERSION:
+        raise _corrupt(f"stream version {version}, known are 1 to {NEWEST_VERSION}", 0)
+    return int(version)
+
+
+def _read_exactly(read: Callable[[int], bytes], count: int, offset: int) -> bytes:
+    data = read(count)
+    if len(data) != count:
+        raise _corrupt("the stream ends in the middle of a command", offset)
+    return data
+
+
+def _checksum(header: bytes, payload: bytes) -> int:
+    # crc32c() inverts before and after; the stream's checksum does neither.
+    blank = header[:_CRC_OFFSET] + bytes(4)
+    return int(crc32c.crc32c(payload, crc32c.crc32c(blank, _INVERTED))) ^ _INVERTED
+
+
+def _split_attributes(payload: bytes, version: int, offset: int) -> Attributes:
+    view = memoryview(payload)
+    attributes: Attributes = {}
+    position = 0
+    end = len(payload)
+    try:
+        while position < end:
+            (number,) = _TYPE.unpack_from(view, position)
+            if number == Field.DATA and version > 1:
+                attributes[number] = view[position + _TYPE.size :]
+                return attributes
+            number, length = _ATTRIBUTE.unpack_from(view, position)
+            position += _ATTRIBUTE.size
+            if position + length > end:
+                raise _corrupt("an attribute is longer than its command", offset)
+            attributes[number] = view[position : position + length]
+            position += length
+    except struct.error as error:
+        raise _corrupt("an attribute is cut off", offset) from error
+    return attributes
+
+
+def _corrupt(message: str, offset: int) -> StreamCorrupt:
+    return StreamCorrupt(
+        f"btrfs send stream, offset {offset}: {message}",
+        hint="staging stays at its last verified snapshot; check the source, then submit again",
+    )

@@ -1,0 +1,98 @@
+"""btrfs subvolumes: what they are, and the read-only pins that hold a source still.
+
+Leaving errors: SourceUnreadable, PinImpossible.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+import uuid
+from dataclasses import dataclass
+
+import btrfsutil
+
+from dsgmigd.errors import DsgmigdError, SourceUnreadable
+
+# btrfs_tree.h: the root of every subvolume has this inode number.
+_ROOT_INODE = 256
+
+
+class PinImpossible(DsgmigdError):
+    """The source's file system cannot take a pin: it is read-only, full, or not this one."""
+
+    code = "pin_impossible"
+    error_class = "operator"
+
+
+@dataclass(frozen=True)
+class Subvolume:
+    """What btrfs says of a subvolume.
+
+    `ctransid` moves with every change inside, but only once the change is committed: call
+    `sync_filesystem` before comparing. (`generation` would not do: making a snapshot moves the
+    origin's.) `created_at` is in seconds since the epoch.
+    """
+
+    uuid: str
+    parent_uuid: str | None
+    ctransid: int
+    is_read_only: bool
+    created_at: float
+
+
+def read_subvolume(path: str) -> Subvolume | None:
+    """Return what btrfs says of the subvolume at `path`; None if a plain directory is there."""
+    try:
+        status = os.lstat(path)
+        if not stat.S_ISDIR(status.st_mode) or status.st_ino != _ROOT_INODE:
+            return None
+        if not btrfsutil.is_subvolume(path):
+            return None
+        info = btrfsutil.subvolume_info(path)
+        is_read_only = btrfsutil.get_subvolume_read_only(path)
+    except OSError as error:
+        raise SourceUnreadable(
+            f"cannot read the subvolume {path}: {error}", hint="check the source file system"
+        ) from error
+    return Subvolume(
+        uuid=str(uuid.UUID(bytes=info.uuid)),
+        parent_uuid=str(uuid.UUID(bytes=info.parent_uuid)) if any(info.parent_uuid) else None,
+        ctransid=info.ctransid,
+        is_read_only=is_read_only,
+        created_at=info.otime,
+    )
+
+
+def sync_filesystem(path: str) -> None:
+    """Commit what was written to the btrfs at `path`, so that its ctransids are current."""
+    with contextlib.suppress(OSError):  # not btrfs, or read-only: nothing is waiting there
+        btrfsutil.sync(path)
+
+
+def create_pin(source: str, pin: str) -> None:
+    """Make the read-only snapshot `pin` of the subvolume at `source`."""
+    try:
+        btrfsutil.create_snapshot(source, pin, read_only=True)
+    except OSError as error:
+        raise PinImpossible(
+            f"cannot pin {source}: {error}",
+            hint="the source must be a writable btrfs with free space for its metadata",
+        ) from error
+
+
+def delete_pin(pin: str) -> None:
+    """Delete the read-only snapshot `pin`; a pin that is gone is no error."""
+    subvolume = read_subvolume(pin) if os.path.lexists(pin) else None
+    if subvolume is None:
+        return
+    if not subvolume.is_read_only:
+        raise PinImpossible(
+            f"{pin} is writable: it is not a pin",
+            hint="look at what is in it, and delete it by hand",
+        )
+    try:
+        btrfsutil.delete_subvolume(pin)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise PinImpossible(f"cannot delete the pin {pin}: {error}", hint="") from error

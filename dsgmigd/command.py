@@ -1,0 +1,117 @@
+"""The one gate to other programs.
+
+Programs get an argv list, no input, a constructed environment and a session of their own; none is
+left behind when a call ends. The descriptors in `keep_descriptors` stay open in every child: a
+repository's lock is among them, so that the kernel keeps the lock until the last child is gone.
+
+Leaving errors: CommandFailed, CommandTimedOut, whatever a checkpoint raises.
+"""
+
+import contextlib
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import IO, cast
+
+from dsgmigd.errors import CommandFailed, CommandTimedOut, StreamCorrupt
+
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C",
+    "TZ": "UTC",
+}
+_BUFFER_BYTES = 256 * 1024
+_POLL_SECONDS = 0.2
+_STDERR_KEPT_BYTES = 4096
+_LAST_WORDS_SECONDS = 5
+
+
+class Commands:
+    """Runs programs for one repository."""
+
+    def __init__(self, *, keep_descriptors: tuple[int, ...] = ()) -> None:
+        self._keep_descriptors = keep_descriptors
+
+    def output(self, *argv: str, timeout_seconds: float = 120) -> str:
+        """Run a program to its end and return what it printed."""
+        process = self._start(argv, subprocess.PIPE, subprocess.PIPE)
+        with _reaped(process):
+            try:
+                stdout, stderr = process.communicate(timeout=timeout_seconds)
+            except subprocess.TimeoutExpired as error:
+                raise CommandTimedOut(argv, timeout_seconds=timeout_seconds) from error
+        if process.returncode:
+            raise CommandFailed(argv, status=process.returncode, stderr=_words(stderr))
+        return str(stdout, "utf-8", "surrogateescape")
+
+    def long_run(self, *argv: str, checkpoint: Callable[[], None]) -> None:
+        """Run a program that may take hours, calling `checkpoint` several times a second."""
+        with tempfile.TemporaryFile() as stderr:
+            process = self._start(argv, subprocess.DEVNULL, stderr)
+            with _reaped(process):
+                while process.poll() is None:
+                    checkpoint()
+                    time.sleep(_POLL_SECONDS)
+            _check_status(process, argv, stderr)
+
+    @contextlib.contextmanager
+    def pipe(self, *argv: str) -> Iterator[IO[bytes]]:
+        """Give the program's output as a stream; at the end of the block it must have succeeded.
+
+        When the reader finds the stream damaged and the program failed, the program's own words
+        are the error.
+        """
+        with tempfile.TemporaryFile() as stderr:
+            process = self._start(argv, subprocess.PIPE, stderr)
+            with _reaped(process):
+                try:
+                    yield cast("IO[bytes]", process.stdout)
+                except StreamCorrupt:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(_LAST_WORDS_SECONDS)
+                        _check_status(process, argv, stderr)
+                    raise
+                process.wait()
+            _check_status(process, argv, stderr)
+
+    def _start(
+        self, argv: tuple[str, ...], stdout: int, stderr: "int | IO[bytes]"
+    ) -> "subprocess.Popen[bytes]":
+        try:
+            return subprocess.Popen(
+                argv,
+                bufsize=_BUFFER_BYTES,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env=_ENVIRONMENT,
+                pass_fds=self._keep_descriptors,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise CommandFailed(argv, status=127, stderr=str(error)) from error
+
+
+@contextlib.contextmanager
+def _reaped(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+def _check_status(
+    process: "subprocess.Popen[bytes]", argv: tuple[str, ...], stderr: IO[bytes]
+) -> None:
+    if process.returncode:
+        stderr.seek(0)
+        raise CommandFailed(argv, status=process.returncode, stderr=_words(stderr.read()))
+
+
+def _words(stderr: bytes) -> str:
+    return stderr[:_STDERR_KEPT_BYTES].decode("utf-8", "replace")

@@ -1,0 +1,71 @@
+"""Reach files below one directory without ever following a symbolic link.
+
+Every path is walked component by component with O_NOFOLLOW, so no link planted in a tree leads out
+of it, and no path is too long: PATH_MAX bounds one call, and each call sees one name. Directories
+stay open, up to a bound, so that neighbours cost one call each. An open descriptor keeps a dataset
+busy: use as a context manager and leave the block before unmounting.
+
+Leaving error: OSError, as the kernel gave it.
+"""
+
+import os
+from types import TracebackType
+from typing import Self
+
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_KEPT_OPEN = 256
+
+
+class Directories:
+    """Open directories below `root`; paths are bytes, relative to it, b"" is the root itself."""
+
+    def __init__(self, root: str | bytes) -> None:
+        self.root = os.open(root, _OPEN_DIRECTORY)
+        self._open: dict[bytes, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        self.forget_all()
+        os.close(self.root)
+
+    def parent_of(self, path: bytes) -> tuple[int, bytes]:
+        """Return a descriptor of the directory that holds `path`, and the name in it."""
+        parent, _, name = path.rpartition(b"/")
+        return self.open(parent), name or b"."
+
+    def open(self, path: bytes) -> int:
+        """Return a descriptor of the directory `path`; it stays this object's."""
+        if not path:
+            return self.root
+        descriptor = self._open.get(path)
+        if descriptor is None:
+            parent, name = self.parent_of(path)
+            if len(self._open) >= _KEPT_OPEN:
+                descriptor = os.open(name, _OPEN_DIRECTORY, dir_fd=parent)
+                self.forget_all()
+            else:
+                descriptor = os.open(name, _OPEN_DIRECTORY, dir_fd=parent)
+            self._open[path] = descriptor
+        return descriptor
+
+    def forget(self, path: bytes) -> None:
+        """Close what is open at and below `path`, which is about to move or to go away."""
+        below = path + b"/"
+        for known in [known for known in self._open if known == path or known.startswith(below)]:
+            os.close(self._open.pop(known))
+
+    def forget_all(self) -> None:
+        """Close every descriptor but the root's."""
+        while self._open:
+            os.close(self._open.popitem()[1])

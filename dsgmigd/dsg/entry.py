@@ -1,0 +1,90 @@
+"""One entry of DSG's manifest: what gets one, and its exact bytes.
+
+The bytes are those of orjson.dumps over the entry: compact JSON, UTF-8 unescaped, keys in the order
+written here. They are what `entries_hash` covers.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+TIME_ZONE = ZoneInfo("America/Los_Angeles")
+
+_IGNORED_NAMES = frozenset(
+    {b"__pycache__", b".Rdata", b".rdata", b".RData", b".Rproj.user", b".DS_Store"}
+)
+_IGNORED_SUFFIXES = (b".pyc", b".tmp")
+
+
+@dataclass(frozen=True)
+class Described:
+    """What an entry says beside its path: `digest` for a file, `reference` for a link."""
+
+    user: str
+    digest: str | None = None
+    reference: str | None = None
+
+
+def is_listed_name(name: bytes) -> bool:
+    """Say whether a file or directory of this name may stand in a manifest."""
+    if name.startswith(b".") or name in _IGNORED_NAMES or name.endswith(_IGNORED_SUFFIXES):
+        return False
+    try:
+        name.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def is_listed_link(path: bytes, reference: bytes) -> bool:
+    """Say whether the symbolic link at `path` gets an entry, by where it points."""
+    parts = reference.split(b"/")
+    try:
+        reference.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return not reference.startswith(b"/") and parts.count(b"..") <= path.count(b"/") + 1
+
+
+def file_entry(path: bytes, *, user: str, size: int, mtime: float, digest: str) -> bytes:
+    """Return the entry of a regular file; `mtime` is st_mtime, the float, as DSG takes it."""
+    return (b'{"type":"file","path":%b,"user":%b,"filesize":%d,"mtime":"%b","hash":"%b"}') % (
+        to_json(path.decode()),
+        to_json(user),
+        size,
+        local_time(mtime).encode(),
+        digest.encode(),
+    )
+
+
+def link_entry(path: bytes, *, user: str, reference: str) -> bytes:
+    """Return the entry of a symbolic link."""
+    return b'{"type":"link","path":%b,"user":%b,"reference":%b}' % (
+        to_json(path.decode()),
+        to_json(user),
+        to_json(reference),
+    )
+
+
+def describe(entry: bytes) -> Described:
+    """Return what `entry` says."""
+    document = json.loads(entry)
+    return Described(document["user"], document.get("hash"), document.get("reference"))
+
+
+def path_in_json(entry: bytes) -> bytes:
+    """Return the path of `entry`, still as a JSON string with its quotes."""
+    start = entry.index(b'"path":') + len(b'"path":')
+    return entry[start : entry.index(b'","user":', start) + 1]
+
+
+def local_time(timestamp: float) -> str:
+    """Return seconds since the epoch as DSG writes times."""
+    return datetime.fromtimestamp(timestamp, TIME_ZONE).isoformat(timespec="seconds")
+
+
+def to_json(value: Any) -> bytes:
+    """Return `value` as compact JSON, as orjson writes it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

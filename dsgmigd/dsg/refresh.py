@@ -1,0 +1,103 @@
+"""Bring the entries of a manifest up to date from the files themselves.
+
+Sizes, times and link targets are read from staging, where DSG will look at them; contents are read
+from the source, so that the manifest says what the files have to be. The verifier reads both sides
+by itself.
+"""
+
+import os
+import stat
+from collections.abc import Callable
+
+from dsgmigd.descriptors import Directories
+from dsgmigd.dsg.manifest import Manifest, StaleEntry
+from dsgmigd.file_errors import source_error, target_error
+from dsgmigd.hashing import hash_file
+
+
+class Refresher:
+    """Settles the stale entries of one step; `user` pushed the snapshot."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        staging: Directories,
+        source: Directories,
+        user: str,
+        checkpoint: Callable[[], None],
+    ) -> None:
+        self._manifest = manifest
+        self._staging = staging
+        self._source = source
+        self._user = user
+        self._checkpoint = checkpoint
+        self._linked_digests: dict[int, str] = {}
+        self.files_hashed = 0
+        self.bytes_hashed = 0
+
+    def settle_all(self) -> None:
+        """Settle every stale entry, and those that turn up while settling."""
+        while self._manifest.has_stale():
+            for stale in self._manifest.take_stale():
+                self._checkpoint()
+                self._settle(stale)
+        self._manifest.finish_step()
+
+    def _settle(self, stale: StaleEntry) -> None:
+        try:
+            parent, name = self._staging.parent_of(stale.path)
+            status = os.lstat(name, dir_fd=parent)
+            if stat.S_ISREG(status.st_mode):
+                self._settle_file(stale, status)
+            elif stat.S_ISLNK(status.st_mode):
+                reference = os.readlink(name, dir_fd=parent)
+                self._manifest.settle_link(stale, user=self._user, reference=reference)
+            elif stat.S_ISDIR(status.st_mode):
+                names = os.listdir(self._staging.open(stale.path))
+                self._manifest.settle_directory(stale, [os.fsencode(name) for name in names])
+            else:
+                self._manifest.settle_unlisted(stale)
+        except OSError as error:
+            raise target_error(error, f"reading {os.fsdecode(stale.path)!r}") from error
+
+    def _settle_file(self, stale: StaleEntry, status: os.stat_result) -> None:
+        digest = None
+        if stale.needs_content:
+            if status.st_nlink > 1:
+                digest = self._linked_digest(stale, status.st_ino)
+            else:
+                digest = self._digest(stale.path)
+        self._manifest.settle_file(
+            stale, user=self._user, size=status.st_size, mtime=status.st_mtime, digest=digest
+        )
+
+    def _linked_digest(self, stale: StaleEntry, inode: int) -> str:
+        """Read the content behind hard links once, and let all of them have the digest."""
+        if inode not in self._linked_digests:
+            self._linked_digests[inode] = self._digest(stale.path)
+            self._manifest.mark_link_group(inode)
+        self._manifest.join_link_group(stale.leaf, inode)
+        return self._linked_digests[inode]
+
+    def _digest(self, path: bytes) -> str:
+        try:
+            parent, name = self._source.parent_of(path)
+            digest, count = hash_file(parent, name)
+        except OSError as error:
+            raise source_error(error, os.fsdecode(path)) from error
+        self.files_hashed += 1
+        self.bytes_hashed += count
+        return digest
+
+
+def note_hard_links(manifest: Manifest, staging: Directories) -> None:
+    """Tell a manifest that was loaded from a file which of its entries are one file."""
+    for path, leaf in manifest.leaves():
+        try:
+            parent, name = staging.parent_of(path)
+            status = os.lstat(name, dir_fd=parent)
+        except OSError as error:
+            raise target_error(error, f"reading {os.fsdecode(path)!r}") from error
+        if status.st_nlink > 1 and stat.S_ISREG(status.st_mode):
+            manifest.join_link_group(leaf, status.st_ino)

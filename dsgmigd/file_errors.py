@@ -1,0 +1,34 @@
+"""Turn the kernel's errors on files into errors for the operator."""
+
+import errno
+
+from dsgmigd.errors import (
+    DsgmigdError,
+    SourceUnreadable,
+    TargetFull,
+    TargetRefused,
+    TargetUnwritable,
+)
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_CANNOT_HOLD = frozenset(
+    {errno.EOVERFLOW, errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ, errno.EOPNOTSUPP, errno.EFBIG}
+)
+
+
+def target_error(error: OSError, action: str) -> DsgmigdError:
+    """Return the error to raise for an OSError of the target during `action`."""
+    words = f"{action} failed on the target: {error.strerror}"
+    if error.errno in _FULL:
+        return TargetFull(words, hint="free space in the pool or raise the quota")
+    if error.errno in _CANNOT_HOLD:
+        return TargetRefused(words, hint="the target file system cannot hold what the source has")
+    return TargetUnwritable(words, hint="check the pool: zpool status -v")
+
+
+def source_error(error: OSError, path: str) -> SourceUnreadable:
+    """Return the error to raise for an OSError of the source at `path`."""
+    return SourceUnreadable(
+        f"reading {path!r} failed: {error.strerror}",
+        hint="check the source file system: dmesg, btrfs device stats, btrfs scrub",
+    )

@@ -1,0 +1,73 @@
+"""What is known of one migration, from its first moment to its result."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dsgmigd.plan import Method
+from dsgmigd.verify.verifier import Verification
+
+_EXAMPLES = 10
+
+
+@dataclass
+class SnapshotRow:
+    """One snapshot that this run made; `bytes` were written, `changed` files were hashed."""
+
+    name: str
+    method: Method
+    is_pinned: bool
+    files: int = 0
+    bytes: int = 0
+    changed: int = 0
+    seconds: float = 0.0
+    entries_hash: str = ""
+    snapshot_hash: str = ""
+    excluded: list[str] = field(default_factory=list)
+    verification: Verification | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as it stands in a result."""
+        document = {key: value for key, value in vars(self).items() if key != "verification"}
+        document["seconds"] = round(self.seconds, 3)
+        document["verification"] = self.verification.to_json() if self.verification else None
+        return document
+
+
+@dataclass
+class Loss:
+    """Something that the target cannot hold and that was allowed to be lost."""
+
+    loss: str
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, count: int, examples: list[str]) -> None:
+        """Count further cases, and keep the first examples."""
+        self.count += count
+        self.examples += examples[: _EXAMPLES - len(self.examples)]
+
+
+@dataclass
+class Report:
+    """What one run found and did; filled while it runs, so that a failure can show it too."""
+
+    source: dict[str, Any] = field(default_factory=dict)
+    target: dict[str, Any] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
+    level: str = ""
+    is_up_to_date: bool = False
+    snapshots: list[SnapshotRow] = field(default_factory=list)
+    losses: dict[str, Loss] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the part of a result that the migration itself fills."""
+        return {
+            "source": self.source,
+            "target": self.target,
+            "plan": self.plan,
+            "verification_level": self.level,
+            "snapshots": [row.to_json() for row in self.snapshots],
+            "losses": [asdict(loss) for loss in self.losses.values()],
+            "warnings": self.warnings,
+        }

@@ -1,0 +1,54 @@
+"""The rsync step, for sources that `btrfs send` cannot read, and for deferred paths.
+
+Leaving errors: CommandFailed, TargetFull, whatever the checkpoint raises.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+
+from dsgmigd.abilities import Abilities
+from dsgmigd.command import Commands
+from dsgmigd.errors import CommandFailed, TargetFull
+from dsgmigd.exclusion import rsync_filters
+
+
+class Rsync:
+    """Runs rsync from one directory to another."""
+
+    def __init__(
+        self, commands: Commands, abilities: Abilities, checkpoint: Callable[[], None]
+    ) -> None:
+        self._commands = commands
+        self._abilities = abilities
+        self._checkpoint = checkpoint
+
+    def mirror(self, source: str, target: str) -> None:
+        """Make `target` hold what `source` holds, less what the exclusion rule keeps out."""
+        self._run("--delete", *self._comparison(), *rsync_filters(), source + "/", target + "/")
+
+    def copy_paths(self, paths: Iterable[bytes], source: str, target: str) -> None:
+        """Copy `paths`, each with all below it, from `source` to the same places in `target`."""
+        with tempfile.NamedTemporaryFile() as names:
+            names.write(b"\0".join(sorted(paths)) + b"\0")
+            names.flush()
+            self._run("-r", "--from0", f"--files-from={names.name}", source + "/", target + "/")
+
+    def _run(self, *arguments: str) -> None:
+        options = ["-aHS", "--numeric-ids"]
+        if self._abilities.xattrs:
+            options += ["-A", "-X"]
+        try:
+            self._commands.long_run("rsync", *options, *arguments, checkpoint=self._checkpoint)
+        except CommandFailed as error:
+            if os.strerror(28) in error.stderr or "quota exceeded" in error.stderr:
+                raise TargetFull(
+                    f"rsync found the target full: {error.stderr.strip()}",
+                    hint="free space in the pool or raise the quota",
+                ) from error
+            raise
+
+    def _comparison(self) -> tuple[str, ...]:
+        # Without nanoseconds on the target, size and time cannot tell a file that was edited in
+        # place within one second; only its content can.
+        return ("--modify-window=-1",) if self._abilities.subsecond_mtime else ("--checksum",)

@@ -1,0 +1,324 @@
+"""A repository on the source side: its snapshots, their pins, and its push logs.
+
+The source is never written, but for the pins: read-only snapshots of its snapshots, in one
+directory of their own below the source root, one directory there for each request. A pin holds
+still what is read, whatever happens to the snapshot meanwhile.
+
+Leaving errors: SourceMissing, SourceInvalid, SourceUnreadable, SourceChanged, SourceConflict.
+"""
+
+import contextlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dsgmigd.btrfs.subvolume import (
+    PinImpossible,
+    Subvolume,
+    create_pin,
+    delete_pin,
+    read_subvolume,
+    sync_filesystem,
+)
+from dsgmigd.dsg.pushlog import PushLog, parse_push_log
+from dsgmigd.errors import (
+    SourceChanged,
+    SourceConflict,
+    SourceInvalid,
+    SourceMissing,
+    SourceUnreadable,
+)
+from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
+from dsgmigd.names import RepoName, SnapshotName
+from dsgmigd.plan import SourceSnapshot
+
+PINS_DIRECTORY = ".dsgmigd-pins"
+
+_NORMALISED = "-norm"
+_LOOKS_LIKE_SNAPSHOT = re.compile(r"s[0-9]+")
+_PUSH_LOG = os.path.join(".snap", "push.log")
+_BLOCK_BYTES = 512
+_MAKE_ATTEMPTS = 10
+
+
+@dataclass(frozen=True)
+class SnapshotDirectory:
+    """One directory sK; `subvolume` is None for a plain directory."""
+
+    name: SnapshotName
+    path: str
+    subvolume: Subvolume | None
+
+    @property
+    def created_at(self) -> float:
+        """When the snapshot was made, as well as the file system knows, since the epoch."""
+        return self.subvolume.created_at if self.subvolume else os.lstat(self.path).st_ctime
+
+
+@dataclass(frozen=True)
+class Repository:
+    """The directories of one repository; `directory` holds the snapshots that are migrated."""
+
+    name: RepoName
+    root: str
+    directory: str
+    snapshots: tuple[SnapshotDirectory, ...]
+
+    def snapshot(self, name: SnapshotName) -> SnapshotDirectory:
+        """Return the directory of snapshot `name`."""
+        return next(snapshot for snapshot in self.snapshots if snapshot.name == name)
+
+
+@dataclass(frozen=True)
+class HeldSnapshot:
+    """A source snapshot while it is read; `path` is its pin, or itself if it has none."""
+
+    name: SnapshotName
+    path: str
+    identity: str
+    version: int
+    created_at: float
+    is_sendable: bool
+    is_pinned: bool
+
+
+def list_repositories(root: str) -> list[str]:
+    """Return the names of all directories below `root` that hold a repository."""
+    try:
+        with os.scandir(root) as entries:
+            names = {
+                entry.name.removesuffix(_NORMALISED)
+                for entry in entries
+                if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+            }
+    except OSError as error:
+        raise _no_root(root, error) from error
+    return sorted(name for name in names if _has_snapshot(root, name))
+
+
+def _has_snapshot(root: str, name: str) -> bool:
+    return any(os.path.isdir(os.path.join(root, name + end, "s1")) for end in (_NORMALISED, ""))
+
+
+def find_repository(root: str, name: RepoName) -> Repository:
+    """Return the repository `name`: its normalised copy if there is one, else itself."""
+    if not os.path.isdir(root):
+        raise _no_root(root, FileNotFoundError(2, os.strerror(2)))
+    for directory in (os.path.join(root, name + _NORMALISED), os.path.join(root, name)):
+        if os.path.isdir(directory) and not os.path.islink(directory):
+            sync_filesystem(directory)
+            return Repository(name, root, directory, _read_snapshots(directory))
+    raise SourceMissing(
+        f"there is no repository {name} in {root}: neither {name}{_NORMALISED}/ nor {name}/",
+        hint="check the spelling, and [source] root in the configuration",
+    )
+
+
+def _no_root(root: str, error: OSError) -> SourceMissing:
+    return SourceMissing(
+        f"the source root {root} is not there: {error.strerror}",
+        hint="mount the source, or mend [source] root in the configuration",
+    )
+
+
+def _read_snapshots(directory: str) -> tuple[SnapshotDirectory, ...]:
+    snapshots = []
+    for name in os.listdir(directory):
+        if not _LOOKS_LIKE_SNAPSHOT.fullmatch(name):
+            continue
+        path = os.path.join(directory, name)
+        if not SnapshotName.is_valid(name) or not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise SourceInvalid(
+                f"{path} looks like a snapshot but is not a directory called s1, s2, …",
+                hint="rename or remove it: dsgmigd does not guess what it is",
+            )
+        snapshots.append(SnapshotDirectory(SnapshotName.parse(name), path, read_subvolume(path)))
+    return tuple(sorted(snapshots, key=lambda snapshot: snapshot.name))
+
+
+def describe_source(repository: Repository, pins: "Pins | None" = None) -> list[SourceSnapshot]:
+    """Return the snapshots as the plan sees them; a pin that this request has already counts."""
+    described = []
+    for snapshot in repository.snapshots:
+        subvolume = snapshot.subvolume
+        pin = pins.existing(snapshot) if pins else None
+        described.append(
+            SourceSnapshot(
+                name=snapshot.name,
+                identity=_identity(snapshot),
+                version=(pin or subvolume).ctransid if subvolume else _directory_version(snapshot),
+                is_sendable=subvolume is not None,
+            )
+        )
+    return described
+
+
+def _identity(snapshot: SnapshotDirectory) -> str:
+    return snapshot.subvolume.uuid if snapshot.subvolume else f"directory:{snapshot.name}"
+
+
+def _directory_version(snapshot: SnapshotDirectory) -> int:
+    """Return what tells versions of a plain directory: no more than its own inode and ctime."""
+    status = os.lstat(snapshot.path)
+    return status.st_ctime_ns ^ status.st_ino
+
+
+class Pins:
+    """The pins of one request."""
+
+    def __init__(self, repository: Repository, request_id: str) -> None:
+        self._repository = repository
+        self._area = os.path.join(repository.root, PINS_DIRECTORY)
+        self._directory = os.path.join(self._area, f"{repository.name}.{request_id}")
+
+    def existing(self, snapshot: SnapshotDirectory) -> Subvolume | None:
+        """Return the pin that this request, before it was interrupted, made of `snapshot`."""
+        path = os.path.join(self._directory, str(snapshot.name))
+        pin = read_subvolume(path) if os.path.lexists(path) else None
+        if pin is None or snapshot.subvolume is None or not pin.is_read_only:
+            return None
+        return pin if pin.parent_uuid == snapshot.subvolume.uuid else None
+
+    def hold(self, snapshot: SnapshotDirectory) -> HeldSnapshot:
+        """Pin `snapshot`, unless it is pinned or cannot be."""
+        if snapshot.subvolume is None:
+            return self._unpinned(snapshot)
+        pin = self.existing(snapshot)
+        path = os.path.join(self._directory, str(snapshot.name))
+        if pin is None:
+            try:
+                self._make_directory()
+                delete_pin(path)
+                create_pin(snapshot.path, path)
+            except PinImpossible:
+                return self._unpinned(snapshot)
+            pin = read_subvolume(path)
+            if pin is None or pin.parent_uuid != snapshot.subvolume.uuid:
+                raise SourceChanged(
+                    f"{snapshot.path} was replaced by another subvolume while it was pinned",
+                    hint="submit again when nobody changes the source",
+                )
+        return HeldSnapshot(
+            name=snapshot.name,
+            path=path,
+            identity=snapshot.subvolume.uuid,
+            version=pin.ctransid,
+            created_at=snapshot.created_at,
+            is_sendable=True,
+            is_pinned=True,
+        )
+
+    def _make_directory(self) -> None:
+        for _ in range(_MAKE_ATTEMPTS):
+            try:
+                os.makedirs(self._directory, 0o700, exist_ok=True)
+            except FileNotFoundError:
+                continue  # another instance removed the empty area at this very moment
+            except OSError as error:
+                raise PinImpossible(f"cannot make {self._directory}: {error}", hint="") from error
+            return
+
+    def _unpinned(self, snapshot: SnapshotDirectory) -> HeldSnapshot:
+        subvolume = snapshot.subvolume
+        return HeldSnapshot(
+            name=snapshot.name,
+            path=snapshot.path,
+            identity=_identity(snapshot),
+            version=subvolume.ctransid if subvolume else _directory_version(snapshot),
+            created_at=snapshot.created_at,
+            is_sendable=subvolume is not None and subvolume.is_read_only,
+            is_pinned=False,
+        )
+
+    def release_all(self) -> None:
+        """Delete the pins of this repository, those of dead requests too; its lock is ours."""
+        prefix = f"{self._repository.name}."
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self._area):
+                request_id = name.removeprefix(prefix)
+                if name.startswith(prefix) and "." not in request_id:
+                    _release(os.path.join(self._area, name))
+        with contextlib.suppress(OSError):  # other requests have pins there
+            os.rmdir(self._area)
+
+
+def _release(directory: str) -> None:
+    for name in os.listdir(directory):
+        delete_pin(os.path.join(directory, name))
+    with contextlib.suppress(OSError):  # whatever else is there is not ours
+        os.rmdir(directory)
+
+
+def check_unchanged(held: HeldSnapshot, snapshot: SnapshotDirectory) -> None:
+    """Raise SourceChanged if an unpinned snapshot is not what it was when it was held."""
+    if held.is_pinned:
+        return
+    sync_filesystem(os.path.dirname(snapshot.path))
+    try:
+        subvolume = read_subvolume(snapshot.path)
+        version = subvolume.ctransid if subvolume else _directory_version(snapshot)
+    except OSError as error:
+        raise SourceChanged(
+            f"{snapshot.path} vanished while it was read", hint="restore it and submit again"
+        ) from error
+    if version != held.version:
+        raise SourceChanged(
+            f"{snapshot.path} changed while it was read",
+            hint="submit again when nobody changes the source",
+        )
+
+
+def excluded_names(held: HeldSnapshot) -> list[str]:
+    """Return the names at a snapshot's root that stay out of the dataset.
+
+    Raises SourceConflict if the source has a `.dsg` of its own.
+    """
+    try:
+        names = os.listdir(os.fsencode(held.path))
+    except OSError as error:
+        raise SourceUnreadable(
+            f"cannot list {held.path}: {error.strerror}", hint="check the source file system"
+        ) from error
+    if DSG_DIRECTORY in names:
+        raise SourceConflict(
+            f"{held.name} has a .dsg of its own at its root, where dsgmigd writes DSG's metadata",
+            hint="move it away in the source: dsgmigd neither drops nor overwrites it",
+        )
+    return sorted(os.fsdecode(name) for name in names if is_excluded_name(name))
+
+
+def push_logs(repository: Repository) -> Iterator[PushLog]:
+    """Yield what the push logs say, newest snapshot first, normalised before original."""
+    directories = [repository.directory]
+    original = os.path.join(repository.root, repository.name)
+    if original != repository.directory and os.path.isdir(original):
+        directories.append(original)
+    for snapshot in sorted(repository.snapshots, key=lambda one: one.name, reverse=True):
+        for directory in directories:
+            path = os.path.join(directory, str(snapshot.name), _PUSH_LOG)
+            log = _read_push_log(path, repository.name)
+            if log is not None:
+                yield log
+
+
+def _read_push_log(path: str, repo: RepoName) -> PushLog | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            return parse_push_log(file.read(), repo, origin=path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return PushLog({}, (f"{path} cannot be read: {error.strerror}",))
+
+
+def allocated_bytes(path: str) -> int:
+    """Return how many bytes the files below `path` occupy."""
+    total = 0
+    for directory, _, names in os.walk(os.fsencode(path)):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(directory, name)).st_blocks * _BLOCK_BYTES
+    return total

@@ -1,0 +1,293 @@
+"""The staging dataset of one repository, from its creation to its publication.
+
+Everything that dsgmigd builds stands below PARENT/STAGING until it is verified:
+
+    PARENT/STAGING/staging/REPO          the dataset that is being built
+    PARENT/STAGING/views/REPO            a clone through which a snapshot is read, for a moment
+    PARENT/STAGING/replaced/REPO-TIME    what stood at PARENT/REPO before it was replaced
+
+Nothing is destroyed but datasets there that carry the property `request`, under the repository's
+lock. State of the work stands in properties of the snapshots.
+
+Leaving errors: those of dsgmigd.zfs, TargetChanged, TargetMissing.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from dsgmigd.errors import TargetChanged, TargetExists, TargetMissing
+from dsgmigd.names import DatasetName, RepoName, SnapshotName
+from dsgmigd.plan import TargetSnapshot, TargetState
+from dsgmigd.request import VERIFY_STRENGTH, VerifyLevel
+from dsgmigd.zfs.dataset import Dataset, Snapshot, Zfs
+
+REQUEST = "request"
+SOURCE_IDENTITY = "source_uuid"
+SOURCE_VERSION = "source_ctransid"
+VERIFIED = "verified"
+SNAPSHOT_HASH = "snapshot_hash"
+KEYS = (REQUEST, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED, SNAPSHOT_HASH)
+
+# What is built is data: nobody may run it, and no device in it may be opened.
+_AREA_OPTIONS = {"devices": "off", "setuid": "off", "exec": "off", "atime": "off"}
+_AREA_MODE = 0o700
+
+
+@dataclass(frozen=True)
+class Places:
+    """The dataset names of one repository."""
+
+    parent: DatasetName
+    area: str
+    repo: RepoName
+
+    @property
+    def target(self) -> str:
+        """The dataset that users see."""
+        return f"{self.parent}/{self.repo}"
+
+    @property
+    def staging(self) -> str:
+        """The dataset that is being built."""
+        return f"{self.area}/staging/{self.repo}"
+
+    @property
+    def view(self) -> str:
+        """The clone through which a snapshot is read."""
+        return f"{self.area}/views/{self.repo}"
+
+    def replaced(self, moment: str) -> str:
+        """Return where the target goes when it is replaced."""
+        return f"{self.area}/replaced/{self.repo}-{moment}"
+
+
+class Staging:
+    """The datasets of one repository on behalf of one request."""
+
+    def __init__(self, zfs: Zfs, places: Places, request_id: str) -> None:
+        self._zfs = zfs
+        self.places = places
+        self._request_id = request_id
+
+    # What is there.
+
+    def check_parent(self) -> None:
+        """Raise TargetMissing unless new datasets below the parent will be mounted."""
+        parent = self._zfs.read(self.places.parent, KEYS)
+        if parent is None:
+            raise TargetMissing(
+                f"the target parent {self.places.parent} does not exist",
+                hint=f"create it (zfs create {self.places.parent}), or mend [target] parent",
+            )
+        if not parent.mountpoint.startswith("/"):
+            raise TargetMissing(
+                f"the target parent {parent.name} has mountpoint={parent.mountpoint}",
+                hint=f"set one with: zfs set mountpoint=/PATH {parent.name}",
+            )
+        if not parent.is_mounted:
+            raise TargetMissing(
+                f"the target parent {parent.name} is not mounted",
+                hint=f"mount it with: zfs mount {parent.name}",
+            )
+
+    def read_target(self) -> Dataset | None:
+        """Return the published dataset, if there is one."""
+        return self._zfs.read(self.places.target, KEYS)
+
+    def read_staging(self) -> Dataset | None:
+        """Return the staging dataset, if there is one."""
+        return self._zfs.read(self.places.staging, KEYS)
+
+    def read_chain(self, dataset: Dataset) -> list[Snapshot]:
+        """Return the snapshots of `dataset`, with those that it has from the target by cloning.
+
+        A clone of anything else than the target, or of a target that was moved aside, has no past
+        that we can build on.
+        """
+        if dataset.origin is None:
+            return list(dataset.snapshots)
+        owner, _, last = dataset.origin.partition("@")
+        if owner != self.places.target and not owner.startswith(self.places.replaced("")):
+            return []
+        past = self._zfs.read(owner, KEYS)
+        names = [snapshot.name for snapshot in past.snapshots] if past else []
+        if past is None or last not in names:
+            return []
+        return [*past.snapshots[: names.index(last) + 1], *dataset.snapshots]
+
+    # Building.
+
+    def prepare_area(self) -> None:
+        """Create the area below the parent, closed to everybody else."""
+        self._provide(self.places.area, _AREA_OPTIONS)
+        os.chmod(self._mountpoint(self.places.area), _AREA_MODE)
+        for part in ("staging", "views", "replaced"):
+            self._provide(f"{self.places.area}/{part}", {})
+
+    def _provide(self, name: str, options: Mapping[str, str]) -> None:
+        dataset = self._zfs.read(name, KEYS)
+        if dataset is None:
+            with contextlib.suppress(TargetExists):  # another instance was quicker
+                self._zfs.create(name, options, {})
+        elif not dataset.is_mounted:
+            self._zfs.mount(name)
+
+    def create(self) -> str:
+        """Make an empty staging dataset in place of what is there; return its mountpoint."""
+        self.discard()
+        self._zfs.create(self.places.staging, {}, {REQUEST: self._request_id})
+        return self._mountpoint(self.places.staging)
+
+    def clone_target(self, snapshot: SnapshotName) -> str:
+        """Make the staging dataset a clone of the target; return its mountpoint."""
+        self.discard()
+        self._zfs.clone(
+            f"{self.places.target}@{snapshot}",
+            self.places.staging,
+            {},
+            {REQUEST: self._request_id},
+        )
+        return self._mountpoint(self.places.staging)
+
+    def resume(self, snapshot: SnapshotName) -> str:
+        """Roll the staging dataset of a dead request back to `snapshot`; return its mountpoint."""
+        dataset = self._own(self.places.staging)
+        names = [one.name for one in dataset.snapshots]
+        if str(snapshot) not in names:
+            raise TargetChanged(
+                f"{dataset.name} has no snapshot of its own to go back to: @{snapshot}",
+                hint=f"look at it, then destroy it: zfs destroy -r {dataset.name}",
+            )
+        self._zfs.set_property(dataset.name, REQUEST, self._request_id)
+        for name in reversed(names[names.index(str(snapshot)) + 1 :]):
+            self._zfs.destroy(f"{dataset.name}@{name}")
+        self._zfs.unmount(dataset.name)
+        self._zfs.rollback(f"{dataset.name}@{snapshot}")
+        self._zfs.mount(dataset.name)
+        return self._mountpoint(dataset.name)
+
+    def discard(self) -> None:
+        """Destroy the staging dataset and the view, if they are there and ours."""
+        for name in (self.places.view, self.places.staging):
+            if self._zfs.read(name, KEYS) is not None:
+                dataset = self._own(name)
+                for snapshot in reversed(dataset.snapshots):
+                    self._zfs.destroy(f"{name}@{snapshot.name}")
+                self._zfs.destroy(name)
+
+    def snapshot(self, name: SnapshotName, properties: Mapping[str, str]) -> None:
+        """Make the snapshot `name` of staging, carrying `properties`."""
+        self._zfs.snapshot(
+            f"{self.places.staging}@{name}", {REQUEST: self._request_id, **properties}
+        )
+
+    def drop_snapshot(self, name: SnapshotName) -> None:
+        """Destroy a snapshot of staging that turned out not to be like its source."""
+        self._own(self.places.staging)
+        self._zfs.destroy(f"{self.places.staging}@{name}")
+
+    def mark_verified(self, dataset: str, name: SnapshotName, level: VerifyLevel) -> None:
+        """Note on the snapshot itself that it was verified."""
+        self._zfs.set_property(f"{dataset}@{name}", VERIFIED, level)
+
+    def mark_version(self, dataset: str, name: SnapshotName, version: int) -> None:
+        """Note on the snapshot itself which version of its source it was compared with."""
+        self._zfs.set_property(f"{dataset}@{name}", SOURCE_VERSION, str(version))
+
+    @contextlib.contextmanager
+    def view(self, dataset: str, snapshot: SnapshotName) -> Iterator[str]:
+        """Give a directory in which `dataset`@`snapshot` can be read."""
+        if self._zfs.read(self.places.view, KEYS) is not None:
+            self._own(self.places.view)
+            self._zfs.destroy(self.places.view)
+        self._zfs.clone(
+            f"{dataset}@{snapshot}",
+            self.places.view,
+            {"readonly": "on"},
+            {REQUEST: self._request_id},
+        )
+        try:
+            yield self._mountpoint(self.places.view)
+        finally:
+            self._zfs.destroy(self.places.view)
+
+    def owner_of(self, snapshot: SnapshotName) -> str:
+        """Return which dataset owns a snapshot of staging's chain: staging, or its origin's."""
+        dataset = self._own(self.places.staging)
+        if any(one.name == str(snapshot) for one in dataset.snapshots) or dataset.origin is None:
+            return dataset.name
+        return dataset.origin.partition("@")[0]
+
+    def area_mountpoint(self) -> str:
+        """Return where the parent of all staging datasets is mounted."""
+        return self._mountpoint(f"{self.places.area}/staging")
+
+    def available_bytes(self) -> int:
+        """Return how many bytes still fit below the parent."""
+        return self._zfs.available_bytes(self.places.parent)
+
+    # Publishing.
+
+    def publish(self, moment: str) -> str | None:
+        """Let staging become the target; return where an older target was moved to.
+
+        Each step leaves a state from which a new plan finds the way to the end: the target is
+        moved aside, a clone is promoted, and the rename that comes last is the commit.
+        """
+        replaced = None
+        self._own(self.places.staging)
+        self._zfs.unmount(self.places.staging)
+        if self._zfs.read(self.places.target, KEYS) is not None:
+            replaced = self.places.replaced(moment)
+            self._zfs.unmount(self.places.target)
+            self._zfs.rename(self.places.target, replaced)
+        if self._own(self.places.staging).origin is not None:
+            self._zfs.promote(self.places.staging)
+        self._zfs.rename(self.places.staging, self.places.target)
+        return replaced
+
+    def mount_target(self) -> str:
+        """Mount the published dataset; return where."""
+        self._zfs.mount(self.places.target)
+        return self._mountpoint(self.places.target)
+
+    def _own(self, name: str) -> Dataset:
+        dataset = self._zfs.read(name, KEYS)
+        if dataset is None or REQUEST not in dataset.properties:
+            raise TargetChanged(
+                f"{name} is " + ("gone" if dataset is None else "not one that dsgmigd made"),
+                hint="nobody else may work below the staging area; look at: zfs list -r",
+            )
+        return dataset
+
+    def _mountpoint(self, name: str) -> str:
+        dataset = self._zfs.read(name, KEYS)
+        if dataset is None or not dataset.is_mounted:
+            raise TargetChanged(
+                f"{name} is " + ("gone" if dataset is None else "not mounted"),
+                hint="nobody else may work below the staging area; look at: zfs list -r",
+            )
+        return dataset.mountpoint
+
+
+def describe_target(
+    snapshots: list[Snapshot], *, weakest: VerifyLevel | None = None
+) -> TargetState:
+    """Return snapshots as the plan sees them; marks weaker than `weakest` do not count."""
+    described = []
+    for snapshot in snapshots:
+        if not SnapshotName.is_valid(snapshot.name):
+            continue
+        mark = snapshot.properties.get(VERIFIED)
+        described.append(
+            TargetSnapshot(
+                name=SnapshotName.parse(snapshot.name),
+                identity=snapshot.properties.get(SOURCE_IDENTITY),
+                version=int(snapshot.properties.get(SOURCE_VERSION, "0")),
+                is_verified=mark in VERIFY_STRENGTH
+                and VERIFY_STRENGTH[mark] >= VERIFY_STRENGTH.get(weakest or "", 0),
+            )
+        )
+    return TargetState(tuple(described))

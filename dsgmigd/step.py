@@ -1,0 +1,174 @@
+"""Write one snapshot into staging: contents by replay or rsync, then DSG's metadata.
+
+Leaving errors: those of dsgmigd.btrfs.replay, dsgmigd.rsync and dsgmigd.dsg.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from dsgmigd.abilities import Abilities
+from dsgmigd.btrfs.replay import Replay
+from dsgmigd.btrfs.stream import read_commands
+from dsgmigd.command import Commands
+from dsgmigd.descriptors import Directories
+from dsgmigd.dsg.archive import DsgDirectory
+from dsgmigd.dsg.manifest import Manifest
+from dsgmigd.dsg.metadata import (
+    Metadata,
+    Previous,
+    make_metadata,
+    render_manifest,
+    split_manifest,
+)
+from dsgmigd.dsg.pushlog import Push
+from dsgmigd.dsg.refresh import Refresher, note_hard_links
+from dsgmigd.errors import TargetChanged
+from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
+from dsgmigd.file_errors import target_error
+from dsgmigd.names import SnapshotName
+from dsgmigd.progress import Progress
+from dsgmigd.rsync import Rsync
+from dsgmigd.source import HeldSnapshot
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one step wrote."""
+
+    metadata: dict[str, Any]
+    bytes_written: int
+    files_hashed: int
+
+
+class SnapshotWriter:
+    """Brings the staging directory `root` from snapshot to snapshot."""
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        commands: Commands,
+        abilities: Abilities,
+        may_lose_xattrs: bool,
+        send_protocol: int | None,
+        progress: Progress,
+    ) -> None:
+        self._root = root
+        self._commands = commands
+        self._abilities = abilities
+        self._may_lose_xattrs = may_lose_xattrs
+        self._send_protocol = send_protocol
+        self._progress = progress
+        self._rsync = Rsync(commands, abilities, progress.checkpoint)
+        self._dsg = DsgDirectory(root)
+        self._manifest = Manifest()
+        self._messages: list[Metadata] = []
+        self._manifest_bytes: bytes | None = None
+
+    def load(self) -> None:
+        """Take up the metadata that the last snapshot left in staging."""
+        content = self._dsg.read_manifest()
+        try:
+            entries, _ = split_manifest(content)
+            for path, entry in entries:
+                self._manifest.load(path, entry)
+        except (ValueError, KeyError, AttributeError) as error:
+            raise TargetChanged(
+                f"{self._root}/.dsg/last-sync.json is not what dsgmigd wrote: {error}",
+                hint="restore it from the last snapshot of the dataset",
+            ) from error
+        self._messages = self._dsg.read_messages()
+        self._manifest_bytes = content
+        with Directories(self._root) as staging:
+            note_hard_links(self._manifest, staging)
+
+    def write(
+        self, held: HeldSnapshot, parent: HeldSnapshot | None, push: Push, *, is_sent: bool
+    ) -> Written:
+        """Make staging equal to the snapshot `held`; it is equal to `parent` now."""
+        bytes_before = self._progress.bytes_written
+        if is_sent:
+            self._replay(held, parent)
+        else:
+            self._rsync.mirror(held.path, self._root)
+            self._manifest = _reread_all(self._manifest, self._root)
+        self._progress.enter("manifest")
+        with Directories(self._root) as staging, Directories(held.path) as source:
+            refresher = Refresher(
+                self._manifest,
+                staging=staging,
+                source=source,
+                user=push.user,
+                checkpoint=self._progress.checkpoint,
+            )
+            refresher.settle_all()
+        metadata = self._write_metadata(held.name, push)
+        self._set_root_times(held)
+        return Written(
+            metadata, self._progress.bytes_written - bytes_before, refresher.files_hashed
+        )
+
+    def _replay(self, held: HeldSnapshot, parent: HeldSnapshot | None) -> None:
+        replay = Replay(
+            self._root,
+            self._manifest,
+            parent_root=parent.path if parent else None,
+            has_xattrs=self._abilities.xattrs,
+            may_lose_xattrs=self._may_lose_xattrs,
+        )
+        before = self._progress.bytes_written
+
+        def checkpoint() -> None:
+            self._progress.bytes_written = before + replay.bytes_written
+            self._progress.checkpoint()
+
+        with self._commands.pipe(*self._send_command(held, parent)) as stream:
+            replay.apply(read_commands(stream.read), checkpoint=checkpoint)
+        checkpoint()
+        if replay.deferred:
+            self._rsync.copy_paths(replay.deferred, held.path, self._root)
+            for path in sorted(replay.deferred):
+                self._manifest.appeared(path)
+
+    def _send_command(self, held: HeldSnapshot, parent: HeldSnapshot | None) -> list[str]:
+        command = ["btrfs", "send", "-q"]
+        if self._send_protocol is not None:
+            command += ["--proto", str(self._send_protocol)]
+        if parent is not None:
+            command += ["-p", parent.path]
+        return [*command, held.path]
+
+    def _write_metadata(self, name: SnapshotName, push: Push) -> Metadata:
+        previous = None
+        if self._messages:
+            last = self._messages[-1]
+            previous = Previous(SnapshotName.parse(last["snapshot_id"]), last["snapshot_hash"])
+        entries = list(self._manifest.entries())
+        metadata = make_metadata(name, entries, push, previous)
+        content = render_manifest(entries, metadata)
+        self._messages.append(metadata)
+        self._dsg.write_snapshot(content, self._messages, self._manifest_bytes)
+        self._manifest_bytes = content
+        return metadata
+
+    def _set_root_times(self, held: HeldSnapshot) -> None:
+        """Give the root the times of the source's: writing `.dsg` moved them."""
+        status = os.lstat(held.path)
+        try:
+            os.utime(self._root, ns=(status.st_atime_ns, status.st_mtime_ns))
+        except OSError as error:
+            raise target_error(error, "setting the times of the root") from error
+
+
+def _reread_all(before: Manifest, root: str) -> Manifest:
+    """Return a manifest that knows nothing of the files below `root` but who pushed them.
+
+    rsync does not tell what it changed, so every file is looked at again.
+    """
+    manifest = Manifest()
+    manifest.remember_entries(before)
+    for name in os.listdir(os.fsencode(root)):
+        if name != DSG_DIRECTORY and not is_excluded_name(name):
+            manifest.appeared(name)
+    return manifest

@@ -1,0 +1,81 @@
+"""What was compared once need not be read again: proof by induction over snapshots.
+
+A file of snapshot k is proven if snapshot k-1 had, on both sides, a file with the same inode,
+ctime, size and mtime, and the two were found equal there. A kernel moves ctime with every change,
+but only as finely as its clock ticks. So a file is left unproven when its ctime is too near to a
+moment at which the sides could have parted: the creation of a source snapshot, or of target
+snapshot k-1.
+"""
+
+import os
+import struct
+from dataclasses import dataclass
+
+import xxhash
+
+_FINGERPRINT = struct.Struct("<9q")
+_INODE_MASK = (1 << 63) - 1
+_NANOSECONDS = 1_000_000_000
+# The kernel's coarse clock ticks every 1 to 10 ms.
+_TICK_NS = 20_000_000
+
+
+@dataclass(frozen=True)
+class Moments:
+    """When the snapshots of one step were made, in seconds since the epoch.
+
+    `source`: creation of the source snapshots k-1 and k. `target`: creation of target snapshot
+    k-1, None if there is none.
+    """
+
+    source: tuple[float, ...] = ()
+    target: float | None = None
+
+
+class Proofs:
+    """What the walk of snapshot k-1 found equal, and what the walk of snapshot k finds."""
+
+    def __init__(self) -> None:
+        self._before: dict[int, int] = {}
+        self._now: dict[int, int] = {}
+
+    def begin_snapshot(self) -> None:
+        """Let what was found in the last walk be the base of the next."""
+        self._before, self._now = self._now, {}
+
+    def add(self, source: os.stat_result, target: os.stat_result, entry_hash: int) -> None:
+        """Remember that source and target were found equal in this walk."""
+        self._now[source.st_ino] = _fingerprint(source, target, entry_hash)
+
+    def holds(
+        self,
+        source: os.stat_result,
+        target: os.stat_result,
+        entry_hash: int,
+        moments: Moments,
+    ) -> bool:
+        """Say whether source and target are equal because they were so in snapshot k-1."""
+        known = self._before.get(source.st_ino)
+        if known is None or known != _fingerprint(source, target, entry_hash):
+            return False
+        if moments.target is None or target.st_ctime_ns >= int(moments.target) * _NANOSECONDS:
+            return False
+        return all(
+            abs(source.st_ctime_ns - int(moment * _NANOSECONDS)) > _TICK_NS
+            for moment in moments.source
+        )
+
+
+def _fingerprint(source: os.stat_result, target: os.stat_result, entry_hash: int) -> int:
+    packed = _FINGERPRINT.pack(
+        source.st_ino & _INODE_MASK,
+        source.st_ctime_ns,
+        source.st_mtime_ns,
+        source.st_size,
+        target.st_ino & _INODE_MASK,
+        target.st_ctime_ns,
+        target.st_mtime_ns,
+        target.st_size,
+        entry_hash & _INODE_MASK,
+    )
+    return int(xxhash.xxh3_64_intdigest(packed))

@@ -1,0 +1,363 @@
+"""Walk a source snapshot and a target snapshot side by side, and report every difference.
+
+Names must agree in both directions; type, mode, owner, mtime, size, link target, device, hard-link
+groups and extended attributes must agree at the target's ability. Contents are read and hashed on
+both sides, except of files that are proven by the snapshot before (proof.py) when the level allows
+it. The target is a view of the ZFS snapshot, never the live staging directory.
+
+Leaving errors: SourceUnreadable, TargetUnwritable, whatever the checkpoint raises. Differences are
+data, not errors.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import xxhash
+
+from dsgmigd.abilities import Abilities
+from dsgmigd.dsg.entry import is_listed_link, is_listed_name
+from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
+from dsgmigd.file_errors import source_error, target_error
+from dsgmigd.hashing import hash_file
+from dsgmigd.request import VerifyLevel
+from dsgmigd.verify.compare import Discrepancy, compare_status, printable
+from dsgmigd.verify.metadata import ManifestView, read_manifest_view
+from dsgmigd.verify.proof import Moments, Proofs
+
+_KEPT_DISCREPANCIES = 100
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOATIME
+
+
+@dataclass
+class Verification:
+    """What the check of one snapshot saw."""
+
+    level: VerifyLevel
+    entries: int = 0
+    files: int = 0
+    files_read: int = 0
+    files_proven: int = 0
+    source_bytes_read: int = 0
+    target_bytes_read: int = 0
+    discrepancy_count: int = 0
+    discrepancies: list[Discrepancy] = field(default_factory=list)
+    lost_xattrs: int = 0
+    lost_xattr_examples: list[str] = field(default_factory=list)
+
+    def add(self, found: list[Discrepancy]) -> None:
+        """Count discrepancies, and keep the first of them."""
+        self.discrepancy_count += len(found)
+        room = _KEPT_DISCREPANCIES - len(self.discrepancies)
+        self.discrepancies += found[:room]
+
+    def add_lost_xattrs(self, path: str) -> None:
+        """Count a path whose extended attributes the target cannot hold."""
+        self.lost_xattrs += 1
+        if len(self.lost_xattr_examples) < _KEPT_DISCREPANCIES:
+            self.lost_xattr_examples.append(printable(path))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the check as it stands in a result's row."""
+        return vars(self) | {"discrepancies": [item.to_json() for item in self.discrepancies]}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One directory or file on both sides: descriptors of the directories that hold it."""
+
+    path: str
+    name: str
+    source: int
+    target: int
+
+
+class Verifier:
+    """Checks the snapshots of one repository in their order, remembering what is proven."""
+
+    def __init__(
+        self,
+        *,
+        level: VerifyLevel,
+        abilities: Abilities,
+        hash_threads: int = 2,
+        checkpoint: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._level = level
+        self._abilities = abilities
+        self._hash_threads = hash_threads
+        self._checkpoint = checkpoint
+        self._proofs = Proofs()
+
+    def verify(
+        self,
+        source_root: str,
+        target_root: str,
+        number: int,
+        moments: Moments,
+        *,
+        is_verified_before: bool = False,
+    ) -> Verification:
+        """Compare snapshot s`number` on both sides.
+
+        With `is_verified_before` no contents are read: the snapshot carries the mark of an earlier
+        run, and this walk only renews what later proofs build on.
+        """
+        self._proofs.begin_snapshot()
+        view = read_manifest_view(target_root, number)
+        walk = _Walk(
+            result=Verification(self._level),
+            view=view,
+            proofs=self._proofs,
+            moments=moments,
+            abilities=self._abilities,
+            reads_all=self._level == "exhaustive",
+            reads_none=self._level == "structure" or is_verified_before,
+            checkpoint=self._checkpoint,
+        )
+        with ThreadPoolExecutor(self._hash_threads, thread_name_prefix="hash") as pool:
+            walk.run(source_root, target_root, pool)
+        return walk.result
+
+
+class _Walk:
+    """One walk; its state dies with it."""
+
+    def __init__(
+        self,
+        *,
+        result: Verification,
+        view: ManifestView,
+        proofs: Proofs,
+        moments: Moments,
+        abilities: Abilities,
+        reads_all: bool,
+        reads_none: bool,
+        checkpoint: Callable[[], None],
+    ) -> None:
+        self.result = result
+        self._view = view
+        self._proofs = proofs
+        self._moments = moments
+        self._abilities = abilities
+        self._reads_all = reads_all
+        self._reads_none = reads_none
+        self._checkpoint = checkpoint
+        self._listed = set(view.entries)
+        self._target_of: dict[int, int] = {}
+        self._source_of: dict[int, int] = {}
+
+    def run(self, source_root: str, target_root: str, pool: ThreadPoolExecutor) -> None:
+        """Compare the two trees below the roots."""
+        self.result.add(self._view.discrepancies)
+        with ExitStack() as stack:
+            source = stack.enter_context(_opened(source_root, None, source_error))
+            target = stack.enter_context(_opened(target_root, None, target_error))
+            self._compare_status(Pair(".", ".", source, target))
+            self._compare_directory("", source, target, pool)
+        for path in sorted(self._listed):
+            self._differ(path, "manifest", "not there", "listed")
+
+    def _compare_directory(
+        self, path: str, source: int, target: int, pool: ThreadPoolExecutor
+    ) -> None:
+        files, directories = [], []
+        for name in self._common_names(path, source, target):
+            pair = Pair(f"{path}/{name}" if path else name, name, source, target)
+            statuses = self._compare_status(pair)
+            if statuses is None:
+                continue
+            if stat.S_ISREG(statuses[0].st_mode):
+                files.append((pair, *statuses))
+            elif stat.S_ISDIR(statuses[0].st_mode):
+                directories.append(pair)
+        self._compare_contents(files, pool)
+        for pair in directories:
+            with ExitStack() as stack:
+                below = stack.enter_context(_opened(pair.name, source, source_error))
+                beside = stack.enter_context(_opened(pair.name, target, target_error))
+                self._compare_directory(pair.path, below, beside, pool)
+
+    def _common_names(self, path: str, source: int, target: int) -> Iterator[str]:
+        in_source = set(_listed(source, path, source_error))
+        in_target = set(_listed(target, path, target_error))
+        if not path:
+            in_source = {name for name in in_source if not is_excluded_name(os.fsencode(name))}
+            in_target.discard(os.fsdecode(DSG_DIRECTORY))
+        prefix = f"{path}/" if path else ""
+        for name in sorted(in_source - in_target):
+            self._differ(prefix + name, "presence", "there", "missing")
+        for name in sorted(in_target - in_source):
+            self._differ(prefix + name, "presence", "not there", "extra")
+        yield from sorted(in_source & in_target)
+
+    def _compare_status(self, pair: Pair) -> tuple[os.stat_result, os.stat_result] | None:
+        """Compare all but contents; return both statuses if contents can be compared."""
+        self._checkpoint()
+        source = _status(pair, pair.source, source_error)
+        target = _status(pair, pair.target, target_error)
+        self.result.entries += 1
+        found = compare_status(pair.path, source, target, self._abilities)
+        self.result.add(found)
+        if stat.S_IFMT(source.st_mode) != stat.S_IFMT(target.st_mode):
+            return None
+        if stat.S_ISLNK(source.st_mode):
+            self._compare_links(pair)
+        elif stat.S_ISREG(source.st_mode):
+            self._compare_link_groups(pair, source, target)
+        if not self._is_proven(pair, source, target):
+            self._compare_xattrs(pair)
+        if not stat.S_ISREG(source.st_mode):
+            self._proofs.add(source, target, _entry_hash(self._view.entries.get(pair.path)))
+        return source, target
+
+    def _compare_links(self, pair: Pair) -> None:
+        source = os.readlink(pair.name, dir_fd=pair.source)
+        target = os.readlink(pair.name, dir_fd=pair.target)
+        if source != target:
+            self._differ(pair.path, "link target", printable(source), printable(target))
+        entry = self._entry(pair, source)
+        if entry is not None and entry.get("reference") != source:
+            self._differ(pair.path, "manifest reference", source, entry)
+
+    def _compare_link_groups(
+        self, pair: Pair, source: os.stat_result, target: os.stat_result
+    ) -> None:
+        if source.st_nlink > 1:
+            self._check_group(self._target_of, source.st_ino, target.st_ino, pair)
+        if target.st_nlink > 1:
+            self._check_group(self._source_of, target.st_ino, source.st_ino, pair)
+
+    def _check_group(self, known: dict[int, int], one: int, other: int, pair: Pair) -> None:
+        if known.setdefault(one, other) != other:
+            self._differ(pair.path, "hard links", "another group", "this group")
+
+    def _compare_xattrs(self, pair: Pair) -> None:
+        source = _xattrs(pair, pair.source, source_error)
+        if not self._abilities.xattrs:
+            if source:
+                self.result.add_lost_xattrs(pair.path)
+            return
+        target = _xattrs(pair, pair.target, target_error)
+        for name in sorted(source.keys() | target.keys()):
+            if source.get(name) != target.get(name):
+                self._differ(pair.path, f"xattr {name}", source.get(name), target.get(name))
+
+    def _compare_contents(
+        self,
+        files: list[tuple[Pair, os.stat_result, os.stat_result]],
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        to_read = []
+        for pair, source, target in files:
+            self.result.files += 1
+            entry = self._entry(pair)
+            if self._reads_none or self._is_proven(pair, source, target):
+                self._proofs.add(source, target, _entry_hash(entry))
+                self.result.files_proven += not self._reads_none
+            elif source.st_size == target.st_size:
+                reads = [
+                    pool.submit(_digest, pair, pair.source, source_error),
+                    pool.submit(_digest, pair, pair.target, target_error),
+                ]
+                to_read.append((pair, source, target, entry, reads))
+        for pair, source, target, entry, reads in to_read:
+            self._checkpoint()
+            (source_digest, source_bytes), (target_digest, target_bytes) = (
+                read.result() for read in reads
+            )
+            self.result.files_read += 1
+            self.result.source_bytes_read += source_bytes
+            self.result.target_bytes_read += target_bytes
+            if source_digest != target_digest:
+                self._differ(pair.path, "content", source_digest, target_digest)
+            elif self._agrees(pair, target, target_digest, entry):
+                self._proofs.add(source, target, _entry_hash(entry))
+
+    def _agrees(
+        self, pair: Pair, target: os.stat_result, digest: str, entry: dict[str, Any] | None
+    ) -> bool:
+        """Compare a file's entry in the manifest, if it has one, with the file itself."""
+        if entry is None:
+            return True
+        expected = ("file", target.st_size, digest)
+        found = (entry.get("type"), entry.get("filesize"), entry.get("hash"))
+        if found != expected:
+            self._differ(pair.path, "manifest entry", expected, found)
+        return found == expected
+
+    def _is_proven(self, pair: Pair, source: os.stat_result, target: os.stat_result) -> bool:
+        if self._reads_all:
+            return False
+        entry_hash = _entry_hash(self._view.entries.get(pair.path))
+        return self._proofs.holds(source, target, entry_hash, self._moments)
+
+    def _entry(self, pair: Pair, reference: str | None = None) -> dict[str, Any] | None:
+        self._listed.discard(pair.path)
+        entry = self._view.entries.get(pair.path)
+        if entry is None and _is_listed(os.fsencode(pair.path), reference):
+            self._differ(pair.path, "manifest", "there", "not listed")
+        return entry
+
+    def _differ(self, path: str, attribute: str, source: object, target: object) -> None:
+        self.result.add([Discrepancy(printable(path), attribute, str(source), str(target))])
+
+
+def _is_listed(path: bytes, reference: str | None) -> bool:
+    """Say whether a manifest lists the file at `path`, or the link to `reference`."""
+    if not all(is_listed_name(name) for name in path.split(b"/")):
+        return False
+    return reference is None or is_listed_link(path, os.fsencode(reference))
+
+
+def _entry_hash(entry: dict[str, Any] | None) -> int:
+    return int(xxhash.xxh3_64_intdigest(repr(entry)))
+
+
+Translate = Callable[[OSError, str], Exception]
+
+
+@contextmanager
+def _opened(name: str, directory: int | None, translate: Translate) -> Iterator[int]:
+    try:
+        descriptor = os.open(name, _OPEN, dir_fd=directory)
+    except OSError as error:
+        raise translate(error, f"opening {printable(name)!r}") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _listed(descriptor: int, path: str, translate: Translate) -> list[str]:
+    try:
+        return os.listdir(descriptor)
+    except OSError as error:
+        raise translate(error, f"listing {printable(path)!r}") from error
+
+
+def _status(pair: Pair, directory: int, translate: Translate) -> os.stat_result:
+    try:
+        return os.lstat(pair.name, dir_fd=directory)
+    except OSError as error:
+        raise translate(error, f"reading {printable(pair.path)!r}") from error
+
+
+def _xattrs(pair: Pair, directory: int, translate: Translate) -> dict[str, bytes]:
+    through = f"/proc/self/fd/{directory}/{pair.name}"
+    try:
+        names = os.listxattr(through, follow_symlinks=False)
+        return {name: os.getxattr(through, name, follow_symlinks=False) for name in names}
+    except OSError as error:
+        raise translate(error, f"reading attributes of {printable(pair.path)!r}") from error
+
+
+def _digest(pair: Pair, directory: int, translate: Translate) -> tuple[str, int]:
+    try:
+        return hash_file(directory, os.fsencode(pair.name))
+    except OSError as error:
+        raise translate(error, f"reading {printable(pair.path)!r}") from error

@@ -1,0 +1,210 @@
+"""ZFS datasets and their snapshots, by the zfs command.
+
+Only `-Hp` output is parsed, and only options that OpenZFS 2.1 and zfs-fuse 0.7 both know are used:
+one property for each `zfs set`, no `zfs list -p`. dsgmigd's own state stands in user properties
+with the prefix `org.hrdag.dsgmigd:`; a snapshot inherits those of its dataset, so only values
+whose source is the object itself are taken.
+
+Leaving errors: TargetMissing, TargetExists, TargetFull, TargetBusy, CommandFailed, CommandTimedOut.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from dsgmigd.errors import (
+    CommandFailed,
+    DsgmigdError,
+    TargetBusy,
+    TargetExists,
+    TargetFull,
+    TargetMissing,
+)
+
+PROPERTY_PREFIX = "org.hrdag.dsgmigd:"
+
+_NATIVE = ("type", "creation", "origin", "mounted", "mountpoint")
+_BUSY_ATTEMPTS = 8
+_BUSY_SECONDS = 0.1
+_OWN_SOURCES = frozenset({"local", "received"})
+
+Answer = TypeVar("Answer")
+
+
+class RunsCommands(Protocol):
+    """What this adapter needs of `dsgmigd.command.Commands`."""
+
+    def output(self, *argv: str, timeout_seconds: float = ...) -> str:
+        """Run a program to its end and return what it printed."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot; `properties` are dsgmigd's own, without the prefix."""
+
+    name: str
+    created_at: int
+    properties: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A file system with its snapshots in the order in which they were made."""
+
+    name: str
+    origin: str | None
+    mountpoint: str
+    is_mounted: bool
+    properties: Mapping[str, str]
+    snapshots: tuple[Snapshot, ...]
+
+
+class Zfs:
+    """The zfs command, with typed errors. `properties` are given without dsgmigd's prefix."""
+
+    def __init__(
+        self, commands: RunsCommands, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._commands = commands
+        self._sleep = sleep
+
+    def read(self, name: str, keys: tuple[str, ...]) -> Dataset | None:
+        """Return the dataset with the user properties `keys`; None if there is none."""
+        wanted = ",".join((*_NATIVE, *(PROPERTY_PREFIX + key for key in keys)))
+        columns = "name,property,value,source"
+        try:
+            output = self._zfs("get", "-Hp", "-r", "-d", "1", "-o", columns, wanted, name)
+        except TargetMissing:
+            return None
+        return _parse_dataset(name, output)
+
+    def children(self, name: str) -> tuple[str, ...]:
+        """Return the names of the file systems directly below `name`."""
+        output = self._zfs("list", "-H", "-r", "-d", "1", "-t", "filesystem", "-o", "name", name)
+        return tuple(line for line in output.splitlines() if line != name)
+
+    def available_bytes(self, name: str) -> int:
+        """Return how many bytes can still be written below the dataset `name`."""
+        return int(self._zfs("get", "-Hp", "-o", "value", "available", name))
+
+    def create(self, name: str, options: Mapping[str, str], properties: Mapping[str, str]) -> None:
+        """Create and mount the file system `name`; its parent must exist."""
+        self._zfs("create", *_options(options, properties), name)
+
+    def clone(
+        self, snapshot: str, name: str, options: Mapping[str, str], properties: Mapping[str, str]
+    ) -> None:
+        """Make the file system `name` from `snapshot`, and mount it."""
+        self._zfs("clone", *_options(options, properties), snapshot, name)
+
+    def snapshot(self, name: str, properties: Mapping[str, str]) -> None:
+        """Make the snapshot `name` ("dataset@snapshot") with its properties in one go."""
+        self._zfs("snapshot", *_options({}, properties), name)
+
+    def set_property(self, name: str, key: str, value: str) -> None:
+        """Set one of dsgmigd's own properties."""
+        self._zfs("set", f"{PROPERTY_PREFIX}{key}={value}", name)
+
+    def inherit(self, name: str, option: str) -> None:
+        """Let the native property `option` be the parent's again."""
+        self._zfs("inherit", option, name)
+
+    def rollback(self, snapshot: str) -> None:
+        """Bring a file system back to its newest snapshot."""
+        self._while_busy(lambda: self._zfs("rollback", snapshot))
+
+    def destroy(self, name: str) -> None:
+        """Destroy one file system or snapshot that nothing depends on."""
+        self._while_busy(lambda: self._zfs("destroy", name))
+
+    def promote(self, name: str) -> None:
+        """Let the clone `name` own the snapshots up to its origin."""
+        self._zfs("promote", name)
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename an unmounted file system."""
+        self._while_busy(lambda: self._zfs("rename", old, new))
+
+    def mount(self, name: str) -> None:
+        """Mount a file system at its mountpoint; mounted already is no error."""
+        try:
+            self._zfs("mount", name)
+        except CommandFailed as error:
+            if "already mounted" not in error.stderr:
+                raise
+
+    def unmount(self, name: str) -> None:
+        """Unmount a file system; not mounted is no error."""
+        try:
+            self._while_busy(lambda: self._zfs("unmount", name))
+        except CommandFailed as error:
+            if "not currently mounted" not in error.stderr:
+                raise
+
+    def _zfs(self, *arguments: str) -> str:
+        try:
+            return self._commands.output("zfs", *arguments)
+        except CommandFailed as error:
+            raise _typed(error) from error
+
+    def _while_busy(self, action: Callable[[], Answer]) -> Answer:
+        """Repeat `action` while ZFS says busy: it does so for a moment after an unmount."""
+        for attempt in range(_BUSY_ATTEMPTS - 1):
+            try:
+                return action()
+            except TargetBusy:
+                self._sleep(_BUSY_SECONDS * 2**attempt)
+        return action()
+
+
+def _options(options: Mapping[str, str], properties: Mapping[str, str]) -> list[str]:
+    pairs = [f"{key}={value}" for key, value in options.items()]
+    pairs += [f"{PROPERTY_PREFIX}{key}={value}" for key, value in properties.items()]
+    return [word for pair in pairs for word in ("-o", pair)]
+
+
+# What zfs(8) says, by its own words; the integration tests provoke each of them.
+_KINDS: tuple[tuple[str, type[DsgmigdError], str], ...] = (
+    ("does not exist", TargetMissing, "check the name with: zfs list"),
+    ("no such pool", TargetMissing, "import the pool with: zpool import"),
+    ("already exists", TargetExists, "look at it with: zfs list -t all -r"),
+    ("out of space", TargetFull, "free space in the pool or raise the quota"),
+    ("No space left", TargetFull, "free space in the pool or raise the quota"),
+    ("quota exceeded", TargetFull, "raise the quota"),
+    ("is busy", TargetBusy, "see who holds it with: fuser -vm MOUNTPOINT"),
+    ("resource busy", TargetBusy, "see who holds it with: fuser -vm MOUNTPOINT"),
+)
+
+
+def _typed(error: CommandFailed) -> DsgmigdError:
+    for words, kind, hint in _KINDS:
+        if words in error.stderr:
+            return kind(error.stderr.strip(), hint=hint)
+    return error
+
+
+def _parse_dataset(name: str, output: str) -> Dataset:
+    values: dict[str, dict[str, str]] = {}
+    own: dict[str, dict[str, str]] = {}
+    for line in output.splitlines():
+        subject, key, value, source = line.split("\t")
+        if key.startswith(PROPERTY_PREFIX):
+            if source in _OWN_SOURCES:
+                own.setdefault(subject, {})[key.removeprefix(PROPERTY_PREFIX)] = value
+        else:
+            values.setdefault(subject, {})[key] = value
+    snapshots = tuple(
+        Snapshot(subject.partition("@")[2], int(native["creation"]), own.get(subject, {}))
+        for subject, native in values.items()
+        if subject.startswith(f"{name}@")
+    )
+    native = values[name]
+    return Dataset(
+        name=name,
+        origin=None if native["origin"] in {"-", ""} else native["origin"],
+        mountpoint=native["mountpoint"],
+        is_mounted=native["mounted"] == "yes",
+        properties=own.get(name, {}),
+        snapshots=snapshots,
+    )

@@ -1,0 +1,28 @@
+"""The health of the pool below a dataset."""
+
+from dsgmigd.errors import CommandFailed, TargetMissing, TargetUnwritable
+from dsgmigd.zfs.dataset import RunsCommands
+
+_ANSWER_SECONDS = 20
+_WRITABLE = frozenset({"ONLINE", "DEGRADED"})
+
+
+def check_pool(commands: RunsCommands, dataset: str) -> None:
+    """Raise unless the pool of `dataset` takes writes.
+
+    `zpool list` answers at once even when the pool is suspended and every file in it hangs.
+    """
+    pool = dataset.partition("/")[0]
+    try:
+        health = commands.output(
+            "zpool", "list", "-H", "-o", "health", pool, timeout_seconds=_ANSWER_SECONDS
+        ).strip()
+    except CommandFailed as error:
+        raise TargetMissing(
+            f"the pool {pool} is not there: {error.stderr.strip()}",
+            hint=f"import it with: zpool import {pool}",
+        ) from error
+    if health not in _WRITABLE:
+        raise TargetUnwritable(
+            f"the pool {pool} is {health}", hint=f"look at: zpool status -v {pool}"
+        )
