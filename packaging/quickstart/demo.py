@@ -157,11 +157,13 @@ def log_file(instance: int) -> Path:
 
 
 def watch(spool: Path, processes: list[subprocess.Popen[bytes]], began: float) -> None:
-    """Print one line a second until every repository has a result."""
+    """Print one line a second until every repository has a result and no claim."""
     while time.monotonic() < began + WAIT_SECONDS:
         states = [f"{repo} {state(spool, repo)}" for repo in REPOS]
         print(f"{time.monotonic() - began:4.0f} s   {'   '.join(states)}", flush=True)
-        if all((spool / f"{repo}.result.json").exists() for repo in REPOS):
+        is_done = all((spool / f"{repo}.result.json").exists() for repo in REPOS)
+        # A claim goes after its result: a worker that is stopped in between leaves it.
+        if is_done and not list(spool.glob("*.claim.*")):
             return
         ended = [
             number for number, process in enumerate(processes, 1) if process.poll() is not None
