@@ -1,0 +1,92 @@
+"""Descriptors below one directory: no link leads out, nothing stays open, nothing goes stale."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dsgmigd.descriptors import Directories
+
+
+def open_descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+def listing(descriptor: int) -> list[str]:
+    return sorted(os.listdir(descriptor))
+
+
+def test_a_path_is_reached_from_the_root_down(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    with Directories(str(tmp_path)) as tree:
+        assert listing(tree.open(b"a/b")) == ["c"]
+        parent, name = tree.parent_of(b"a/b/new file")
+        assert (listing(parent), name) == (["c"], b"new file")
+
+
+def test_the_root_is_the_empty_path_and_holds_itself_as_a_dot(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with Directories(os.fsencode(tmp_path)) as tree:
+        assert tree.open(b"") == tree.root
+        parent, name = tree.parent_of(b"")
+        assert os.path.samestat(os.stat(name, dir_fd=parent), tmp_path.stat())
+
+
+def test_neighbours_share_an_open_directory(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with Directories(str(tmp_path)) as tree:
+        assert tree.parent_of(b"a/x")[0] == tree.parent_of(b"a/y")[0]
+
+
+@pytest.mark.parametrize("path", [b"link", b"link/below", b"a/link/below"])
+def test_a_symbolic_link_on_the_way_is_refused(tmp_path: Path, path: bytes) -> None:
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    (outside / "below").mkdir(parents=True)
+    (root / "a").mkdir(parents=True)
+    (root / "link").symlink_to(outside)
+    (root / "a" / "link").symlink_to(outside)
+    with Directories(str(root)) as tree, pytest.raises(NotADirectoryError):
+        tree.open(path)
+
+
+def test_a_root_that_is_a_symbolic_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(NotADirectoryError):
+        Directories(str(tmp_path / "link"))
+
+
+def test_a_path_longer_than_one_call_takes_is_reached(tmp_path: Path) -> None:
+    name = b"n" * 200
+    with Directories(str(tmp_path)) as tree:
+        path = b""
+        for _ in range(60):
+            parent, last = tree.parent_of(path + b"/" + name if path else name)
+            os.mkdir(last, dir_fd=parent)
+            path = path + b"/" + name if path else name
+        assert len(path) > 2 * os.pathconf("/", "PC_PATH_MAX")
+        assert listing(tree.open(path)) == []
+
+
+def test_what_is_forgotten_is_opened_anew_with_all_below_it(tmp_path: Path) -> None:
+    (tmp_path / "a" / "old").mkdir(parents=True)
+    (tmp_path / "ab").mkdir()
+    with Directories(str(tmp_path)) as tree:
+        tree.open(b"a/old")
+        neighbour = tree.open(b"ab")
+        (tmp_path / "a").rename(tmp_path / "moved")
+        (tmp_path / "a" / "new").mkdir(parents=True)
+        tree.forget(b"a")
+        assert listing(tree.open(b"a")) == ["new"]
+        with pytest.raises(FileNotFoundError):
+            tree.open(b"a/old")
+        assert tree.open(b"ab") == neighbour
+
+
+def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
+    before = open_descriptors()
+    with Directories(str(tmp_path)) as tree:
+        for number in range(300):
+            (tmp_path / f"d{number}").mkdir()
+            tree.open(b"d%d" % number)
+        assert len(open_descriptors() - before) <= 256 + 2
+    assert open_descriptors() == before

@@ -1,0 +1,58 @@
+"""Content hashes: known answers, long files, and files that are no files."""
+
+import os
+from pathlib import Path
+
+import pytest
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dsgmigd.hashing import hash_bytes, hash_file
+
+NOTHING = "2d06800538d394c2"  # the reference implementation's answer for no input
+
+
+def test_the_hash_of_nothing_is_the_published_one() -> None:
+    assert hash_bytes() == NOTHING
+    assert hash_bytes(b"", b"") == NOTHING
+
+
+@given(st.lists(st.binary(max_size=300), max_size=5))
+def test_pieces_hash_like_the_whole(pieces: list[bytes]) -> None:
+    assert hash_bytes(*pieces) == xxhash.xxh3_64_hexdigest(b"".join(pieces))
+
+
+@pytest.mark.parametrize("size", [0, 1, 1024 * 1024 - 1, 1024 * 1024, 1024 * 1024 + 1, 2_500_000])
+def test_a_file_is_hashed_to_its_end_whatever_its_size(tmp_path: Path, size: int) -> None:
+    content = bytes(range(251)) * (size // 251 + 1)
+    (tmp_path / "file").write_bytes(content[:size])
+    assert in_directory(tmp_path, b"file") == (xxhash.xxh3_64_hexdigest(content[:size]), size)
+
+
+def test_a_symbolic_link_is_never_followed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"secret")
+    (tmp_path / "link").symlink_to("file")
+    with pytest.raises(OSError, match="symbolic link"):
+        in_directory(tmp_path, b"link")
+
+
+def test_a_pipe_is_an_error_and_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="seek"):
+        in_directory(tmp_path, b"pipe")
+
+
+def test_reading_leaves_the_access_time_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    os.utime(tmp_path / "file", ns=(1, 2))
+    in_directory(tmp_path, b"file")
+    assert (tmp_path / "file").stat().st_atime_ns == 1
+
+
+def in_directory(directory: Path, name: bytes) -> tuple[str, int]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return hash_file(descriptor, name)
+    finally:
+        os.close(descriptor)
