@@ -8,6 +8,8 @@ Leaving errors: CommandFailed, CommandTimedOut, whatever a checkpoint raises.
 """
 
 import contextlib
+import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -32,11 +34,17 @@ class Commands:
 
     def __init__(self, *, keep_descriptors: tuple[int, ...] = ()) -> None:
         self._keep_descriptors = keep_descriptors
+        self._running: set[subprocess.Popen[bytes]] = set()
+
+    def kill_all(self) -> None:
+        """Kill every program that runs now; whoever waits for one hears that it failed."""
+        for process in tuple(self._running):
+            _kill(process)
 
     def output(self, *argv: str, timeout_seconds: float = 120) -> str:
         """Run a program to its end and return what it printed."""
         process = self._start(argv, subprocess.PIPE, subprocess.PIPE)
-        with _reaped(process):
+        with self._reaped(process):
             try:
                 stdout, stderr = process.communicate(timeout=timeout_seconds)
             except subprocess.TimeoutExpired as error:
@@ -49,7 +57,7 @@ class Commands:
         """Run a program that may take hours, calling `checkpoint` several times a second."""
         with tempfile.TemporaryFile() as stderr:
             process = self._start(argv, subprocess.DEVNULL, stderr)
-            with _reaped(process):
+            with self._reaped(process):
                 while process.poll() is None:
                     checkpoint()
                     time.sleep(_POLL_SECONDS)
@@ -64,7 +72,7 @@ class Commands:
         """
         with tempfile.TemporaryFile() as stderr:
             process = self._start(argv, subprocess.PIPE, stderr)
-            with _reaped(process):
+            with self._reaped(process):
                 try:
                     yield cast("IO[bytes]", process.stdout)
                 except StreamCorrupt:
@@ -74,6 +82,20 @@ class Commands:
                     raise
                 process.wait()
             _check_status(process, argv, stderr)
+
+    @contextlib.contextmanager
+    def _reaped(self, process: "subprocess.Popen[bytes]") -> Iterator[None]:
+        self._running.add(process)
+        try:
+            yield
+        finally:
+            if process.poll() is None:
+                _kill(process)
+            process.wait()
+            self._running.discard(process)
+            for pipe in (process.stdout, process.stderr):
+                if pipe:
+                    pipe.close()
 
     def _start(
         self, argv: tuple[str, ...], stdout: int, stderr: "int | IO[bytes]"
@@ -93,16 +115,10 @@ class Commands:
             raise CommandFailed(argv, status=127, stderr=str(error)) from error
 
 
-@contextlib.contextmanager
-def _reaped(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    try:
-        yield
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        if process.stdout:
-            process.stdout.close()
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a program with all that it started: it leads a session of its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _check_status(

@@ -98,6 +98,7 @@ class Migration:
         self, job: Job, settings: Settings, commands: Commands, progress: Progress
     ) -> None:
         self._job = job
+        self.request_id = job.request_id
         self._settings = settings
         self._commands = commands
         self._progress = progress

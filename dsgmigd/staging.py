@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from dsgmigd.errors import TargetChanged, TargetExists, TargetMissing
+from dsgmigd.errors import TargetChanged, TargetMissing
 from dsgmigd.names import DatasetName, RepoName, SnapshotName
 from dsgmigd.plan import TargetSnapshot, TargetState
 from dsgmigd.request import VERIFY_STRENGTH, VerifyLevel
@@ -121,18 +121,10 @@ class Staging:
 
     def prepare_area(self) -> None:
         """Create the area below the parent, closed to everybody else."""
-        self._provide(self.places.area, _AREA_OPTIONS)
+        self._zfs.provide(self.places.area, _AREA_OPTIONS)
         os.chmod(self._mountpoint(self.places.area), _AREA_MODE)
         for part in ("staging", "views", "replaced"):
-            self._provide(f"{self.places.area}/{part}", {})
-
-    def _provide(self, name: str, options: Mapping[str, str]) -> None:
-        dataset = self._zfs.read(name, KEYS)
-        if dataset is None:
-            with contextlib.suppress(TargetExists):  # another instance was quicker
-                self._zfs.create(name, options, {})
-        elif not dataset.is_mounted:
-            self._zfs.mount(name)
+            self._zfs.provide(f"{self.places.area}/{part}", {})
 
     def create(self) -> str:
         """Make an empty staging dataset in place of what is there; return its mountpoint."""

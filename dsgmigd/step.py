@@ -9,7 +9,8 @@ from typing import Any
 
 from dsgmigd.abilities import Abilities
 from dsgmigd.btrfs.replay import Replay
-from dsgmigd.btrfs.stream import read_commands
+from dsgmigd.btrfs.stream import NEWEST_VERSION, read_commands
+from dsgmigd.btrfs.subvolume import newest_send_protocol
 from dsgmigd.command import Commands
 from dsgmigd.descriptors import Directories
 from dsgmigd.dsg.archive import DsgDirectory
@@ -132,9 +133,8 @@ class SnapshotWriter:
                 self._manifest.appeared(path)
 
     def _send_command(self, held: HeldSnapshot, parent: HeldSnapshot | None) -> list[str]:
-        command = ["btrfs", "send", "-q"]
-        if self._send_protocol is not None:
-            command += ["--proto", str(self._send_protocol)]
+        protocol = self._send_protocol or min(newest_send_protocol(), NEWEST_VERSION)
+        command = ["btrfs", "send", "-q", "--proto", str(protocol)]
         if parent is not None:
             command += ["-p", parent.path]
         return [*command, held.path]

@@ -38,6 +38,9 @@ class ChangeListener(Protocol):
     def created(self, path: bytes) -> None:
         """Hear that something that is not a directory is new at `path`."""
 
+    def linked(self, existing: bytes, path: bytes) -> None:
+        """Hear that `path` is a new hard link to what is at `existing`."""
+
     def created_directory(self, path: bytes) -> None:
         """Hear that an empty directory is new at `path`."""
 
@@ -242,7 +245,7 @@ class Replay:
         os.link(
             source_name, name, src_dir_fd=source_parent, dst_dir_fd=parent, follow_symlinks=False
         )
-        self._listener.created(path)
+        self._listener.linked(existing, path)
 
     def _unlink(self, attributes: Attributes) -> None:
         path = _path(attributes)

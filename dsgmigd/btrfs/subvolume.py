@@ -16,6 +16,7 @@ from dsgmigd.errors import DsgmigdError, SourceUnreadable
 
 # btrfs_tree.h: the root of every subvolume has this inode number.
 _ROOT_INODE = 256
+_SEND_PROTOCOL_FILE = "/sys/fs/btrfs/features/send_stream_version"
 
 
 class PinImpossible(DsgmigdError):
@@ -68,6 +69,15 @@ def sync_filesystem(path: str) -> None:
     """Commit what was written to the btrfs at `path`, so that its ctransids are current."""
     with contextlib.suppress(OSError):  # not btrfs, or read-only: nothing is waiting there
         btrfsutil.sync(path)
+
+
+def newest_send_protocol() -> int:
+    """Return the newest version of the send stream that the kernel writes."""
+    try:
+        with open(_SEND_PROTOCOL_FILE, encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):  # kernels before 5.18 do not say, and know the first only
+        return 1
 
 
 def create_pin(source: str, pin: str) -> None:

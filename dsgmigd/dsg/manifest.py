@@ -84,6 +84,11 @@ class Manifest:
         self._put(path, Leaf(None, b""))
         self.content_changed(path)
 
+    def linked(self, existing: bytes, path: bytes) -> None:
+        """Take in a hard link; both names are looked at, to find out that they are one file."""
+        self.created(path)
+        self.times_changed(existing)
+
     def appeared(self, path: bytes) -> None:
         """Take in whatever is at `path`; settling finds out that it is a directory."""
         self.created(path)

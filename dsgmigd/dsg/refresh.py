@@ -63,21 +63,21 @@ class Refresher:
 
     def _settle_file(self, stale: StaleEntry, status: os.stat_result) -> None:
         digest = None
+        is_linked = status.st_nlink > 1
+        if is_linked:
+            self._manifest.join_link_group(stale.leaf, status.st_ino)
         if stale.needs_content:
-            if status.st_nlink > 1:
-                digest = self._linked_digest(stale, status.st_ino)
-            else:
-                digest = self._digest(stale.path)
+            digest = self._linked_digest(stale.path, status.st_ino) if is_linked else None
+            digest = digest or self._digest(stale.path)
         self._manifest.settle_file(
             stale, user=self._user, size=status.st_size, mtime=status.st_mtime, digest=digest
         )
 
-    def _linked_digest(self, stale: StaleEntry, inode: int) -> str:
+    def _linked_digest(self, path: bytes, inode: int) -> str:
         """Read the content behind hard links once, and let all of them have the digest."""
         if inode not in self._linked_digests:
-            self._linked_digests[inode] = self._digest(stale.path)
+            self._linked_digests[inode] = self._digest(path)
             self._manifest.mark_link_group(inode)
-        self._manifest.join_link_group(stale.leaf, inode)
         return self._linked_digests[inode]
 
     def _digest(self, path: bytes) -> str:

@@ -8,6 +8,7 @@ whose source is the object itself are taken.
 Leaving errors: TargetMissing, TargetExists, TargetFull, TargetBusy, CommandFailed, CommandTimedOut.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -91,6 +92,22 @@ class Zfs:
     def create(self, name: str, options: Mapping[str, str], properties: Mapping[str, str]) -> None:
         """Create and mount the file system `name`; its parent must exist."""
         self._zfs("create", *_options(options, properties), name)
+
+    def provide(self, name: str, options: Mapping[str, str]) -> None:
+        """Create and mount the file system `name` unless it is there; others may do so as well."""
+        for attempt in range(_BUSY_ATTEMPTS):
+            dataset = self.read(name, ())
+            if dataset is not None and dataset.is_mounted:
+                return
+            # What another instance created a moment ago is not mounted yet, and busy.
+            with contextlib.suppress(TargetExists, TargetBusy):
+                if dataset is None:
+                    self.create(name, options, {})
+                else:
+                    self.mount(name)
+                return
+            self._sleep(_BUSY_SECONDS * 2**attempt)
+        raise TargetBusy(f"{name} does not get mounted", hint=f"try: zfs mount {name}")
 
     def clone(
         self, snapshot: str, name: str, options: Mapping[str, str], properties: Mapping[str, str]

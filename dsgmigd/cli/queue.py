@@ -1,0 +1,80 @@
+"""The verbs for the queue: submit and status."""
+
+import json
+import sys
+
+import click
+
+from dsgmigd.cli.context import Context
+from dsgmigd.cli.output import EXIT_TRY_AGAIN, EXIT_USAGE, errors_for_people, table
+from dsgmigd.names import RepoName, parse_repo_name
+from dsgmigd.request import VERIFY_LEVELS, Request, VerifyLevel
+from dsgmigd.source import list_repositories
+
+
+@click.command(name="submit")
+@click.argument("repos", metavar="REPO...", nargs=-1)
+@click.option("--all", "is_all", is_flag=True, help="Submit every repository of the source.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first LIMIT snapshots.")
+@click.option("--verify", type=click.Choice(VERIFY_LEVELS), help="Level of verification.")
+@click.option("--replace", is_flag=True, help="Build anew; keep an existing target aside.")
+@click.option("--note", help="A text that the result repeats.")
+@click.pass_obj
+def submit_command(
+    context: Context,
+    repos: tuple[str, ...],
+    *,
+    is_all: bool,
+    limit: int | None,
+    verify: VerifyLevel | None,
+    replace: bool,
+    note: str | None,
+) -> None:
+    """Drop requests into the spool; a running instance takes them.
+
+    \b
+    Examples:  dsgmigd submit SV
+               dsgmigd submit SV CO --limit 5
+               dsgmigd submit --all
+    """
+    if is_all == bool(repos):
+        click.echo("dsgmigd: name repositories, or give --all", err=True)
+        sys.exit(EXIT_USAGE)
+    options = Request(limit=limit, verify=verify, replace=replace or None, note=note)
+    with errors_for_people():
+        names = list_repositories(context.config.source_root) if is_all else list(repos)
+        waiting = [name for name in names if not _submit(context, parse_repo_name(name), options)]
+    for name in names:
+        click.echo(f"{name}: {'waits already' if name in waiting else 'submitted'}")
+    if waiting and not is_all:
+        sys.exit(EXIT_TRY_AGAIN)
+
+
+def _submit(context: Context, name: RepoName, options: Request) -> bool:
+    return context.spool().submit(name, options)
+
+
+@click.command(name="status")
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def status_command(context: Context, *, is_json: bool) -> None:
+    """Show the queue and what each instance does.
+
+    \b
+    Examples:  dsgmigd status
+               watch -n 1 dsgmigd status
+               dsgmigd status --json | jq .instances
+    """
+    spool = context.spool()
+    with errors_for_people():
+        spool.check()
+        incoming, claims = spool.incoming(), spool.claims()
+        statuses = spool.read_statuses().values()
+    if is_json:
+        claimed = [{"repo": repo, "instance": instance} for repo, instance in claims]
+        document = {"incoming": incoming, "claims": claimed, "instances": list(statuses)}
+        click.echo(json.dumps(document, indent=1))
+        return
+    rows = [(status["instance"], status["pid"], status["status"]) for status in statuses]
+    click.echo(table(("INSTANCE", "PID", "STATUS"), rows) if rows else "no instance is running")
+    click.echo(f"incoming: {' '.join(incoming) or 'none'}")
