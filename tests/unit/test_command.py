@@ -176,9 +176,10 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
 
 def test_killing_all_ends_what_runs_in_another_thread(lifeline: tuple[int, int]) -> None:
     commands = Commands(keep_descriptors=(lifeline[1],))
-    with ThreadPoolExecutor(1) as pool, pytest.raises(CommandFailed, match="status -9"):
+    with ThreadPoolExecutor(1) as pool:
         running = pool.submit(commands.output, "sh", "-c", "sleep 60 & wait")
         while not running.done():
             commands.kill_all()
-        running.result()
+        with pytest.raises(CommandFailed, match="status -9"):
+            running.result()
     assert is_deserted(lifeline)

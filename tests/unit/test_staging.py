@@ -1,0 +1,407 @@
+"""The staging dataset from its creation to its publication, on a zfs that keeps its pool in memory.
+
+Files are real, so that what a rollback, a clone and a publication do to them shows.
+"""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from dsgmigd.errors import CommandFailed, TargetChanged, TargetMissing
+from dsgmigd.names import SnapshotName, parse_dataset_name, parse_repo_name
+from dsgmigd.plan import TargetSnapshot
+from dsgmigd.staging import (
+    KEYS,
+    SOURCE_IDENTITY,
+    SOURCE_VERSION,
+    VERIFIED,
+    Places,
+    Staging,
+    describe_target,
+)
+from dsgmigd.zfs.dataset import PROPERTY_PREFIX, Dataset, Snapshot, Zfs
+from tests.unit.fake_zfs import FakeZfs
+
+AREA = "zsd/.dsgmigd"
+S1, S2, S3 = SnapshotName(1), SnapshotName(2), SnapshotName(3)
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> FakeZfs:
+    return FakeZfs(tmp_path)
+
+
+@pytest.fixture
+def staging(commands: FakeZfs) -> Staging:
+    staging = staging_of(commands, "r1")
+    staging.prepare_area()
+    return staging
+
+
+def staging_of(commands: FakeZfs, request_id: str) -> Staging:
+    places = Places(parse_dataset_name("zsd"), AREA, parse_repo_name("SV"))
+    return Staging(Zfs(commands, sleep=lambda _: None), places, request_id)
+
+
+def take_snapshot(staging: Staging, name: SnapshotName, text: str) -> None:
+    """Write `text` into staging and make it a verified snapshot."""
+    dataset = staging.read_staging()
+    assert dataset is not None
+    (Path(dataset.mountpoint) / "file").write_text(text)
+    staging.snapshot(name, {SOURCE_IDENTITY: f"uuid-{name}", SOURCE_VERSION: str(name.number)})
+    staging.mark_verified(dataset.name, name, "complete")
+
+
+def publish_series(staging: Staging, *names: SnapshotName) -> None:
+    staging.create()
+    for name in names:
+        take_snapshot(staging, name, str(name))
+    staging.publish("T0")
+    staging.mount_target()
+
+
+def target_names(staging: Staging) -> list[str]:
+    dataset = staging.read_target()
+    return [] if dataset is None else [snapshot.name for snapshot in dataset.snapshots]
+
+
+def chain_names(staging: Staging) -> list[str]:
+    dataset = staging.read_staging()
+    assert dataset is not None
+    return [snapshot.name for snapshot in staging.read_chain(dataset)]
+
+
+def test_a_parent_that_takes_mounted_datasets_passes(commands: FakeZfs) -> None:
+    staging_of(commands, "r1").check_parent()
+
+
+def test_a_parent_that_is_not_there_is_to_be_created(tmp_path: Path) -> None:
+    with pytest.raises(TargetMissing, match="zsd does not exist") as caught:
+        staging_of(FakeZfs(tmp_path, pool="tank"), "r1").check_parent()
+    assert "zfs create zsd" in caught.value.hint
+
+
+@pytest.mark.parametrize("mountpoint", ["none", "legacy"])
+def test_a_parent_without_a_mountpoint_is_named_with_it(commands: FakeZfs, mountpoint: str) -> None:
+    commands.properties("zsd")["mountpoint"] = mountpoint
+    with pytest.raises(TargetMissing, match=f"mountpoint={mountpoint}"):
+        staging_of(commands, "r1").check_parent()
+
+
+def test_a_parent_that_is_not_mounted_is_to_be_mounted(commands: FakeZfs) -> None:
+    commands.output("zfs", "unmount", "zsd")
+    with pytest.raises(TargetMissing, match="not mounted"):
+        staging_of(commands, "r1").check_parent()
+
+
+def test_the_area_is_closed_to_others_and_runs_nothing(commands: FakeZfs, staging: Staging) -> None:
+    assert stat.S_IMODE(commands.mountpoint(AREA).stat().st_mode) == 0o700
+    options = {"devices": "off", "setuid": "off", "exec": "off", "atime": "off"}
+    assert commands.properties(AREA) == options
+    assert staging.area_mountpoint() == str(commands.mountpoint(f"{AREA}/staging"))
+
+
+def test_preparing_the_area_twice_changes_nothing(commands: FakeZfs, staging: Staging) -> None:
+    before = commands.names()
+    staging.prepare_area()
+    assert commands.names() == before
+    assert before == ["zsd", AREA, f"{AREA}/replaced", f"{AREA}/staging", f"{AREA}/views"]
+
+
+def test_an_area_that_is_not_mounted_is_mounted(commands: FakeZfs, staging: Staging) -> None:
+    commands.output("zfs", "unmount", f"{AREA}/staging")
+    staging.prepare_area()
+    assert commands.mountpoint(f"{AREA}/staging").is_dir()
+
+
+def test_a_repository_is_built_beside_the_target_and_appears_with_all_snapshots_at_once(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    root = Path(staging.create())
+    take_snapshot(staging, S1, "one")
+    take_snapshot(staging, S2, "two")
+    assert staging.read_target() is None
+    assert staging.publish("T") is None
+    assert staging.read_staging() is None
+    assert not root.exists() or not any(root.iterdir())
+    mountpoint = Path(staging.mount_target())
+    assert (mountpoint / "file").read_text() == "two"
+    assert target_names(staging) == ["s1", "s2"]
+    assert commands.properties("zsd/SV@s1") == {
+        PROPERTY_PREFIX + "request": "r1",
+        PROPERTY_PREFIX + "source_uuid": "uuid-s1",
+        PROPERTY_PREFIX + "source_ctransid": "1",
+        PROPERTY_PREFIX + "verified": "complete",
+    }
+
+
+def test_what_an_older_run_left_in_staging_is_dropped_by_a_new_beginning(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    staging.create()
+    take_snapshot(staging, S1, "old")
+    staging_of(commands, "r2").create()
+    assert chain_names(staging) == []
+    assert commands.properties(f"{AREA}/staging/SV") == {PROPERTY_PREFIX + "request": "r2"}
+
+
+@pytest.mark.parametrize("place", ["staging", "views"])
+def test_a_dataset_that_dsgmigd_did_not_make_is_never_destroyed(
+    commands: FakeZfs, staging: Staging, place: str
+) -> None:
+    commands.output("zfs", "create", f"{AREA}/{place}/SV")
+    before = commands.names()
+    with pytest.raises(TargetChanged, match="not one that dsgmigd made"):
+        staging.create()
+    with pytest.raises(TargetChanged, match=r"gone|not one that dsgmigd made"):
+        staging.publish("T")
+    assert commands.names() == before
+
+
+def test_a_mark_that_only_the_parent_carries_does_not_make_a_dataset_ours(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    commands.output("zfs", "set", f"{PROPERTY_PREFIX}request=r1", f"{AREA}/staging")
+    commands.output("zfs", "create", f"{AREA}/staging/SV")
+    with pytest.raises(TargetChanged, match="not one that dsgmigd made"):
+        staging.discard()
+
+
+def test_discarding_nothing_is_no_error(commands: FakeZfs, staging: Staging) -> None:
+    before = commands.names()
+    staging.discard()
+    assert commands.names() == before
+
+
+def test_a_run_resumes_at_a_snapshot_with_the_files_as_they_were(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    root = Path(staging.create())
+    for name in (S1, S2, S3):
+        take_snapshot(staging, name, str(name))
+    (root / "half written").touch()
+    again = staging_of(commands, "r2")
+    assert again.resume(S1) == str(root)
+    assert [path.name for path in root.iterdir()] == ["file"]
+    assert (root / "file").read_text() == "s1"
+    assert chain_names(again) == ["s1"]
+    assert commands.properties(f"{AREA}/staging/SV")[PROPERTY_PREFIX + "request"] == "r2"
+
+
+def test_a_run_does_not_resume_at_a_snapshot_that_is_not_there(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    staging.create()
+    take_snapshot(staging, S1, "one")
+    before = commands.names()
+    with pytest.raises(TargetChanged, match="no snapshot of its own to go back to: @s2"):
+        staging.resume(S2)
+    assert commands.names() == before
+
+
+def test_a_snapshot_that_is_not_like_its_source_is_dropped_alone(staging: Staging) -> None:
+    staging.create()
+    take_snapshot(staging, S1, "one")
+    take_snapshot(staging, S2, "two")
+    staging.drop_snapshot(S2)
+    assert chain_names(staging) == ["s1"]
+
+
+def test_an_extension_begins_with_the_target_and_its_past(staging: Staging) -> None:
+    publish_series(staging, S1, S2)
+    root = Path(staging.clone_target(S2))
+    assert (root / "file").read_text() == "s2"
+    assert chain_names(staging) == ["s1", "s2"]
+    take_snapshot(staging, S3, "three")
+    assert chain_names(staging) == ["s1", "s2", "s3"]
+    assert target_names(staging) == ["s1", "s2"]
+    assert staging.owner_of(S2) == "zsd/SV"
+    assert staging.owner_of(S3) == f"{AREA}/staging/SV"
+
+
+def test_an_extension_is_published_with_the_old_snapshots_and_the_old_dataset_stays_aside(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    publish_series(staging, S1, S2)
+    staging.clone_target(S2)
+    take_snapshot(staging, S3, "three")
+    assert staging.publish("T1") == f"{AREA}/replaced/SV-T1"
+    assert (Path(staging.mount_target()) / "file").read_text() == "three"
+    assert target_names(staging) == ["s1", "s2", "s3"]
+    target = staging.read_target()
+    assert target is not None
+    assert target.origin is None
+    assert f"{AREA}/replaced/SV-T1" in commands.names()
+    assert staging.read_staging() is None
+
+
+def test_a_replaced_target_is_moved_aside_with_its_files_and_snapshots(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    publish_series(staging, S1)
+    staging.create()
+    take_snapshot(staging, S1, "new")
+    assert staging.publish("T1") == f"{AREA}/replaced/SV-T1"
+    assert (Path(staging.mount_target()) / "file").read_text() == "new"
+    commands.output("zfs", "mount", f"{AREA}/replaced/SV-T1")
+    assert (commands.mountpoint(f"{AREA}/replaced/SV-T1") / "file").read_text() == "s1"
+    assert f"{AREA}/replaced/SV-T1@s1" in commands.names()
+
+
+@pytest.mark.parametrize("is_extension", [True, False])
+def test_a_publication_that_is_cut_off_anywhere_is_brought_to_its_end_by_another(
+    tmp_path: Path, *, is_extension: bool
+) -> None:
+    """The n-th zfs command fails, for every n, until none fails any more."""
+    for count in range(100):
+        directory = tmp_path / str(count)
+        directory.mkdir()
+        commands = FailingZfs(directory)
+        staging = staging_of(commands, "r1")
+        staging.prepare_area()
+        publish_series(staging, S1)
+        if is_extension:
+            staging.clone_target(S1)
+        else:
+            staging.create()
+            take_snapshot(staging, S1, "new")
+        take_snapshot(staging, S2, "two")
+        commands.fail_after(count)
+        try:
+            staging.publish("T1")
+        except CommandFailed:
+            commands.fail_after(None)
+            assert chain_names(staging)[-1:] == ["s2"]
+            staging.publish("T2")
+        else:
+            assert count > 5
+            break
+        assert target_names(staging) == ["s1", "s2"]
+        assert (Path(staging.mount_target()) / "file").read_text() == "two"
+
+
+class FailingZfs(FakeZfs):
+    """A zfs of which one command fails before it does anything."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._left: int | None = None
+
+    def fail_after(self, count: int | None) -> None:
+        self._left = count
+
+    def output(self, *argv: str, timeout_seconds: float = 120) -> str:
+        if self._left == 0:
+            raise CommandFailed(argv, status=1, stderr="cut off")
+        if self._left is not None:
+            self._left -= 1
+        return super().output(*argv, timeout_seconds=timeout_seconds)
+
+
+def test_a_clone_of_something_foreign_has_no_past_to_build_on(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    commands.output("zfs", "create", "zsd/other")
+    commands.output("zfs", "snapshot", "zsd/other@s1")
+    commands.output("zfs", "clone", "zsd/other@s1", f"{AREA}/staging/SV")
+    dataset = staging.read_staging()
+    assert dataset is not None
+    assert staging.read_chain(dataset) == []
+
+
+def test_a_clone_of_a_target_that_was_moved_aside_keeps_its_past(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    publish_series(staging, S1)
+    staging.clone_target(S1)
+    commands.output("zfs", "unmount", "zsd/SV")
+    commands.output("zfs", "rename", "zsd/SV", f"{AREA}/replaced/SV-T1")
+    assert chain_names(staging) == ["s1"]
+
+
+def test_a_view_shows_a_snapshot_and_is_gone_afterwards(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    staging.create()
+    take_snapshot(staging, S1, "one")
+    take_snapshot(staging, S2, "two")
+    with staging.view(f"{AREA}/staging/SV", S1) as root:
+        assert (Path(root) / "file").read_text() == "one"
+        assert commands.properties(f"{AREA}/views/SV")["readonly"] == "on"
+    assert f"{AREA}/views/SV" not in commands.names()
+
+
+def test_a_view_is_gone_also_when_the_reader_fails(commands: FakeZfs, staging: Staging) -> None:
+    staging.create()
+    take_snapshot(staging, S1, "one")
+    with pytest.raises(KeyError), staging.view(f"{AREA}/staging/SV", S1):
+        raise KeyError
+    assert f"{AREA}/views/SV" not in commands.names()
+
+
+def test_a_view_that_a_dead_run_left_makes_room(commands: FakeZfs, staging: Staging) -> None:
+    staging.create()
+    take_snapshot(staging, S1, "one")
+    left = f"{PROPERTY_PREFIX}request=dead"
+    commands.output("zfs", "clone", "-o", left, f"{AREA}/staging/SV@s1", f"{AREA}/views/SV")
+    with staging.view(f"{AREA}/staging/SV", S1) as root:
+        assert (Path(root) / "file").read_text() == "one"
+
+
+def test_a_dataset_that_is_not_mounted_after_its_creation_is_an_error(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    commands.output("zfs", "unmount", f"{AREA}/staging")
+    with pytest.raises(TargetChanged, match="not mounted"):
+        staging.area_mountpoint()
+
+
+def test_marks_are_set_on_the_snapshot_itself(commands: FakeZfs, staging: Staging) -> None:
+    publish_series(staging, S1)
+    staging.mark_version("zsd/SV", S1, 77)
+    staging.mark_verified("zsd/SV", S1, "exhaustive")
+    found = commands.properties("zsd/SV@s1")
+    assert found[PROPERTY_PREFIX + "source_ctransid"] == "77"
+    assert found[PROPERTY_PREFIX + "verified"] == "exhaustive"
+    dataset = Zfs(commands).read("zsd/SV", KEYS)
+    assert isinstance(dataset, Dataset)
+    assert dataset.properties == {"request": "r1"}
+
+
+def test_free_space_is_asked_of_the_parent(commands: FakeZfs, staging: Staging) -> None:
+    commands.available = 5
+    assert staging.available_bytes() == 5
+    assert commands.calls[-1][-1] == "zsd"
+
+
+def described(**properties: str) -> TargetSnapshot:
+    return describe_target([Snapshot("s1", 0, properties)]).snapshots[0]
+
+
+def test_a_snapshot_is_described_by_its_marks() -> None:
+    marks = {SOURCE_IDENTITY: "u", SOURCE_VERSION: "12", VERIFIED: "complete"}
+    assert described(**marks) == TargetSnapshot(S1, "u", 12, is_verified=True)
+
+
+def test_a_snapshot_without_marks_is_not_ours_and_not_verified() -> None:
+    assert described() == TargetSnapshot(S1, None, 0, is_verified=False)
+
+
+def test_snapshots_of_other_names_are_left_out() -> None:
+    names = ["s1", "sync-temp-1", "init-snapshot", "s01", "pre-sync-2", "s2"]
+    state = describe_target([Snapshot(name, 0, {}) for name in names])
+    assert [str(snapshot.name) for snapshot in state.snapshots] == ["s1", "s2"]
+
+
+@pytest.mark.parametrize("mark", ["structure", "complete", "exhaustive"])
+@pytest.mark.parametrize("weakest", ["structure", "complete", "exhaustive"])
+def test_a_mark_counts_for_its_level_and_the_weaker_ones(mark: str, weakest: str) -> None:
+    order = ["structure", "complete", "exhaustive"]
+    snapshot = Snapshot("s1", 0, {VERIFIED: mark})
+    state = describe_target([snapshot], weakest=weakest)  # type: ignore[arg-type]
+    assert state.snapshots[0].is_verified == (order.index(mark) >= order.index(weakest))
+
+
+def test_a_mark_that_no_level_has_does_not_count() -> None:
+    assert not described(**{VERIFIED: "yes"}).is_verified

@@ -1,0 +1,285 @@
+"""ZFS datasets by the zfs command: what is asked, what is understood, which errors come back."""
+
+from pathlib import Path
+
+import pytest
+
+from dsgmigd.errors import (
+    CommandFailed,
+    DsgmigdError,
+    TargetBusy,
+    TargetExists,
+    TargetFull,
+    TargetMissing,
+)
+from dsgmigd.zfs.dataset import PROPERTY_PREFIX, Snapshot, Zfs
+from tests.unit.fake_zfs import FakeZfs
+
+KEYS = ("request", "verified")
+
+
+class Sleeper:
+    def __init__(self) -> None:
+        self.naps: list[float] = []
+
+    def __call__(self, seconds: float) -> None:
+        self.naps.append(seconds)
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> FakeZfs:
+    return FakeZfs(tmp_path)
+
+
+@pytest.fixture
+def sleeper() -> Sleeper:
+    return Sleeper()
+
+
+@pytest.fixture
+def zfs(commands: FakeZfs, sleeper: Sleeper) -> Zfs:
+    return Zfs(commands, sleep=sleeper)
+
+
+def test_a_dataset_that_is_not_there_is_none(zfs: Zfs) -> None:
+    assert zfs.read("zsd/SV", KEYS) is None
+    assert zfs.read("tank", KEYS) is None
+
+
+def test_a_new_dataset_is_mounted_and_empty(zfs: Zfs, commands: FakeZfs) -> None:
+    zfs.create("zsd/SV", {"atime": "off"}, {"request": "r1"})
+    dataset = zfs.read("zsd/SV", KEYS)
+    assert dataset is not None
+    assert (dataset.name, dataset.origin, dataset.is_mounted) == ("zsd/SV", None, True)
+    assert dataset.mountpoint == str(commands.mountpoint("zsd/SV"))
+    assert (dataset.properties, dataset.snapshots) == ({"request": "r1"}, ())
+    assert commands.properties("zsd/SV") == {"atime": "off", PROPERTY_PREFIX + "request": "r1"}
+
+
+def test_snapshots_come_in_the_order_in_which_they_were_made(zfs: Zfs) -> None:
+    zfs.create("zsd/SV", {}, {})
+    for name in ("s2", "s10", "s1"):
+        zfs.snapshot(f"zsd/SV@{name}", {"verified": name})
+    dataset = zfs.read("zsd/SV", KEYS)
+    assert dataset is not None
+    first = dataset.snapshots[0].created_at
+    assert dataset.snapshots == tuple(
+        Snapshot(name, first + later, {"verified": name})
+        for later, name in enumerate(("s2", "s10", "s1"))
+    )
+
+
+def test_a_snapshot_has_no_property_that_only_its_dataset_or_parent_has(zfs: Zfs) -> None:
+    zfs.create("zsd/a", {}, {"request": "above"})
+    zfs.create("zsd/a/SV", {}, {"verified": "dataset"})
+    zfs.snapshot("zsd/a/SV@s1", {})
+    dataset = zfs.read("zsd/a/SV", KEYS)
+    assert dataset is not None
+    assert dataset.properties == {"verified": "dataset"}
+    assert dataset.snapshots[0].properties == {}
+
+
+def test_a_child_dataset_is_not_taken_for_a_snapshot(zfs: Zfs) -> None:
+    zfs.create("zsd/a", {}, {})
+    zfs.create("zsd/a/s1", {}, {})
+    dataset = zfs.read("zsd/a", KEYS)
+    assert dataset is not None
+    assert dataset.snapshots == ()
+    assert zfs.children("zsd/a") == ("zsd/a/s1",)
+    assert zfs.children("zsd/a/s1") == ()
+
+
+def test_properties_that_came_with_a_received_snapshot_count_as_its_own() -> None:
+    name = "zsd/SV@s1"
+    lines = [("type", "snapshot", "-"), ("creation", "7", "-"), ("origin", "-", "-")]
+    lines += [("mounted", "-", "-"), ("mountpoint", "-", "-")]
+    lines += [(PROPERTY_PREFIX + "verified", "complete", "received")]
+    lines += [(PROPERTY_PREFIX + "request", "r", "inherited from zsd")]
+
+    class Canned:
+        def output(self, *argv: str, timeout_seconds: float = 120) -> str:
+            assert timeout_seconds
+            parent = [(key, "-", source) for key, _, source in lines if ":" not in key]
+            rows = [(argv[-1], *row) for row in parent] + [(name, *row) for row in lines]
+            return "".join("\t".join(row) + "\n" for row in rows)
+
+    dataset = Zfs(Canned()).read("zsd/SV", KEYS)
+    assert dataset is not None
+    assert dataset.snapshots == (Snapshot("s1", 7, {"verified": "complete"}),)
+
+
+def test_a_clone_knows_its_origin_until_it_is_promoted(zfs: Zfs) -> None:
+    zfs.create("zsd/SV", {}, {})
+    zfs.snapshot("zsd/SV@s1", {"verified": "complete"})
+    zfs.clone("zsd/SV@s1", "zsd/view", {"readonly": "on"}, {"request": "r"})
+    clone = zfs.read("zsd/view", KEYS)
+    assert clone is not None
+    assert (clone.origin, clone.snapshots) == ("zsd/SV@s1", ())
+    zfs.promote("zsd/view")
+    clone, old = zfs.read("zsd/view", KEYS), zfs.read("zsd/SV", KEYS)
+    assert clone is not None
+    assert old is not None
+    assert (clone.origin, [one.name for one in clone.snapshots]) == (None, ["s1"])
+    assert clone.snapshots[0].properties == {"verified": "complete"}
+    assert (old.origin, old.snapshots) == ("zsd/view@s1", ())
+
+
+def test_a_rollback_brings_the_files_back(zfs: Zfs, commands: FakeZfs) -> None:
+    zfs.create("zsd/SV", {}, {})
+    file = commands.mountpoint("zsd/SV") / "file"
+    file.write_text("before")
+    zfs.snapshot("zsd/SV@s1", {})
+    file.write_text("after")
+    (file.parent / "new").touch()
+    zfs.rollback("zsd/SV@s1")
+    assert file.read_text() == "before"
+    assert not (file.parent / "new").exists()
+
+
+def test_an_option_is_the_parents_again_after_inherit(zfs: Zfs, commands: FakeZfs) -> None:
+    zfs.create("zsd/SV", {"setuid": "off"}, {})
+    zfs.inherit("zsd/SV", "setuid")
+    assert commands.properties("zsd/SV") == {}
+
+
+def test_a_property_is_set_under_the_prefix(zfs: Zfs, commands: FakeZfs) -> None:
+    zfs.create("zsd/SV", {}, {})
+    zfs.set_property("zsd/SV", "request", "a=b c")
+    assert commands.properties("zsd/SV") == {"org.hrdag.dsgmigd:request": "a=b c"}
+
+
+def test_free_space_is_a_number_of_bytes(zfs: Zfs, commands: FakeZfs) -> None:
+    commands.available = 123
+    assert zfs.available_bytes("zsd") == 123
+
+
+def test_mounting_twice_and_unmounting_twice_are_no_errors(zfs: Zfs, commands: FakeZfs) -> None:
+    zfs.create("zsd/SV", {}, {})
+    zfs.mount("zsd/SV")
+    zfs.unmount("zsd/SV")
+    zfs.unmount("zsd/SV")
+    assert not commands.datasets["zsd/SV"].is_mounted
+    zfs.mount("zsd/SV")
+    assert commands.datasets["zsd/SV"].is_mounted
+
+
+def test_what_cannot_be_mounted_is_an_error(zfs: Zfs, commands: FakeZfs) -> None:
+    zfs.create("zsd/SV", {}, {})
+    zfs.unmount("zsd/SV")
+    commands.properties("zsd/SV")["mountpoint"] = "legacy"
+    with pytest.raises(CommandFailed, match="legacy mountpoint"):
+        zfs.mount("zsd/SV")
+    with pytest.raises(TargetMissing):
+        zfs.mount("zsd/none")
+    with pytest.raises(TargetMissing):
+        zfs.unmount("zsd/none")
+
+
+@pytest.mark.parametrize("action", ["rollback", "destroy", "rename", "unmount"])
+def test_what_is_busy_for_a_moment_is_tried_again_with_growing_pauses(
+    zfs: Zfs, commands: FakeZfs, sleeper: Sleeper, action: str
+) -> None:
+    prepare_busy(zfs, commands, action, times=3)
+    act(zfs, action)
+    assert sleeper.naps == [0.1, 0.2, 0.4]
+
+
+@pytest.mark.parametrize("action", ["rollback", "destroy", "rename", "unmount"])
+def test_what_stays_busy_is_an_error_that_names_its_holder(
+    zfs: Zfs, commands: FakeZfs, sleeper: Sleeper, action: str
+) -> None:
+    prepare_busy(zfs, commands, action, times=99)
+    with pytest.raises(TargetBusy, match="is busy") as caught:
+        act(zfs, action)
+    assert "fuser" in caught.value.hint
+    assert len(sleeper.naps) == 7
+    assert sum(sleeper.naps) < 30
+
+
+def prepare_busy(zfs: Zfs, commands: FakeZfs, action: str, *, times: int) -> None:
+    zfs.create("zsd/SV", {}, {})
+    if action == "rollback":
+        zfs.snapshot("zsd/SV@s1", {})
+    if action == "rename":
+        zfs.unmount("zsd/SV")
+    commands.busy["zsd/SV@s1" if action == "rollback" else "zsd/SV"] = times
+
+
+def act(zfs: Zfs, action: str) -> None:
+    match action:
+        case "rollback":
+            zfs.rollback("zsd/SV@s1")
+        case "destroy":
+            zfs.destroy("zsd/SV")
+        case "rename":
+            zfs.rename("zsd/SV", "zsd/other")
+        case _:
+            zfs.unmount("zsd/SV")
+
+
+def test_what_exists_is_not_made_again(zfs: Zfs) -> None:
+    zfs.create("zsd/SV", {}, {})
+    zfs.create("zsd/other", {}, {})
+    zfs.snapshot("zsd/SV@s1", {})
+    zfs.unmount("zsd/other")
+    with pytest.raises(TargetExists, match="already exists"):
+        zfs.create("zsd/SV", {}, {})
+    with pytest.raises(TargetExists, match="already exists"):
+        zfs.snapshot("zsd/SV@s1", {})
+    with pytest.raises(TargetExists, match="already exists"):
+        zfs.clone("zsd/SV@s1", "zsd/other", {}, {})
+    with pytest.raises(TargetExists, match="already exists"):
+        zfs.rename("zsd/other", "zsd/SV")
+
+
+def test_a_parent_that_is_not_there_is_missing(zfs: Zfs) -> None:
+    with pytest.raises(TargetMissing, match="parent does not exist"):
+        zfs.create("zsd/a/b", {}, {})
+    with pytest.raises(TargetMissing, match="dataset does not exist"):
+        zfs.destroy("zsd/a@s1")
+
+
+def test_a_full_pool_is_told_from_other_failures(zfs: Zfs, commands: FakeZfs) -> None:
+    commands.full.add("zsd")
+    with pytest.raises(TargetFull, match="out of space"):
+        zfs.create("zsd/SV", {}, {})
+
+
+def test_what_something_depends_on_is_not_destroyed(zfs: Zfs, commands: FakeZfs) -> None:
+    zfs.create("zsd/SV", {}, {})
+    zfs.snapshot("zsd/SV@s1", {})
+    zfs.clone("zsd/SV@s1", "zsd/clone", {}, {})
+    with pytest.raises(CommandFailed, match="dependent clones"):
+        zfs.destroy("zsd/SV@s1")
+    with pytest.raises(CommandFailed, match="has children"):
+        zfs.destroy("zsd/SV")
+    assert commands.names() == ["zsd", "zsd/SV", "zsd/SV@s1", "zsd/clone"]
+
+
+# The words of zfs(8); the integration tests provoke them on a real pool.
+@pytest.mark.parametrize(
+    ("stderr", "kind"),
+    [
+        ("cannot open 'zsd/SV': dataset does not exist", TargetMissing),
+        ("cannot create 'zsd/a/b': parent does not exist", TargetMissing),
+        ("cannot open 'tank': no such pool", TargetMissing),
+        ("cannot create 'zsd/SV': dataset already exists", TargetExists),
+        ("cannot create snapshot 'zsd/SV@s1': out of space", TargetFull),
+        ("cannot create 'zsd/SV': No space left on device", TargetFull),
+        ("cannot create snapshot 'zsd/SV@s1': quota exceeded", TargetFull),
+        ("cannot unmount '/zsd/SV': Device or resource busy", TargetBusy),
+        ("cannot destroy 'zsd/SV': dataset is busy", TargetBusy),
+        ("cannot set property for 'zsd/SV': permission denied", CommandFailed),
+    ],
+)
+def test_the_commands_words_become_a_kind_of_error(stderr: str, kind: type[DsgmigdError]) -> None:
+    class Failing:
+        def output(self, *argv: str, timeout_seconds: float = 120) -> str:
+            assert timeout_seconds
+            raise CommandFailed(argv, status=1, stderr=stderr + "\n")
+
+    zfs = Zfs(Failing(), sleep=lambda _: None)
+    with pytest.raises(DsgmigdError) as caught:
+        zfs.set_property("zsd/SV", "request", "r")
+    assert type(caught.value) is kind
+    assert stderr in caught.value.message
