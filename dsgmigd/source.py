@@ -256,13 +256,12 @@ def check_unchanged(held: HeldSnapshot, snapshot: SnapshotDirectory) -> None:
     if held.is_pinned:
         return
     sync_filesystem(os.path.dirname(snapshot.path))
-    try:
-        subvolume = read_subvolume(snapshot.path)
-        version = subvolume.ctransid if subvolume else _directory_version(snapshot)
-    except OSError as error:
+    if not os.path.lexists(snapshot.path):
         raise SourceChanged(
             f"{snapshot.path} vanished while it was read", hint="restore it and submit again"
-        ) from error
+        )
+    subvolume = read_subvolume(snapshot.path)
+    version = subvolume.ctransid if subvolume else _directory_version(snapshot)
     if version != held.version:
         raise SourceChanged(
             f"{snapshot.path} changed while it was read",
@@ -305,13 +304,16 @@ def push_logs(repository: Repository) -> Iterator[PushLog]:
 
 def _read_push_log(path: str, repo: RepoName) -> PushLog | None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
+        with open(path, "rb", opener=_open_without_following) as file:
             return parse_push_log(file.read(), repo, origin=path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         return PushLog({}, (f"{path} cannot be read: {error.strerror}",))
+
+
+def _open_without_following(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def allocated_bytes(path: str) -> int:
