@@ -1,6 +1,22 @@
 """`python -m dsgmigd` and the console script."""
 
-from dsgmigd.cli import main
+import sys
+
+import structlog
+
+from dsgmigd.cli import main as run_command_line
+from dsgmigd.journal import flush_journal
+
+
+def main() -> None:
+    """Run the command line; what nobody expected is logged with its traceback, status 1."""
+    try:
+        run_command_line()
+    except Exception:  # noqa: BLE001 # the last resort: a bug, or a broken host
+        structlog.get_logger().critical("process.crashed", exc_info=True)
+        flush_journal()
+        sys.exit(1)
+
 
 if __name__ == "__main__":
     main()

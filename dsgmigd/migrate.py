@@ -19,7 +19,7 @@ from dsgmigd.errors import InterruptedByStop, SourceChanged, TargetFull, Verific
 from dsgmigd.names import DatasetName, RepoName, SnapshotName
 from dsgmigd.plan import Create, Extend, Plan, Resume, Step, make_plan
 from dsgmigd.progress import Progress
-from dsgmigd.report import Loss, Report, SnapshotRow
+from dsgmigd.report import Report, SnapshotRow
 from dsgmigd.request import Loss as LossName
 from dsgmigd.request import Request, VerifyLevel
 from dsgmigd.source import (
@@ -43,7 +43,7 @@ from dsgmigd.staging import (
 )
 from dsgmigd.step import SnapshotWriter
 from dsgmigd.verify.proof import Moments
-from dsgmigd.verify.verifier import Verification, Verifier
+from dsgmigd.verify.verifier import Loss, Verification, Verifier
 from dsgmigd.zfs.dataset import Zfs
 from dsgmigd.zfs.pool import check_pool
 
@@ -135,20 +135,14 @@ class Migration:
     def verify(self, *, level: VerifyLevel) -> Report:
         """Compare the published dataset with its source, snapshot by snapshot."""
         repository, plan = self._survey()
-        target = self._staging.read_target()
         pins = Pins(repository, self._job.request_id)
         self.report.level = level
         try:
             self._staging.prepare_area()
-            abilities = self._probe()
-            verifier = self._verifier(level, abilities)
-            names = {snapshot.name for snapshot in target.snapshots} if target else set()
-            for name in plan.wanted:
-                if str(name) not in names:
-                    self.report.warnings.append(f"{name} is not in the target yet")
-                    break
-                held = pins.hold(repository.snapshot(name))
-                self._check_published(name, held, verifier, method="rsync")
+            held = {name: pins.hold(repository.snapshot(name)) for name in plan.wanted}
+            missing = self._check_published(plan.wanted, held, self._verifier(level, self._probe()))
+            if missing:
+                self.report.warnings.append(f"not in the target yet: {', '.join(missing)}")
         finally:
             pins.release_all()
         return self.report
@@ -209,26 +203,38 @@ class Migration:
 
     def _recheck(self, plan: Plan, held: dict[SnapshotName, HeldSnapshot]) -> None:
         """Compare published snapshots whose source moved since; note that they are the same."""
-        verifier = self._verifier("complete", self._probe())
+        self._check_published(plan.rechecks, held, self._verifier("complete", self._probe()))
         for name in plan.rechecks:
-            self._check_published(name, held[name], verifier, method="send")
             self._staging.mark_version(self._staging.places.target, name, held[name].version)
 
     def _check_published(
-        self, name: SnapshotName, held: HeldSnapshot, verifier: Verifier, *, method: str
-    ) -> None:
-        self._progress.enter("verify", name)
-        started = time.monotonic()
-        target = self._staging.places.target
-        with self._staging.view(target, name) as view:
-            found = verifier.verify(held.path, view, name.number, Moments())
-        row = SnapshotRow(
-            str(name), "send" if method == "send" else "rsync", is_pinned=held.is_pinned
-        )
-        row.files, row.verification = found.files, found
-        row.seconds = time.monotonic() - started
-        self.report.snapshots.append(row)
-        self._judge(name, found)
+        self,
+        names: tuple[SnapshotName, ...],
+        held: dict[SnapshotName, HeldSnapshot],
+        verifier: Verifier,
+    ) -> list[str]:
+        """Compare snapshots of the target with their sources; return those that it lacks."""
+        target = self._staging.read_target()
+        created = {one.name: one.created_at for one in target.snapshots} if target else {}
+        before: SnapshotName | None = None
+        for name in names:
+            if str(name) not in created:
+                continue
+            self._progress.enter("verify", name)
+            row = SnapshotRow(str(name), None, is_pinned=held[name].is_pinned)
+            self.report.snapshots.append(row)
+            started = time.monotonic()
+            moments = Moments(
+                source=tuple(held[one].created_at for one in (before, name) if one),
+                target=created[str(before)] if before else None,
+            )
+            with self._staging.view(self._staging.places.target, name) as view:
+                found = verifier.verify(held[name].path, view, name.number, moments)
+            row.files, row.verification = found.files, found
+            row.seconds = time.monotonic() - started
+            self._judge(name, found)
+            before = name
+        return [str(name) for name in names if str(name) not in created]
 
     def _probe(self) -> Abilities:
         abilities = probe_abilities(self._staging.area_mountpoint())
@@ -359,16 +365,16 @@ class Migration:
         )
 
     def _judge(self, name: SnapshotName, found: Verification) -> None:
-        """Raise if source and target differ, or if something was lost that may not be."""
+        """Raise if source and target differ; note what the target could not hold."""
         if found.discrepancy_count:
             raise VerificationFailed(
                 f"{name}: {found.discrepancy_count} differences between source and target, "
                 f"first: {found.discrepancies[0]}",
                 hint="the result lists them; nothing was published from this run",
             )
-        if found.lost_xattrs:
-            loss = self.report.losses.setdefault("xattr", Loss("xattr"))
-            loss.add(found.lost_xattrs, [f"{name}/{path}" for path in found.lost_xattr_examples])
+        for kind, lost in found.losses.items():
+            loss = self.report.losses.setdefault(kind, Loss(kind))
+            loss.add(lost.count, [f"{name}/{path}" for path in lost.examples])
 
     def _explain_full(self, error: TargetFull, held: HeldSnapshot) -> TargetFull:
         needed = allocated_bytes(held.path)

@@ -4,17 +4,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dsgmigd.plan import Method
-from dsgmigd.verify.verifier import Verification
-
-_EXAMPLES = 10
+from dsgmigd.verify.verifier import Loss, Verification
 
 
 @dataclass
 class SnapshotRow:
-    """One snapshot that this run made; `bytes` were written, `changed` files were hashed."""
+    """One snapshot that this run made; `bytes` were written, `changed` files were hashed.
+
+    Without a method it was not made, but only compared.
+    """
 
     name: str
-    method: Method
+    method: Method | None
     is_pinned: bool
     files: int = 0
     bytes: int = 0
@@ -31,20 +32,6 @@ class SnapshotRow:
         document["seconds"] = round(self.seconds, 3)
         document["verification"] = self.verification.to_json() if self.verification else None
         return document
-
-
-@dataclass
-class Loss:
-    """Something that the target cannot hold and that was allowed to be lost."""
-
-    loss: str
-    count: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def add(self, count: int, examples: list[str]) -> None:
-        """Count further cases, and keep the first examples."""
-        self.count += count
-        self.examples += examples[: _EXAMPLES - len(self.examples)]
 
 
 @dataclass

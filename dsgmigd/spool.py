@@ -110,10 +110,15 @@ class Spool:
                 hint=f"make it: install -d -m 3730 -g dsgmigd {self.directory}",
             )
 
-    def prepare(self) -> None:
-        """Make what is ours in the spool; raise SpoolUnusable if that cannot be."""
-        self.check()
+    def prepare(self, *, is_made_if_missing: bool = False) -> None:
+        """Make what is ours in the spool; raise SpoolUnusable if that cannot be.
+
+        A spool that has to be made is for root alone: its locks are needed even without a queue.
+        """
+        if not is_made_if_missing:
+            self.check()
         try:
+            os.makedirs(self.directory, 0o700, exist_ok=True)
             for name, mode in (
                 (_PRIVATE, 0o755),
                 (f"{_PRIVATE}/locks", 0o700),

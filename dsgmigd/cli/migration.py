@@ -183,7 +183,7 @@ def _work(
 @contextlib.contextmanager
 def _locked(context: Context, name: RepoName) -> Iterator[Commands]:
     spool = context.spool()
-    spool.prepare()
+    spool.prepare(is_made_if_missing=True)
     lock = spool.lock_repository(name)
     if lock is None:
         raise AlreadyRunning(
@@ -226,7 +226,7 @@ def _summary(result: dict[str, Any]) -> str:
         rows.append(
             (
                 row["name"],
-                row["method"],
+                row["method"] or "-",
                 row["files"],
                 row["bytes"],
                 found.get("files_read", "-"),

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import xxhash
@@ -24,13 +24,30 @@ from dsgmigd.dsg.entry import is_listed_link, is_listed_name
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
 from dsgmigd.file_errors import source_error, target_error
 from dsgmigd.hashing import hash_file
+from dsgmigd.request import Loss as LossName
 from dsgmigd.request import VerifyLevel
 from dsgmigd.verify.compare import Discrepancy, compare_status, printable
 from dsgmigd.verify.metadata import ManifestView, read_manifest_view
 from dsgmigd.verify.proof import Moments, Proofs
 
 _KEPT_DISCREPANCIES = 100
+_KEPT_EXAMPLES = 10
+_NANOSECONDS = 1_000_000_000
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOATIME
+
+
+@dataclass
+class Loss:
+    """Something that the target cannot hold: how often it was met, and the first paths."""
+
+    loss: str
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, count: int, examples: list[str]) -> None:
+        """Count further cases, and keep the first examples."""
+        self.count += count
+        self.examples += examples[: _KEPT_EXAMPLES - len(self.examples)]
 
 
 @dataclass
@@ -46,8 +63,7 @@ class Verification:
     target_bytes_read: int = 0
     discrepancy_count: int = 0
     discrepancies: list[Discrepancy] = field(default_factory=list)
-    lost_xattrs: int = 0
-    lost_xattr_examples: list[str] = field(default_factory=list)
+    losses: dict[LossName, Loss] = field(default_factory=dict)
 
     def add(self, found: list[Discrepancy]) -> None:
         """Count discrepancies, and keep the first of them."""
@@ -55,15 +71,16 @@ class Verification:
         room = _KEPT_DISCREPANCIES - len(self.discrepancies)
         self.discrepancies += found[:room]
 
-    def add_lost_xattrs(self, path: str) -> None:
-        """Count a path whose extended attributes the target cannot hold."""
-        self.lost_xattrs += 1
-        if len(self.lost_xattr_examples) < _KEPT_DISCREPANCIES:
-            self.lost_xattr_examples.append(printable(path))
+    def add_loss(self, kind: LossName, path: str) -> None:
+        """Count a path of which the target cannot hold something."""
+        self.losses.setdefault(kind, Loss(kind)).add(1, [printable(path)])
 
     def to_json(self) -> dict[str, Any]:
         """Return the check as it stands in a result's row."""
-        return vars(self) | {"discrepancies": [item.to_json() for item in self.discrepancies]}
+        return vars(self) | {
+            "discrepancies": [item.to_json() for item in self.discrepancies],
+            "losses": [asdict(loss) for loss in self.losses.values()],
+        }
 
 
 @dataclass(frozen=True)
@@ -119,8 +136,11 @@ class Verifier:
             reads_none=self._level == "structure" or is_verified_before,
             checkpoint=self._checkpoint,
         )
-        with ThreadPoolExecutor(self._hash_threads, thread_name_prefix="hash") as pool:
+        pool = ThreadPoolExecutor(self._hash_threads, thread_name_prefix="hash")
+        try:
             walk.run(source_root, target_root, pool)
+        finally:
+            pool.shutdown(cancel_futures=True)
         return walk.result
 
 
@@ -203,6 +223,8 @@ class _Walk:
         self.result.entries += 1
         found = compare_status(pair.path, source, target, self._abilities)
         self.result.add(found)
+        if not self._abilities.subsecond_mtime and source.st_mtime_ns % _NANOSECONDS:
+            self.result.add_loss("subsecond_mtime", pair.path)
         if stat.S_IFMT(source.st_mode) != stat.S_IFMT(target.st_mode):
             return None
         if stat.S_ISLNK(source.st_mode):
@@ -240,7 +262,7 @@ class _Walk:
         source = _xattrs(pair, pair.source, source_error)
         if not self._abilities.xattrs:
             if source:
-                self.result.add_lost_xattrs(pair.path)
+                self.result.add_loss("xattr", pair.path)
             return
         target = _xattrs(pair, pair.target, target_error)
         for name in sorted(source.keys() | target.keys()):
