@@ -457,7 +457,7 @@ def _own_record(content: bytes, status: os.stat_result) -> dict[str, Any] | None
         return None
     try:
         record = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or record.get(_RECORD_KEY) != _RECORD_VERSION:
         return None

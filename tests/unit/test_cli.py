@@ -1,0 +1,156 @@
+"""The command line, as far as it goes without root: queue, configuration, usage, statuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from dsgmigd import errors
+from dsgmigd.cli import main
+from dsgmigd.cli.output import exit_code, table
+from dsgmigd.spool import Spool
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "spool").mkdir()
+    for repo in ("SV-norm/s1", "CO/s1", "empty"):
+        (tmp_path / "source" / repo).mkdir(parents=True)
+    path = tmp_path / "dsgmigd.toml"
+    path.write_text(
+        f'[spool]\ndirectory = "{tmp_path}/spool"\n[source]\nroot = "{tmp_path}/source"\n'
+    )
+    return path
+
+
+def run(config: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["--config", str(config), *arguments])
+
+
+def test_submit_drops_a_request_with_its_options(config: Path) -> None:
+    result = run(config, "submit", "SV", "--limit", "5", "--replace")
+
+    assert result.exit_code == 0
+    dropped = json.loads((config.parent / "spool/SV.request").read_text())
+    assert dropped == {"limit": 5, "replace": True}
+
+
+def test_submit_without_options_drops_an_empty_file(config: Path) -> None:
+    run(config, "submit", "SV")
+
+    assert (config.parent / "spool/SV.request").read_bytes() == b""
+
+
+def test_a_repository_that_waits_already_is_told_with_status_75(config: Path) -> None:
+    run(config, "submit", "SV")
+
+    result = run(config, "submit", "SV")
+
+    assert result.exit_code == 75
+    assert "waits already" in result.output
+
+
+def test_submit_all_drops_one_request_for_each_repository_that_has_snapshots(config: Path) -> None:
+    assert run(config, "submit", "--all").exit_code == 0
+
+    names = {path.name for path in (config.parent / "spool").glob("*.request")}
+    assert names == {"SV.request", "CO.request"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("submit",), 2, "name repositories"),
+        (("submit", "SV", "--all"), 2, "name repositories"),
+        (("submit", "../SV"), 2, "is not a repository name"),
+        (("submit", "--", "-SV"), 2, "is not a repository name"),
+        (("submit", "SV@1"), 2, "is not a repository name"),
+        (("submit", "SV", "--limit", "0"), 2, "0"),
+        (("nonsense",), 2, "No such command"),
+        (("run",), 2, "--instance"),
+        (("run", "--instance", "0"), 2, "0"),
+    ],
+)
+def test_wrong_usage_ends_with_status_2_and_says_why(
+    config: Path, arguments: tuple[str, ...], status: int, words: str
+) -> None:
+    result = run(config, *arguments)
+
+    assert result.exit_code == status
+    assert words in result.output
+    assert not list((config.parent / "spool").glob("*.request"))
+
+
+def test_status_shows_what_waits_and_that_nobody_works(config: Path) -> None:
+    run(config, "submit", "SV")
+
+    assert run(config, "status").output == "no instance is running\nincoming: SV\n"
+    document = json.loads(run(config, "status", "--json").output)
+    assert document == {"incoming": ["SV"], "claims": [], "instances": []}
+
+
+def test_status_shows_each_living_instance(config: Path) -> None:
+    spool = Spool(str(config.parent / "spool"), instance=2)
+    spool.prepare()
+    lock = spool.lock_instance()
+    spool.write_status({"instance": 2, "pid": 7, "status": "SV s3 copy (2/9, 1.5 MB)"})
+
+    assert "2         7    SV s3 copy (2/9, 1.5 MB)" in run(config, "status").output
+    lock.release()
+
+
+def test_a_missing_spool_is_a_matter_of_configuration(config: Path) -> None:
+    (config.parent / "spool").rmdir()
+
+    for arguments in (("status",), ("submit", "SV"), ("run", "--instance", "1")):
+        result = run(config, *arguments)
+        assert result.exit_code == 78
+        assert "does not exist" in result.output
+
+
+def test_an_invalid_configuration_ends_every_verb_with_status_78(config: Path) -> None:
+    config.write_text("[spool]\ndirectroy = '/x'\n")
+
+    for arguments in (("config", "check"), ("status",), ("plan", "SV")):
+        result = run(config, *arguments)
+        assert result.exit_code == 78
+        assert "did you mean 'directory'" in result.output
+
+
+def test_config_show_prints_what_config_check_accepts(config: Path) -> None:
+    config.write_text(run(config, "config", "show").output)
+
+    assert run(config, "config", "check").exit_code == 0
+
+
+@pytest.mark.parametrize("verb", sorted(main.commands))
+def test_every_verb_has_help_with_an_example(config: Path, verb: str) -> None:
+    names = ["check", "show"] if verb == "config" else [None]
+    for name in names:
+        output = run(config, verb, *([name] if name else []), "--help").output
+        assert "Example" in output
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.SourceMissing, 1),
+        (errors.TargetExists, 1),
+        (errors.InvalidName, 2),
+        (errors.InvalidRequest, 2),
+        (errors.VerificationFailed, 4),
+        (errors.TargetFull, 75),
+        (errors.AlreadyRunning, 75),
+        (errors.InvalidConfig, 78),
+        (errors.SpoolUnusable, 78),
+    ],
+)
+def test_each_kind_of_error_has_its_exit_status(
+    error: type[errors.DsgmigdError], status: int
+) -> None:
+    assert exit_code(error("what", hint="do")) == status
+
+
+def test_a_table_has_aligned_columns_without_blanks_at_the_end() -> None:
+    assert table(("A", "LONG"), [("xyz", 1), ("", "")]) == "A    LONG\nxyz  1\n"

@@ -1,0 +1,392 @@
+"""The spool on a real directory."""
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dsgmigd.errors import AlreadyRunning, InvalidRequest, SpoolUnusable
+from dsgmigd.names import RepoName
+from dsgmigd.request import Request
+from dsgmigd.spool import Claim, Spool, Unclaimable
+
+SV = RepoName("SV")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    Spool(str(tmp_path)).prepare()
+    return tmp_path
+
+
+@pytest.fixture
+def spool(directory: Path) -> Spool:
+    return Spool(str(directory), instance=1)
+
+
+def claimed(spool: Spool, name: str = "SV") -> Claim:
+    claim = spool.claim(name)
+    assert isinstance(claim, Claim)
+    return claim
+
+
+def result_of(claim: Claim, **more: Any) -> dict[str, Any]:
+    return {"request_id": claim.request_id, "repo": claim.repo, "outcome": "done", **more}
+
+
+def kept_results(directory: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in (directory / ".dsgmigd/results").iterdir()]
+
+
+def test_an_empty_request_is_claimed_with_default_options(spool: Spool, directory: Path) -> None:
+    (directory / "SV.request").touch()
+
+    claim = claimed(spool)
+
+    assert claim.options == Request()
+    assert [path.name for path in directory.glob("SV.*")] == ["SV.claim.1"]
+    assert claim.record["submitted_by_uid"] == os.getuid()
+
+
+def test_a_submitted_request_comes_back_with_its_options(spool: Spool) -> None:
+    options = Request(limit=3, verify="structure", replace=True, note="why")
+
+    assert spool.submit(SV, options)
+
+    assert claimed(spool).options == options
+
+
+def test_a_second_submission_of_a_waiting_repository_is_told_so(spool: Spool) -> None:
+    assert spool.submit(SV, Request(note="first"))
+    assert not spool.submit(SV, Request(note="second"))
+
+    assert claimed(spool).options.note == "first"
+
+
+def test_a_submission_leaves_nothing_but_the_request(spool: Spool, directory: Path) -> None:
+    spool.submit(SV, Request())
+    spool.submit(SV, Request())
+
+    names = sorted(path.name for path in directory.iterdir() if not path.is_dir())
+    assert names == ["SV.request"]
+
+
+def test_while_a_repository_is_locked_its_next_request_waits(spool: Spool, directory: Path) -> None:
+    (directory / "SV.request").touch()
+    first = claimed(spool)
+    (directory / "SV.request").touch()
+    other = Spool(str(directory), instance=2)
+
+    assert other.claim("SV") is None
+    spool.finish(first, result_of(first))
+    first.lock.release()
+
+    assert claimed(other).path.endswith("SV.claim.2")
+
+
+def test_a_request_beside_an_orphan_claim_waits_until_the_claim_is_done(
+    spool: Spool, directory: Path
+) -> None:
+    (directory / "SV.request").touch()
+    claimed(spool).lock.release()
+    (directory / "SV.request").touch()
+
+    assert spool.claim("SV") is None
+    assert Spool(str(directory), instance=2).claim("SV") is None
+
+
+def test_a_request_that_somebody_still_writes_is_left_alone(spool: Spool, directory: Path) -> None:
+    with (directory / "SV.request").open("w") as writer:
+        writer.write('{"limit"')
+        writer.flush()
+        assert spool.claim("SV") is None
+        writer.write(": 2}")
+
+    assert claimed(spool).options.limit == 2
+
+
+def test_of_many_claimants_exactly_one_gets_the_request(directory: Path) -> None:
+    (directory / "SV.request").touch()
+    barrier = threading.Barrier(8)
+    found: list[Claim] = []
+
+    def claim(instance: int) -> None:
+        spool = Spool(str(directory), instance)
+        barrier.wait()
+        claim = spool.claim("SV")
+        if isinstance(claim, Claim):
+            found.append(claim)
+
+    threads = [threading.Thread(target=claim, args=(number,)) for number in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(found) == 1
+
+
+OPENED: list[str] = []
+sys.addaudithook(lambda event, args: OPENED.append(str(args[0])) if event == "open" else None)
+
+
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_symlink(path: Path) -> None:
+    secret = path.with_name("secret")
+    secret.write_text("{}")
+    path.symlink_to(secret)
+
+
+def make_directory(path: Path) -> None:
+    path.mkdir()
+    (path / "inside").touch()
+
+
+def make_hard_link(path: Path) -> None:
+    secret = path.with_name("secret")
+    secret.write_text("{}")
+    path.hardlink_to(secret)
+
+
+def make_huge(path: Path) -> None:
+    path.write_bytes(b" " * (1 << 20))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (make_fifo, "is a FIFO"),
+        (make_symlink, "is a symbolic link"),
+        (make_directory, "is a directory"),
+        (make_hard_link, "has 2 hard links"),
+        (make_huge, "has 1048576 bytes"),
+    ],
+)
+def test_what_is_no_request_file_is_refused_without_being_opened(
+    spool: Spool, directory: Path, make: Any, words: str
+) -> None:
+    make(directory / "SV.request")
+    OPENED.clear()
+
+    refused = spool.claim("SV")
+
+    assert not [path for path in OPENED if path.endswith((".request", "secret"))]
+    assert isinstance(refused, Unclaimable)
+    assert words in refused.message
+    assert spool.lock_repository(SV) is not None
+
+
+def test_a_refused_file_is_moved_aside_and_its_result_lies_in_the_spool(
+    spool: Spool, directory: Path
+) -> None:
+    make_fifo(directory / "SV.request")
+    refused = spool.claim("SV")
+    assert isinstance(refused, Unclaimable)
+
+    assert spool.reject(refused, {"request_id": "one", "outcome": "rejected"})
+    assert not spool.reject(refused, {"request_id": "two", "outcome": "rejected"})
+
+    assert spool.read_result(SV) == {"request_id": "one", "outcome": "rejected"}
+    assert (directory / "rejected/one").is_fifo()
+
+
+@pytest.mark.parametrize("name", ["..", "a@b", "-x", "a b", "x" * 201, "SV-norm", "a\nb", "ä"])
+def test_a_file_with_an_impossible_name_is_refused_and_its_result_lies_beside_it(
+    spool: Spool, directory: Path, name: str
+) -> None:
+    (directory / f"{name}.request").touch()
+    refused = spool.claim(name)
+    assert isinstance(refused, Unclaimable)
+    assert refused.repo is None
+
+    spool.reject(refused, {"request_id": "one", "outcome": "rejected"})
+
+    assert sorted(os.listdir(directory / "rejected")) == ["one", "one.result.json"]
+    assert spool.incoming() == []
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"limi": 2}', b"\xff", b"[" * 60_000])
+def test_a_body_that_is_no_request_is_claimed_and_says_why(
+    spool: Spool, directory: Path, body: bytes
+) -> None:
+    (directory / "SV.request").write_bytes(body)
+    claim = claimed(spool)
+
+    with pytest.raises(InvalidRequest):
+        _ = claim.options
+
+    spool.reject_claim(claim, result_of(claim, outcome="rejected"))
+    assert (directory / "rejected" / f"SV.{claim.request_id}").exists()
+    assert spool.claims() == []
+
+
+def test_an_attempt_is_on_disk_before_the_work_and_survives_adoption(
+    spool: Spool, directory: Path
+) -> None:
+    spool.submit(SV, Request(limit=4))
+    dead = claimed(spool)
+    spool.begin_attempt(dead, {"instance": 1})
+    dead.lock.release()
+
+    heir = Spool(str(directory), instance=2).adopt(SV, 1)
+
+    assert heir is not None
+    assert heir.request_id == dead.request_id
+    assert heir.options.limit == 4
+    assert heir.attempts == [{"instance": 1}]
+    assert heir.crashes == 1
+
+
+def test_an_orderly_end_of_an_attempt_is_no_crash(spool: Spool) -> None:
+    spool.submit(SV, Request())
+    claim = claimed(spool)
+    spool.begin_attempt(claim, {"instance": 1})
+    spool.end_attempt(claim, "stopped")
+    claim.lock.release()
+
+    again = spool.adopt(SV, 1)
+
+    assert again is not None
+    assert again.crashes == 0
+
+
+def test_a_claim_whose_worker_lives_is_not_adopted(spool: Spool, directory: Path) -> None:
+    spool.submit(SV, Request())
+    claimed(spool)
+
+    assert Spool(str(directory), instance=2).adopt(SV, 1) is None
+
+
+def test_a_lock_inherited_by_a_child_outlives_its_worker(spool: Spool, directory: Path) -> None:
+    spool.submit(SV, Request())
+    claim = claimed(spool)
+    child = os.dup(claim.lock.descriptor)
+    claim.lock.release()
+
+    assert Spool(str(directory), instance=2).adopt(SV, 1) is None
+    os.close(child)
+    assert Spool(str(directory), instance=2).adopt(SV, 1) is not None
+
+
+def test_a_claim_that_was_never_recorded_is_adopted_with_its_body(
+    spool: Spool, directory: Path
+) -> None:
+    (directory / "SV.claim.1").write_text('{"limit": 7}')
+
+    claim = spool.adopt(SV, 1)
+
+    assert claim is not None
+    assert claim.options.limit == 7
+    assert claim.attempts == []
+
+
+def test_a_body_that_poses_as_our_record_is_refused(spool: Spool, directory: Path) -> None:
+    forged = {"dsgmigd_claim": 1, "request_id": "theirs", "attempts": [], "options": {}}
+    (directory / "SV.request").write_text(json.dumps(forged))
+
+    claim = claimed(spool)
+
+    assert claim.request_id != "theirs"
+    with pytest.raises(InvalidRequest, match="unknown key"):
+        _ = claim.options
+
+
+def test_a_result_replaces_the_older_one_and_both_are_kept(spool: Spool, directory: Path) -> None:
+    for note in ("first", "second"):
+        spool.submit(SV, Request(note=note))
+        claim = claimed(spool)
+        spool.finish(claim, result_of(claim, note=note))
+        claim.lock.release()
+
+    shown = spool.read_result(SV)
+    assert shown is not None
+    assert shown["note"] == "second"
+    assert sorted(result["note"] for result in kept_results(directory)) == ["first", "second"]
+    assert spool.claims() == []
+
+
+@pytest.mark.parametrize("occupy", [make_directory, make_symlink, make_hard_link])
+def test_a_result_name_that_a_user_occupied_harms_nobody(
+    spool: Spool, directory: Path, occupy: Any
+) -> None:
+    spool.submit(SV, Request())
+    claim = claimed(spool)
+    occupy(directory / "SV.result.json")
+
+    spool.finish(claim, result_of(claim))
+
+    assert len(kept_results(directory)) == 1
+    secret = directory / "secret"
+    assert not secret.exists() or secret.read_text() == "{}"
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_after_a_crash_between_result_and_claim_only_the_claim_goes(
+    spool: Spool, directory: Path, *, is_shown: bool
+) -> None:
+    spool.submit(SV, Request())
+    claim = claimed(spool)
+    spool.begin_attempt(claim, {"instance": 1})
+    record = Path(claim.path).read_bytes()
+    spool.finish(claim, result_of(claim))
+    claim.lock.release()
+    Path(claim.path).write_bytes(record)
+    Path(claim.path).chmod(0o600)
+    if not is_shown:
+        (directory / "SV.result.json").unlink()
+
+    assert spool.adopt(SV, 1) is None
+
+    assert spool.claims() == []
+    assert spool.read_result(SV) == result_of(claim)
+    assert len(kept_results(directory)) == 1
+
+
+def test_requests_are_listed_by_arrival_whatever_times_they_claim(
+    spool: Spool, directory: Path
+) -> None:
+    arrived = 0
+    for name in ("b", "a", "c"):
+        path = directory / f"{name}.request"
+        path.touch()
+        while path.stat().st_ctime_ns <= arrived:  # the kernel's clock ticks coarsely
+            os.utime(path, ns=(0, 0))
+        arrived = path.stat().st_ctime_ns
+
+    assert spool.incoming() == ["b", "a", "c"]
+
+
+def test_two_processes_cannot_be_the_same_instance(spool: Spool, directory: Path) -> None:
+    lock = spool.lock_instance()
+    with pytest.raises(AlreadyRunning):
+        Spool(str(directory), instance=1).lock_instance()
+    lock.release()
+    spool.lock_instance()
+
+
+def test_only_living_instances_have_a_status(spool: Spool) -> None:
+    spool.write_status({"instance": 1, "status": "idle"})
+    assert spool.read_statuses() == {}
+
+    lock = spool.lock_instance()
+
+    assert spool.read_statuses() == {1: {"instance": 1, "status": "idle"}}
+    lock.release()
+
+
+def test_without_a_spool_directory_nothing_begins(tmp_path: Path) -> None:
+    with pytest.raises(SpoolUnusable, match="does not exist"):
+        Spool(str(tmp_path / "nowhere")).prepare()
+
+
+def test_a_spool_that_has_to_be_made_is_closed_to_others(tmp_path: Path) -> None:
+    Spool(str(tmp_path / "new")).prepare(is_made_if_missing=True)
+
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
