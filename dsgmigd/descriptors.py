@@ -22,6 +22,7 @@ class Directories:
     def __init__(self, root: str | bytes) -> None:
         self.root = os.open(root, _OPEN_DIRECTORY)
         self._open: dict[bytes, int] = {}
+        self._latest = b""
 
     def __enter__(self) -> Self:
         return self
@@ -45,18 +46,26 @@ class Directories:
         return self.open(parent), name or b"."
 
     def open(self, path: bytes) -> int:
-        """Return a descriptor of the directory `path`; it stays this object's."""
-        if not path:
-            return self.root
-        descriptor = self._open.get(path)
-        if descriptor is None:
-            parent, name = self.parent_of(path)
-            if len(self._open) >= _KEPT_OPEN:
-                descriptor = os.open(name, _OPEN_DIRECTORY, dir_fd=parent)
-                self.forget_all()
-            else:
-                descriptor = os.open(name, _OPEN_DIRECTORY, dir_fd=parent)
-            self._open[path] = descriptor
+        """Return a descriptor of the directory `path`.
+
+        It stays this object's, and open while one further path is opened: a rename needs two.
+        """
+        before, self._latest = self._latest, path
+        missing: list[bytes] = []
+        known = path
+        while known and known not in self._open:
+            known, _, name = known.rpartition(b"/")
+            missing.append(name)
+        descriptor = self.root
+        if known:
+            descriptor = self._open[known] = self._open.pop(known)  # the latest used is the last
+        for name in reversed(missing):
+            descriptor = os.open(name, _OPEN_DIRECTORY, dir_fd=descriptor)
+            known = known + b"/" + name if known else name
+            self._open[known] = descriptor
+            if len(self._open) > _KEPT_OPEN:
+                oldest = next(one for one in self._open if one != before)
+                os.close(self._open.pop(oldest))
         return descriptor
 
     def forget(self, path: bytes) -> None:
