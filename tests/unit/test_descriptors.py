@@ -90,3 +90,28 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
             tree.open(b"d%d" % number)
         assert len(open_descriptors() - before) <= 256 + 2
     assert open_descriptors() == before
+
+
+def test_a_descriptor_outlives_the_opening_of_one_other_path_however_deep(tmp_path: Path) -> None:
+    deep = b"/".join([b"d"] * 700)
+    os.makedirs(os.fsencode(tmp_path) + b"/" + deep)
+    with Directories(str(tmp_path)) as tree:
+        for number in range(255):
+            (tmp_path / f"d{number}").mkdir()
+            tree.open(b"d%d" % number)
+        first = tree.open(b"d0")
+        tree.open(deep)
+        assert os.path.samestat(os.fstat(first), (tmp_path / "d0").stat())
+    os.removedirs(os.fsencode(tmp_path) + b"/" + deep)  # too deep for pytest's own clearing up
+
+
+def test_what_was_used_lately_stays_open_longest(tmp_path: Path) -> None:
+    with Directories(str(tmp_path)) as tree:
+        for number in range(256):
+            (tmp_path / f"d{number}").mkdir()
+            tree.open(b"d%d" % number)
+        kept = tree.open(b"d0")
+        for number in range(256, 300):
+            (tmp_path / f"d{number}").mkdir()
+            tree.open(b"d%d" % number)
+        assert tree.open(b"d0") == kept

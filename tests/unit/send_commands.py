@@ -1,0 +1,121 @@
+"""Commands of a send stream, as a stream reader hands them on."""
+
+import struct
+
+from dsgmigd.btrfs.stream import Command, Field, Kind
+
+OWN_UUID = b"the sent one    "
+PARENT_UUID = b"its parent      "
+
+
+def command(kind: Kind, path: bytes, **fields: bytes | int) -> Command:
+    """Return a command; fields are named like `Field`, in lower case, numbers take 8 bytes."""
+    pieces = {Field.PATH: path}
+    for name, value in fields.items():
+        data = value.to_bytes(8, "little") if isinstance(value, int) else value
+        pieces[Field[name.upper()]] = data
+    return kind, {number: memoryview(data) for number, data in pieces.items()}
+
+
+def begin() -> Command:
+    """Return the command that opens every stream with a parent."""
+    return command(
+        Kind.SNAPSHOT,
+        b"s2",
+        uuid=OWN_UUID,
+        ctransid=9,
+        clone_uuid=PARENT_UUID,
+        clone_ctransid=8,
+    )
+
+
+def make_file(path: bytes) -> Command:
+    """Return the command for a new, empty file."""
+    return command(Kind.MKFILE, path, ino=300)
+
+
+def make_directory(path: bytes) -> Command:
+    """Return the command for a new, empty directory."""
+    return command(Kind.MKDIR, path, ino=300)
+
+
+def make_symlink(path: bytes, target: bytes) -> Command:
+    """Return the command for a new symbolic link."""
+    return command(Kind.SYMLINK, path, ino=300, path_link=target)
+
+
+def write(path: bytes, data: bytes, offset: int = 0) -> Command:
+    """Return the command that writes `data` at `offset`."""
+    return command(Kind.WRITE, path, file_offset=offset, data=data)
+
+
+def clone(
+    path: bytes, origin: bytes, uuid: bytes, *, at: int, origin_at: int, size: int
+) -> Command:
+    """Return the command that takes `size` bytes from another file."""
+    return command(
+        Kind.CLONE,
+        path,
+        file_offset=at,
+        clone_len=size,
+        clone_uuid=uuid,
+        clone_ctransid=8,
+        clone_path=origin,
+        clone_offset=origin_at,
+    )
+
+
+def truncate(path: bytes, size: int) -> Command:
+    """Return the command that sets a file's size."""
+    return command(Kind.TRUNCATE, path, size=size)
+
+
+def rename(old: bytes, new: bytes) -> Command:
+    """Return the command that renames."""
+    return command(Kind.RENAME, old, path_to=new)
+
+
+def link(path: bytes, existing: bytes) -> Command:
+    """Return the command that makes `path` another name of `existing`."""
+    return command(Kind.LINK, path, path_link=existing)
+
+
+def unlink(path: bytes) -> Command:
+    """Return the command that removes a name of a file."""
+    return command(Kind.UNLINK, path)
+
+
+def remove_directory(path: bytes) -> Command:
+    """Return the command that removes an empty directory."""
+    return command(Kind.RMDIR, path)
+
+
+def change_mode(path: bytes, mode: int) -> Command:
+    """Return the command that sets permissions."""
+    return command(Kind.CHMOD, path, mode=mode)
+
+
+def change_owner(path: bytes, uid: int, gid: int) -> Command:
+    """Return the command that sets owner and group."""
+    return command(Kind.CHOWN, path, uid=uid, gid=gid)
+
+
+def set_times(path: bytes, *, atime: int, mtime: int) -> Command:
+    """Return the command that sets times, given in nanoseconds since the epoch."""
+    return command(
+        Kind.UTIMES, path, atime=_timespec(atime), mtime=_timespec(mtime), ctime=_timespec(0)
+    )
+
+
+def set_xattr(path: bytes, name: bytes, value: bytes) -> Command:
+    """Return the command that sets an extended attribute."""
+    return command(Kind.SET_XATTR, path, xattr_name=name, xattr_data=value)
+
+
+def remove_xattr(path: bytes, name: bytes) -> Command:
+    """Return the command that removes an extended attribute."""
+    return command(Kind.REMOVE_XATTR, path, xattr_name=name)
+
+
+def _timespec(nanoseconds: int) -> bytes:
+    return struct.pack("<qI", *divmod(nanoseconds, 10**9))
