@@ -1,0 +1,187 @@
+"""Change a directory tree below one descriptor, one operation at a time.
+
+No path is looked up twice and no symbolic link is ever followed. A file that is written to stays
+open until something else is done.
+
+Leaving error: OSError, as the kernel gave it.
+"""
+
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+
+from dsgmigd.descriptors import Directories
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
+
+
+@dataclass(frozen=True)
+class _OpenFile:
+    path: bytes
+    descriptor: int
+    mode: int
+
+
+class Tree:
+    """The tree below the directory `root`; paths are bytes, relative to it."""
+
+    def __init__(self, root: str) -> None:
+        self._directories = Directories(root)
+        self._written: _OpenFile | None = None
+        self.bytes_written = 0
+
+    def close(self) -> None:
+        """Finish what is written and close every descriptor."""
+        self.finish_writing()
+        self._directories.close()
+
+    # Names.
+
+    def make_file(self, path: bytes) -> None:
+        """Make an empty file that only its owner may touch."""
+        parent, name = self._directories.parent_of(path)
+        os.close(os.open(name, _CREATE, 0o600, dir_fd=parent))
+
+    def make_directory(self, path: bytes) -> None:
+        """Make an empty directory that only its owner may enter."""
+        parent, name = self._directories.parent_of(path)
+        os.mkdir(name, 0o700, dir_fd=parent)
+
+    def make_special(self, path: bytes, mode: int, device: int = 0) -> None:
+        """Make a device node, FIFO or socket."""
+        parent, name = self._directories.parent_of(path)
+        os.mknod(name, mode, device, dir_fd=parent)
+
+    def make_symlink(self, path: bytes, reference: bytes) -> None:
+        """Make a symbolic link to `reference`."""
+        parent, name = self._directories.parent_of(path)
+        os.symlink(reference, name, dir_fd=parent)
+
+    def link(self, existing: bytes, path: bytes) -> None:
+        """Give what is at `existing` another name."""
+        old_parent, old_name = self._directories.parent_of(existing)
+        parent, name = self._directories.parent_of(path)
+        os.link(old_name, name, src_dir_fd=old_parent, dst_dir_fd=parent, follow_symlinks=False)
+
+    def rename(self, old: bytes, new: bytes) -> None:
+        """Move what is at `old`, over what is at `new`."""
+        self.finish_writing()
+        old_parent, old_name = self._directories.parent_of(old)
+        new_parent, new_name = self._directories.parent_of(new)
+        os.rename(old_name, new_name, src_dir_fd=old_parent, dst_dir_fd=new_parent)
+        self._directories.forget(old)
+
+    def unlink(self, path: bytes) -> None:
+        """Remove what is no directory."""
+        self.finish_writing()
+        parent, name = self._directories.parent_of(path)
+        os.unlink(name, dir_fd=parent)
+
+    def remove_directory(self, path: bytes) -> None:
+        """Remove an empty directory."""
+        self._directories.forget(path)
+        parent, name = self._directories.parent_of(path)
+        os.rmdir(name, dir_fd=parent)
+
+    def remove_whatever(self, path: bytes) -> bool:
+        """Remove `path` with all below it; say whether there was anything."""
+        self.finish_writing()
+        self._directories.forget(path)
+        parent, name = self._directories.parent_of(path)
+        try:
+            status = os.lstat(name, dir_fd=parent)
+        except FileNotFoundError:
+            return False
+        if stat.S_ISDIR(status.st_mode):
+            shutil.rmtree(name, dir_fd=parent)
+        else:
+            os.unlink(name, dir_fd=parent)
+        return True
+
+    # Contents.
+
+    def open_for_reading(self, path: bytes) -> int:
+        """Return a descriptor of the file `path`; the caller closes it."""
+        parent, name = self._directories.parent_of(path)
+        return os.open(name, _READ, dir_fd=parent)
+
+    def write_at(self, path: bytes, offset: int, data: memoryview) -> None:
+        """Write `data` into the file `path`."""
+        descriptor = self._open_for_writing(path)
+        while data:
+            count = os.pwrite(descriptor, data, offset)
+            self.bytes_written += count
+            offset += count
+            data = data[count:]
+
+    def truncate(self, path: bytes, size: int) -> None:
+        """Let the file `path` have `size` bytes."""
+        os.ftruncate(self._open_for_writing(path), size)
+
+    def _open_for_writing(self, path: bytes) -> int:
+        if self._written and self._written.path == path:
+            return self._written.descriptor
+        self.finish_writing()
+        parent, name = self._directories.parent_of(path)
+        descriptor = os.open(name, _WRITE, dir_fd=parent)
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        self._written = _OpenFile(path, descriptor, mode)
+        return descriptor
+
+    def finish_writing(self) -> None:
+        """Close the file that is written to, if there is one."""
+        if self._written:
+            written, self._written = self._written, None
+            try:
+                # Some file systems drop these bits with every write, even of root.
+                if written.mode & _SET_ID_BITS:
+                    os.fchmod(written.descriptor, written.mode)
+            finally:
+                os.close(written.descriptor)
+
+    # Attributes.
+
+    def is_symlink(self, path: bytes) -> bool:
+        """Say whether a symbolic link is at `path`."""
+        parent, name = self._directories.parent_of(path)
+        return stat.S_ISLNK(os.lstat(name, dir_fd=parent).st_mode)
+
+    def change_mode(self, path: bytes, mode: int) -> None:
+        """Set the permission bits of `path`, which must not be a symbolic link."""
+        self.finish_writing()
+        parent, name = self._directories.parent_of(path)
+        os.chmod(name, mode, dir_fd=parent)
+
+    def change_owner(self, path: bytes, uid: int, gid: int) -> None:
+        """Set the owner of `path` and leave its mode as it is."""
+        self.finish_writing()
+        parent, name = self._directories.parent_of(path)
+        mode = os.lstat(name, dir_fd=parent).st_mode
+        os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
+        # chown drops these bits, and a stream repeats them only if the mode changed too.
+        if stat.S_ISREG(mode) and mode & _SET_ID_BITS:
+            os.chmod(name, stat.S_IMODE(mode), dir_fd=parent)
+
+    def set_times(self, path: bytes, access_ns: int, modification_ns: int) -> None:
+        """Set the times of `path`, in nanoseconds since the epoch."""
+        self.finish_writing()
+        parent, name = self._directories.parent_of(path)
+        times = (access_ns, modification_ns)
+        os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
+
+    def set_xattr(self, path: bytes, name: bytes, value: bytes) -> None:
+        """Set an extended attribute of `path`, of a symbolic link itself."""
+        os.setxattr(self._through_descriptor(path), name, value, follow_symlinks=False)
+
+    def remove_xattr(self, path: bytes, name: bytes) -> None:
+        """Remove an extended attribute of `path`, of a symbolic link itself."""
+        os.removexattr(self._through_descriptor(path), name, follow_symlinks=False)
+
+    def _through_descriptor(self, path: bytes) -> bytes:
+        # There is no setxattrat() in Python; the name after the descriptor is a single one.
+        parent, name = self._directories.parent_of(path)
+        return b"/proc/self/fd/%d/%s" % (parent, name)
