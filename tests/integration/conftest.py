@@ -54,11 +54,23 @@ class Bed:
             pytest.fail(f"dsgmigd {arguments} gave {done.returncode}:\n{done.stdout}{done.stderr}")
         return done
 
-    def start_worker(self, instance: int) -> subprocess.Popen[bytes]:
-        """Start `dsgmigd run`; its log is `logs/worker-INSTANCE.log`, it ends with the test."""
+    def migrate(self, repo: str, *options: str) -> dict[str, Any]:
+        """Run `dsgmigd migrate` in the foreground and return its result, whatever it is."""
+        done = self.dsgmigd("migrate", repo, "--json", *options, check=False)
+        try:
+            result: dict[str, Any] = json.loads(done.stdout)
+        except ValueError:
+            pytest.fail(f"dsgmigd migrate {repo} gave {done.returncode}:\n{done.stderr}")
+        return result
+
+    def start_worker(self, instance: int, *wrapper: str) -> subprocess.Popen[bytes]:
+        """Start `dsgmigd run`; its log is `logs/worker-INSTANCE.log`, it ends with the test.
+
+        `wrapper` is a program that runs it, with its own arguments: strace, say.
+        """
         with self.log(instance).open("ab") as log:
             process = subprocess.Popen(
-                self.command("run", "--instance", str(instance)),
+                (*wrapper, *self.command("run", "--instance", str(instance))),
                 cwd="/",
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
@@ -187,13 +199,17 @@ def fresh_bed(state: Path, btrfs_root: Path, pool: bed.FilePool) -> Iterator[Bed
         shutil.rmtree(own)
 
 
-def write_config(made: Bed, extra: str = "") -> None:
-    """Write the configuration of a test bed; `extra` is more TOML, with its own tables."""
+def write_config(made: Bed, extra: str = "", *, source: str = "", target: str = "") -> None:
+    """Write the configuration of a test bed.
+
+    `source` and `target` are more keys of these tables, `extra` is TOML with its own tables.
+    """
     losses = ["xattr", "subsecond_mtime"] if bed.zfs_kind() == "fuse" else []
     made.config.write_text(
         f"[spool]\ndirectory = {json.dumps(str(made.spool))}\nrescan_seconds = 1\n"
-        f"[source]\nroot = {json.dumps(str(made.source_root))}\n"
-        f"[target]\nparent = {json.dumps(made.parent)}\nallow_loss = {json.dumps(losses)}\n{extra}",
+        f"[source]\nroot = {json.dumps(str(made.source_root))}\n{source}\n"
+        f"[target]\nparent = {json.dumps(made.parent)}\nallow_loss = {json.dumps(losses)}\n"
+        f"{target}\n{extra}",
         encoding="utf-8",
     )
 
