@@ -17,6 +17,8 @@ from dsgmigd.names import SnapshotName
 MANIFEST_VERSION = "0.1.0"
 NOTES = "btrsnap-migration"
 
+_OTHER_SHAPE = (KeyError, TypeError, AttributeError)
+
 Metadata = dict[str, Any]
 
 
@@ -61,8 +63,11 @@ def split_manifest(content: bytes) -> tuple[list[tuple[bytes, bytes]], Metadata]
     Raises ValueError if the bytes are not such a document.
     """
     document = json.loads(content)
-    pairs = [(path.encode(), to_json(entry)) for path, entry in document["entries"].items()]
-    return pairs, document["metadata"]
+    try:
+        pairs = [(path.encode(), to_json(entry)) for path, entry in document["entries"].items()]
+        return pairs, document["metadata"]
+    except _OTHER_SHAPE as error:
+        raise ValueError(f"it is no manifest: {error!r}") from error
 
 
 def render_messages(all_metadata: Iterable[Metadata]) -> bytes:
@@ -79,4 +84,8 @@ def split_messages(content: bytes) -> list[Metadata]:
 
     Raises ValueError if the bytes are not such a document.
     """
-    return list(json.loads(content)["snapshots"].values())
+    document = json.loads(content)
+    try:
+        return list(document["snapshots"].values())
+    except _OTHER_SHAPE as error:
+        raise ValueError(f"it holds no messages: {error!r}") from error
