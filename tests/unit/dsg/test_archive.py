@@ -1,0 +1,104 @@
+"""The directory `.dsg/`: what is in it after each snapshot, for everybody to read."""
+
+import os
+import stat
+from pathlib import Path
+
+import lz4.frame
+import pytest
+
+from dsgmigd.dsg.archive import DsgDirectory, archive_name
+from dsgmigd.dsg.metadata import Metadata, render_messages
+from dsgmigd.errors import TargetChanged, TargetUnwritable
+
+
+def metadata_of(count: int) -> list[Metadata]:
+    return [{"snapshot_id": f"s{number}"} for number in range(1, count + 1)]
+
+
+def write_series(root: Path, count: int) -> DsgDirectory:
+    directory = DsgDirectory(str(root))
+    for number in range(1, count + 1):
+        previous = f"manifest {number - 1}".encode() if number > 1 else None
+        directory.write_snapshot(f"manifest {number}".encode(), metadata_of(number), previous)
+    return directory
+
+
+def test_the_first_snapshot_has_an_empty_archive(tmp_path: Path) -> None:
+    write_series(tmp_path, 1)
+    assert (tmp_path / ".dsg" / "last-sync.json").read_bytes() == b"manifest 1"
+    assert (tmp_path / ".dsg" / "sync-messages.json").read_bytes() == render_messages(
+        metadata_of(1)
+    )
+    assert os.listdir(tmp_path / ".dsg" / "archive") == []
+
+
+def test_the_archive_holds_every_manifest_but_the_last_as_one_lz4_frame(tmp_path: Path) -> None:
+    directory = write_series(tmp_path, 3)
+    archive = tmp_path / ".dsg" / "archive"
+    assert sorted(os.listdir(archive)) == ["s1-sync.json.lz4", "s2-sync.json.lz4"]
+    for number in (1, 2):
+        frame = (tmp_path / ".dsg" / archive_name(f"s{number}")).read_bytes()
+        assert lz4.frame.decompress(frame) == f"manifest {number}".encode()
+    assert directory.read_manifest() == b"manifest 3"
+    assert directory.read_messages() == metadata_of(3)
+
+
+def test_an_archived_manifest_is_left_alone_by_later_snapshots(tmp_path: Path) -> None:
+    write_series(tmp_path, 2)
+    first = tmp_path / ".dsg" / archive_name("s1")
+    before = (first.stat().st_ino, first.stat().st_ctime_ns)
+    directory = DsgDirectory(str(tmp_path))
+    directory.write_snapshot(b"manifest 3", metadata_of(3), b"manifest 2")
+    assert (first.stat().st_ino, first.stat().st_ctime_ns) == before
+
+
+def test_everything_is_readable_by_all_whatever_the_umask_is(tmp_path: Path) -> None:
+    old = os.umask(0o077)
+    try:
+        write_series(tmp_path, 2)
+    finally:
+        os.umask(old)
+    found = {
+        path.name: stat.S_IMODE(path.stat().st_mode)
+        for path in (tmp_path / ".dsg", *(tmp_path / ".dsg").rglob("*"))
+    }
+    assert found == {
+        ".dsg": 0o755,
+        "archive": 0o755,
+        "last-sync.json": 0o644,
+        "sync-messages.json": 0o644,
+        "s1-sync.json.lz4": 0o644,
+    }
+
+
+def test_a_shorter_manifest_leaves_nothing_of_the_longer_one(tmp_path: Path) -> None:
+    directory = DsgDirectory(str(tmp_path))
+    directory.write_snapshot(b"long long long", metadata_of(1), None)
+    directory.write_snapshot(b"short", metadata_of(2), b"long long long")
+    assert directory.read_manifest() == b"short"
+
+
+def test_a_link_in_place_of_a_document_is_not_written_through(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"kept")
+    (tmp_path / ".dsg").mkdir()
+    (tmp_path / ".dsg" / "last-sync.json").symlink_to(victim)
+    with pytest.raises(TargetUnwritable):
+        write_series(tmp_path, 1)
+    assert victim.read_bytes() == b"kept"
+
+
+def test_a_document_that_is_not_there_is_the_targets_failure(tmp_path: Path) -> None:
+    with pytest.raises(TargetUnwritable, match=r"last-sync\.json"):
+        DsgDirectory(str(tmp_path)).read_manifest()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"7", b'{"snapshots": []}', b"\xff"])
+def test_messages_that_dsgmigd_did_not_write_are_a_changed_target(
+    tmp_path: Path, content: bytes
+) -> None:
+    directory = write_series(tmp_path, 1)
+    (tmp_path / ".dsg" / "sync-messages.json").write_bytes(content)
+    with pytest.raises(TargetChanged, match="is not what dsgmigd wrote"):
+        directory.read_messages()
