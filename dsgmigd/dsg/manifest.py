@@ -185,11 +185,11 @@ class Manifest:
         """Note that `leaf` is one of several hard links to `inode`."""
         self._linked.setdefault(inode, set()).add(leaf)
 
-    def mark_link_group(self, inode: int) -> None:
-        """Note that the content behind all known hard links to `inode` changed."""
+    def mark_link_group(self, inode: int, staleness: Staleness) -> None:
+        """Note that what all known hard links to `inode` share changed."""
         group = {leaf for leaf in self._linked.get(inode, ()) if leaf.parent is not None}
         for leaf in group:
-            self._mark(leaf, Staleness.CONTENT)
+            self._mark(leaf, staleness)
 
     def finish_step(self) -> None:
         """Forget what entries were before this step."""

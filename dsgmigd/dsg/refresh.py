@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable
 
 from dsgmigd.descriptors import Directories
-from dsgmigd.dsg.manifest import Manifest, StaleEntry
+from dsgmigd.dsg.manifest import Manifest, StaleEntry, Staleness
 from dsgmigd.file_errors import source_error, target_error
 from dsgmigd.hashing import hash_file
 
@@ -33,6 +33,7 @@ class Refresher:
         self._user = user
         self._checkpoint = checkpoint
         self._linked_digests: dict[int, str] = {}
+        self._linked_times: set[int] = set()
         self.files_hashed = 0
         self.bytes_hashed = 0
 
@@ -69,6 +70,9 @@ class Refresher:
         if stale.needs_content:
             digest = self._linked_digest(stale.path, status.st_ino) if is_linked else None
             digest = digest or self._digest(stale.path)
+        elif is_linked and status.st_ino not in self._linked_times:
+            self._linked_times.add(status.st_ino)
+            self._manifest.mark_link_group(status.st_ino, Staleness.ATTRIBUTES)
         self._manifest.settle_file(
             stale, user=self._user, size=status.st_size, mtime=status.st_mtime, digest=digest
         )
@@ -77,7 +81,7 @@ class Refresher:
         """Read the content behind hard links once, and let all of them have the digest."""
         if inode not in self._linked_digests:
             self._linked_digests[inode] = self._digest(path)
-            self._manifest.mark_link_group(inode)
+            self._manifest.mark_link_group(inode, Staleness.CONTENT)
         return self._linked_digests[inode]
 
     def _digest(self, path: bytes) -> str:
