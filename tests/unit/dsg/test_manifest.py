@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsgmigd.dsg.manifest import Manifest, StaleEntry
+from dsgmigd.dsg.manifest import Manifest, StaleEntry, Staleness
 
 IGNORED = (".h", "x.pyc")
 NAMES = ["a", "b", "a.b", "a-", *IGNORED]
@@ -380,9 +380,12 @@ def test_all_known_names_of_a_changed_file_are_stale() -> None:
     _, manifest = written("a", "b", "c")
     for _, leaf in list(manifest.leaves())[:2]:
         manifest.join_link_group(leaf, 77)
-    manifest.mark_link_group(77)
-    manifest.mark_link_group(78)
-    assert [one.path for one in manifest.take_stale()] == [b"a", b"b"]
+    manifest.mark_link_group(77, Staleness.CONTENT)
+    manifest.mark_link_group(78, Staleness.CONTENT)
+    assert [(one.path, one.needs_content) for one in manifest.take_stale()] == [
+        (b"a", True),
+        (b"b", True),
+    ]
 
 
 def test_a_name_of_a_changed_file_that_is_gone_stays_gone() -> None:
@@ -390,5 +393,5 @@ def test_a_name_of_a_changed_file_that_is_gone_stays_gone() -> None:
     for _, leaf in manifest.leaves():
         manifest.join_link_group(leaf, 77)
     manifest.removed(b"b")
-    manifest.mark_link_group(77)
+    manifest.mark_link_group(77, Staleness.ATTRIBUTES)
     assert [one.path for one in manifest.take_stale()] == [b"a"]

@@ -1,0 +1,268 @@
+"""Entries brought up to date from real files, hard links among them."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import orjson
+import pytest
+import xxhash
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dsgmigd.descriptors import Directories
+from dsgmigd.dsg.manifest import Manifest
+from dsgmigd.dsg.refresh import Refresher, note_hard_links
+from dsgmigd.errors import InterruptedByStop, SourceUnreadable, TargetUnwritable
+
+
+def refresh(
+    manifest: Manifest,
+    staging: Path,
+    source: Path | None = None,
+    *,
+    user: str = "u",
+    checkpoint: Callable[[], None] = lambda: None,
+) -> Refresher:
+    with Directories(str(staging)) as target, Directories(str(source or staging)) as origin:
+        refresher = Refresher(
+            manifest, staging=target, source=origin, user=user, checkpoint=checkpoint
+        )
+        refresher.settle_all()
+    return refresher
+
+
+def documents(manifest: Manifest) -> dict[str, dict[str, Any]]:
+    found = [orjson.loads(entry) for entry in manifest.entries()]
+    return {document.pop("path"): document for document in found}
+
+
+def whole_tree(root: Path) -> Manifest:
+    manifest = Manifest()
+    for name in os.listdir(os.fsencode(root)):
+        manifest.appeared(name)
+    return manifest
+
+
+def file_document(path: Path, user: str) -> dict[str, Any]:
+    moment = datetime.fromtimestamp(path.stat().st_mtime, ZoneInfo("America/Los_Angeles"))
+    return {
+        "type": "file",
+        "user": user,
+        "filesize": path.stat().st_size,
+        "mtime": moment.isoformat(timespec="seconds"),
+        "hash": xxhash.xxh3_64_hexdigest(path.read_bytes()),
+    }
+
+
+def test_every_kind_of_file_gets_its_entry_or_none(tmp_path: Path) -> None:
+    (tmp_path / "d" / "e").mkdir(parents=True)
+    (tmp_path / "d" / ".hidden").mkdir()
+    (tmp_path / "d" / ".hidden" / "f").touch()
+    (tmp_path / "d" / "e" / "f").write_bytes(b"content")
+    (tmp_path / "d" / "l").symlink_to("e/f")
+    (tmp_path / "d" / "absolute").symlink_to("/etc/passwd")
+    os.mkfifo(tmp_path / "d" / "pipe")
+    os.close(os.open(os.fsencode(tmp_path) + b"/latin-\xe9", os.O_CREAT | os.O_WRONLY))
+    manifest = whole_tree(tmp_path)
+    refresher = refresh(manifest, tmp_path)
+    assert documents(manifest) == {
+        "d/e/f": file_document(tmp_path / "d" / "e" / "f", "u"),
+        "d/l": {"type": "link", "user": "u", "reference": "e/f"},
+    }
+    assert (refresher.files_hashed, refresher.bytes_hashed) == (1, 7)
+
+
+def test_contents_come_from_the_source_and_the_rest_from_staging(tmp_path: Path) -> None:
+    source, staging = tmp_path / "source", tmp_path / "staging"
+    for place in (source, staging):
+        place.mkdir()
+    (source / "f").write_bytes(b"what has to be")
+    (staging / "f").write_bytes(b"what is")
+    os.utime(staging / "f", ns=(0, 0))
+    manifest = whole_tree(staging)
+    refresh(manifest, staging, source)
+    assert documents(manifest)["f"] == {
+        "type": "file",
+        "user": "u",
+        "filesize": 7,
+        "mtime": "1969-12-31T16:00:00-08:00",
+        "hash": xxhash.xxh3_64_hexdigest(b"what has to be"),
+    }
+
+
+def test_times_below_the_second_round_as_dsg_rounds_them(tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    os.utime(tmp_path / "f", ns=(0, 1399483646_999999999))
+    manifest = whole_tree(tmp_path)
+    refresh(manifest, tmp_path)
+    assert documents(manifest)["f"]["mtime"] == "2014-05-07T10:27:27-07:00"
+
+
+def test_a_touched_file_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    manifest = whole_tree(tmp_path)
+    refresh(manifest, tmp_path)
+    manifest.times_changed(b"f")
+    os.utime(tmp_path / "f", ns=(0, 0))
+    assert refresh(manifest, tmp_path, user="second").files_hashed == 0
+    assert documents(manifest)["f"] == file_document(tmp_path / "f", "u")
+
+
+def test_hard_links_are_read_once(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"content")
+    (tmp_path / "b").hardlink_to(tmp_path / "a")
+    manifest = whole_tree(tmp_path)
+    assert refresh(manifest, tmp_path).files_hashed == 1
+    found = documents(manifest)
+    assert found["a"] == found["b"] == file_document(tmp_path / "a", "u")
+
+
+def test_a_link_in_the_source_is_not_followed(tmp_path: Path) -> None:
+    source, staging = tmp_path / "source", tmp_path / "staging"
+    for place in (source, staging):
+        place.mkdir()
+    (staging / "f").touch()
+    (source / "f").symlink_to("/etc/passwd")
+    with pytest.raises(SourceUnreadable, match="'f'"):
+        refresh(whole_tree(staging), staging, source)
+
+
+def test_a_file_that_is_not_in_staging_is_the_targets_failure(tmp_path: Path) -> None:
+    manifest = Manifest()
+    manifest.created(b"absent")
+    with pytest.raises(TargetUnwritable, match="'absent'"):
+        refresh(manifest, tmp_path)
+
+
+def test_the_checkpoint_may_stop_it_at_any_entry(tmp_path: Path) -> None:
+    def stop() -> None:
+        raise InterruptedByStop
+
+    (tmp_path / "f").touch()
+    with pytest.raises(InterruptedByStop):
+        refresh(whole_tree(tmp_path), tmp_path, checkpoint=stop)
+
+
+# A model of hard links: every name of a file tells of a change as well as any other.
+
+NAMES = [b"a", b"b", b"c", b"d/a", b"d/b"]
+Operation = tuple[str, bytes, bytes, bytes]
+OPERATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["create", "link", "link", "write", "touch", "unlink", "rename"]),
+        st.sampled_from(NAMES),
+        st.sampled_from(NAMES),
+        st.binary(max_size=2),
+    ),
+    max_size=6,
+)
+
+
+class Tree:
+    """A directory that is changed, and a manifest that hears of it as a replay tells it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.manifest = Manifest()
+        self.clock = 1_400_000_000
+        (root / "d").mkdir()
+        self.manifest.created_directory(b"d")
+        self.users: dict[str, tuple[str, bytes]] = {}
+
+    def at(self, path: bytes) -> bytes:
+        return os.fsencode(self.root) + b"/" + path
+
+    def apply(self, operation: str, path: bytes, other: bytes, text: bytes) -> None:
+        is_there, is_other_there = (os.path.lexists(self.at(one)) for one in (path, other))
+        match operation:
+            case "create" if not is_there:
+                self._set_content(path, text)
+                self.manifest.created(path)
+            case "link" if is_there and not is_other_there:
+                os.link(self.at(path), self.at(other))
+                self.manifest.linked(path, other)
+            case "write" if is_there:
+                self._set_content(path, text)
+                self.manifest.content_changed(path)
+            case "unlink" if is_there:
+                os.unlink(self.at(path))
+                self.manifest.removed(path)
+            case "rename" if is_there and not is_other_there:
+                os.rename(self.at(path), self.at(other))
+                self.manifest.renamed(path, other)
+            case "touch" if is_there:
+                self._set_time(path)
+
+    def _set_content(self, path: bytes, text: bytes) -> None:
+        with open(self.at(path), "wb") as file:
+            file.write(text)
+        self._set_time(path)
+
+    def _set_time(self, path: bytes) -> None:
+        self.clock += 1
+        os.utime(self.at(path), (self.clock, self.clock))
+        self.manifest.times_changed(path)
+
+    def expected(self, user: str) -> dict[str, dict[str, Any]]:
+        """Return the documents of what is there now, which `user` pushed."""
+        found, users = {}, {}
+        for path in self._listed():
+            content = (self.root / path).read_bytes()
+            before = self.users.get(path)
+            users[path] = before if before and before[1] == content else (user, content)
+            found[path] = file_document(self.root / path, users[path][0])
+        self.users = users
+        return found
+
+    def _listed(self) -> Iterable[str]:
+        paths = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
+        return sorted(str(path) for path in paths)
+
+    def reload(self) -> None:
+        """Take the manifest up from its entries, as a resumed run does."""
+        entries = list(self.manifest.entries())
+        self.manifest = Manifest()
+        for entry in entries:
+            self.manifest.load(orjson.loads(entry)["path"].encode(), entry)
+        with Directories(str(self.root)) as staging:
+            note_hard_links(self.manifest, staging)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.tuples(st.booleans(), OPERATIONS), max_size=4))
+def test_every_name_of_a_file_says_what_the_file_is_whichever_name_told_of_a_change(
+    steps: list[tuple[bool, list[Operation]]],
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        tree = Tree(Path(directory))
+        for number, (is_resumed, operations) in enumerate(steps):
+            if is_resumed:
+                tree.reload()
+            for operation in operations:
+                tree.apply(*operation)
+            refresh(tree.manifest, tree.root, user=f"user {number}")
+            assert documents(tree.manifest) == tree.expected(f"user {number}")
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+@pytest.mark.parametrize("change", ["touch", "write"])
+def test_a_change_told_by_one_name_reaches_the_other(
+    tmp_path: Path, change: str, *, is_resumed: bool
+) -> None:
+    tree = Tree(tmp_path)
+    tree.apply("create", b"d/a", b"", b"x")
+    refresh(tree.manifest, tmp_path, user="first")
+    assert documents(tree.manifest) == tree.expected("first")
+    tree.apply("link", b"d/a", b"b", b"")
+    refresh(tree.manifest, tmp_path, user="second")
+    assert documents(tree.manifest) == tree.expected("second")
+    if is_resumed:
+        tree.reload()
+    tree.apply(change, b"b", b"", b"y")
+    refresh(tree.manifest, tmp_path, user="third")
+    assert documents(tree.manifest) == tree.expected("third")
