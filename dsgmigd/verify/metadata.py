@@ -39,7 +39,9 @@ def read_manifest_view(root: str, number: int) -> ManifestView:
     try:
         manifest = _read_json(os.path.join(directory, "last-sync.json"))
         messages = _read_json(os.path.join(directory, "sync-messages.json"))
-        view.entries = dict(manifest["entries"])
+        entries = dict(manifest["entries"])
+        # What is no object is an entry that is missing, and breaks count and hash besides.
+        view.entries = {path: entry for path, entry in entries.items() if isinstance(entry, dict)}
         _check_entries(view, manifest["metadata"])
         _check_chain(view, manifest["metadata"], messages["snapshots"], number)
         _check_archive(view, directory, messages["snapshots"], number)
