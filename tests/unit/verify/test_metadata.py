@@ -1,0 +1,170 @@
+"""`.dsg/` as DSG's client reads it: every way in which it can be wrong is found."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import lz4.frame
+import orjson
+import pytest
+
+from dsgmigd.verify.metadata import read_manifest_view
+from tests.unit.verify.dsg_documents import Document, write_documents
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "a").write_bytes(b"content")
+    (tmp_path / "ünï").write_bytes(b"")
+    (tmp_path / "l").symlink_to("a")
+    return tmp_path
+
+
+def found(root: Path, number: int) -> list[tuple[str, str]]:
+    view = read_manifest_view(str(root), number)
+    return [(one.path, one.attribute) for one in view.discrepancies]
+
+
+def edit(path: Path, change: Callable[[Document], None]) -> None:
+    document = orjson.loads(path.read_bytes())
+    change(document)
+    path.write_bytes(orjson.dumps(document))
+
+
+@pytest.mark.parametrize("number", [1, 2, 11])
+def test_correct_documents_have_no_discrepancy(root: Path, number: int) -> None:
+    write_documents(root, number)
+    view = read_manifest_view(str(root), number)
+    assert view.discrepancies == []
+    assert list(view.entries) == ["a", "l", "ünï"]
+
+
+def test_the_keys_of_an_entry_have_an_order(root: Path) -> None:
+    def turn(entries: Document) -> None:
+        entries["a"] = dict(reversed(entries["a"].items()))
+
+    write_documents(root, 1, change=turn)
+    assert found(root, 1) == [("a", "manifest entry")]
+
+
+def test_an_entry_stands_under_its_own_path(root: Path) -> None:
+    def misplace(entries: Document) -> None:
+        entries["b"] = entries.pop("a")
+
+    write_documents(root, 1, change=misplace)
+    assert found(root, 1) == [("b", "manifest entry")]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "attribute"),
+    [
+        ("entries_hash", "0" * 16, "entries_hash"),
+        ("entry_count", 4, "entry_count"),
+    ],
+)
+def test_hash_and_count_of_the_entries_are_recomputed(
+    root: Path, key: str, value: object, attribute: str
+) -> None:
+    write_documents(root, 1)
+    edit(root / ".dsg" / "last-sync.json", lambda one: one["metadata"].update({key: value}))
+    assert (".dsg", attribute) in found(root, 1)
+    assert (".dsg", "metadata in sync-messages.json") in found(root, 1)
+
+
+def test_an_entry_that_was_changed_alone_breaks_the_hash_of_entries(root: Path) -> None:
+    write_documents(root, 1)
+    edit(root / ".dsg" / "last-sync.json", lambda one: one["entries"]["a"].update(user="x"))
+    assert found(root, 1) == [(".dsg", "entries_hash")]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("snapshot_hash", "0" * 16),
+        ("snapshot_previous", None),
+        ("snapshot_previous", "s3"),
+        ("snapshot_message", "changed"),
+        ("entries_hash", "0" * 16),
+        ("snapshot_id", "s9"),
+    ],
+)
+def test_a_chain_that_is_broken_anywhere_is_found_there(
+    root: Path, key: str, value: object
+) -> None:
+    write_documents(root, 4)
+    edit(
+        root / ".dsg" / "sync-messages.json",
+        lambda one: one["snapshots"]["s2"].update({key: value}),
+    )
+    assert (".dsg", "chain at s2") in found(root, 4)
+
+
+@pytest.mark.parametrize("held", [1, 3])
+def test_documents_of_another_snapshot_are_not_this_ones(root: Path, held: int) -> None:
+    write_documents(root, held)
+    assert (".dsg", "sync-messages.json") in found(root, 2)
+
+
+def test_messages_out_of_order_are_found(root: Path) -> None:
+    def turn(document: Document) -> None:
+        document["snapshots"] = dict(reversed(document["snapshots"].items()))
+
+    write_documents(root, 2)
+    edit(root / ".dsg" / "sync-messages.json", turn)
+    assert (".dsg", "sync-messages.json") in found(root, 2)
+
+
+def test_a_missing_archive_is_found(root: Path) -> None:
+    write_documents(root, 3)
+    (root / ".dsg" / "archive" / "s1-sync.json.lz4").unlink()
+    view = read_manifest_view(str(root), 3)
+    assert [(one.path, one.source) for one in view.discrepancies] == [
+        (".dsg/archive", "['s1-sync.json.lz4']")
+    ]
+
+
+def test_an_archive_of_the_snapshot_itself_is_one_too_many(root: Path) -> None:
+    write_documents(root, 2)
+    (root / ".dsg" / "archive" / "s2-sync.json.lz4").touch()
+    assert found(root, 2) == [(".dsg/archive", "files")]
+
+
+def test_an_archive_that_says_something_else_than_the_messages_is_found(root: Path) -> None:
+    write_documents(root, 2)
+    wrong = orjson.dumps({"entries": {}, "metadata": {"snapshot_id": "s1"}})
+    (root / ".dsg" / "archive" / "s1-sync.json.lz4").write_bytes(lz4.frame.compress(wrong))
+    assert found(root, 2) == [(".dsg/archive", "s1")]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no frame", lz4.frame.compress(b"{}")[:-3], lz4.frame.compress(b"[]")]
+)
+def test_an_archive_that_cannot_be_read_is_a_discrepancy(root: Path, content: bytes) -> None:
+    write_documents(root, 2)
+    (root / ".dsg" / "archive" / "s1-sync.json.lz4").write_bytes(content)
+    assert found(root, 2) == [(".dsg", "metadata")]
+
+
+@pytest.mark.parametrize("name", ["last-sync.json", "sync-messages.json", "archive"])
+def test_a_missing_document_is_a_discrepancy_and_no_error(root: Path, name: str) -> None:
+    write_documents(root, 1)
+    os.rename(root / ".dsg" / name, root / ".dsg" / "elsewhere")
+    assert found(root, 1) == [(".dsg", "metadata")]
+
+
+@pytest.mark.parametrize("name", ["last-sync.json", "sync-messages.json"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"{", b"\xff", b"null", b"7", b"[]", b"{}", b"[" * 100_000),
+        *(b'{"entries": [], "metadata": {}}', b'{"entries": {"a": 7}, "metadata": {}}'),
+        *(b'{"entries": {"a": {}}, "metadata": {}}', b'{"snapshots": {"s1": 7}}'),
+        *(b'{"snapshots": 7}', b'{"entries": {"a": {"type": [], "path": "a"}}, "metadata": {}}'),
+    ],
+)
+def test_a_document_that_is_nonsense_is_a_discrepancy_and_no_error(
+    root: Path, name: str, content: bytes
+) -> None:
+    write_documents(root, 1)
+    (root / ".dsg" / name).write_bytes(content)
+    assert found(root, 1) != []

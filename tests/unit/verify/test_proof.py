@@ -1,0 +1,142 @@
+"""What was found equal once need not be read again, and when that does not follow."""
+
+import os
+from dataclasses import dataclass, replace
+
+import pytest
+
+from dsgmigd.verify.proof import Moments, Proofs
+
+SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Side:
+    """The four numbers that tell whether a file was touched."""
+
+    inode: int = 300
+    ctime_ns: int = 100 * SECOND
+    mtime_ns: int = 90 * SECOND
+    size: int = 5
+
+    @property
+    def status(self) -> os.stat_result:
+        fields = (0o100644, self.inode, 1, 1, 0, 0, self.size, 0, 0, 0)
+        times = {
+            "st_mtime_ns": self.mtime_ns,
+            "st_ctime_ns": self.ctime_ns,
+            "st_atime_ns": 0,
+        }
+        floats = {name.removesuffix("_ns"): value / 1e9 for name, value in times.items()}
+        return os.stat_result(fields, floats | times)
+
+
+SOURCE = Side()
+TARGET = Side(inode=7, ctime_ns=150 * SECOND)
+LATER = Moments(source=(200.5, 300.5), target=250.5)
+
+
+def holds(
+    source: Side = SOURCE,
+    target: Side = TARGET,
+    entry_hash: int = 1,
+    moments: Moments = LATER,
+) -> bool:
+    """Say whether the second walk takes a file as proven that the first found equal."""
+    proofs = Proofs()
+    proofs.add(SOURCE.status, TARGET.status, 1)
+    proofs.begin_snapshot()
+    return proofs.holds(source.status, target.status, entry_hash, moments)
+
+
+def test_a_file_that_nobody_touched_on_either_side_is_proven() -> None:
+    assert holds()
+
+
+@pytest.mark.parametrize("attribute", ["inode", "ctime_ns", "mtime_ns", "size"])
+@pytest.mark.parametrize("is_source", [True, False])
+def test_a_file_that_differs_in_anything_on_either_side_is_not_proven(
+    attribute: str, *, is_source: bool
+) -> None:
+    side = SOURCE if is_source else TARGET
+    changed = replace(side, **{attribute: getattr(side, attribute) + 1})
+    assert not (holds(source=changed) if is_source else holds(target=changed))
+
+
+def test_a_file_with_another_entry_in_the_manifest_is_not_proven() -> None:
+    assert not holds(entry_hash=2)
+
+
+def test_what_was_not_found_equal_in_the_walk_before_is_not_proven() -> None:
+    proofs = Proofs()
+    proofs.begin_snapshot()
+    assert not proofs.holds(SOURCE.status, TARGET.status, 1, LATER)
+
+
+def test_every_name_of_a_hard_link_is_proven_by_its_own_entry() -> None:
+    proofs = Proofs()
+    for entry_hash in (1, 2):
+        proofs.add(SOURCE.status, TARGET.status, entry_hash)
+    proofs.begin_snapshot()
+    answers = [proofs.holds(SOURCE.status, TARGET.status, one, LATER) for one in (1, 2, 3)]
+    assert answers == [True, True, False]
+
+
+def test_a_proof_lasts_for_one_walk_only() -> None:
+    proofs = Proofs()
+    proofs.add(SOURCE.status, TARGET.status, 1)
+    proofs.begin_snapshot()
+    proofs.begin_snapshot()
+    assert not proofs.holds(SOURCE.status, TARGET.status, 1, LATER)
+
+
+def test_a_walk_does_not_prove_by_itself() -> None:
+    proofs = Proofs()
+    proofs.add(SOURCE.status, TARGET.status, 1)
+    assert not proofs.holds(SOURCE.status, TARGET.status, 1, LATER)
+
+
+def test_without_a_target_snapshot_before_nothing_is_proven() -> None:
+    assert not holds(moments=Moments(source=(200.5,), target=None))
+    assert not holds(moments=Moments())
+
+
+@pytest.mark.parametrize("ctime_ns", [250 * SECOND, 250 * SECOND + 1, 260 * SECOND])
+def test_a_target_file_touched_in_the_second_of_the_snapshot_or_later_is_not_proven(
+    ctime_ns: int,
+) -> None:
+    proofs = Proofs()
+    target = replace(TARGET, ctime_ns=ctime_ns)
+    proofs.add(SOURCE.status, target.status, 1)
+    proofs.begin_snapshot()
+    assert not proofs.holds(SOURCE.status, target.status, 1, LATER)
+
+
+@pytest.mark.parametrize("distance", [0, 1, 19_000_000, -19_000_000])
+@pytest.mark.parametrize("moment", [200.5, 300.5])
+def test_a_source_file_touched_within_a_tick_of_a_source_snapshot_is_not_proven(
+    distance: int, moment: float
+) -> None:
+    proofs = Proofs()
+    source = replace(SOURCE, ctime_ns=int(moment * SECOND) + distance)
+    proofs.add(source.status, TARGET.status, 1)
+    proofs.begin_snapshot()
+    assert not proofs.holds(source.status, TARGET.status, 1, LATER)
+
+
+@pytest.mark.parametrize("distance", [-21_000_000, 21_000_000])
+def test_a_source_file_touched_more_than_a_tick_away_is_proven(distance: int) -> None:
+    proofs = Proofs()
+    source = replace(SOURCE, ctime_ns=int(200.5 * SECOND) + distance)
+    proofs.add(source.status, TARGET.status, 1)
+    proofs.begin_snapshot()
+    assert proofs.holds(source.status, TARGET.status, 1, LATER)
+
+
+def test_inode_numbers_of_64_bits_are_told_apart() -> None:
+    proofs = Proofs()
+    large = replace(SOURCE, inode=2**64 - 2)
+    proofs.add(large.status, TARGET.status, 2**64 - 1)
+    proofs.begin_snapshot()
+    assert proofs.holds(large.status, TARGET.status, 2**64 - 1, LATER)
+    assert not proofs.holds(replace(large, inode=2**64 - 3).status, TARGET.status, 2**64 - 1, LATER)
