@@ -1,0 +1,200 @@
+"""Which module may import which: this table is the architecture document.
+
+A module may import those that its line names, and a line may name only modules that stand above it.
+So imports go downward only and never in a circle.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = "dsgmigd"
+
+ALLOWED: dict[str, set[str]] = {
+    # Words of the house: pure.
+    "dsgmigd": set(),
+    "errors": set(),
+    "exclusion": set(),
+    "names": {"errors"},
+    "request": {"errors"},
+    "plan": {"errors", "names"},
+    # Tools that know nothing of migrations.
+    "btrfs": set(),
+    "dsg": set(),
+    "verify": set(),
+    "zfs": set(),
+    "hashing": set(),
+    "descriptors": set(),
+    "durable": set(),
+    "syscalls": set(),
+    "locks": set(),
+    "file_errors": {"errors"},
+    "command": {"errors"},
+    "progress": {"errors"},
+    "abilities": {"errors", "file_errors", "request"},
+    # Adapters.
+    "btrfs.stream": {"errors"},
+    "btrfs.border": {"exclusion"},
+    "btrfs.tree": {"descriptors"},
+    "btrfs.replay": {"btrfs.border", "btrfs.stream", "btrfs.tree", "errors", "file_errors"},
+    "btrfs.subvolume": {"errors"},
+    "zfs.dataset": {"errors"},
+    "zfs.pool": {"errors", "zfs.dataset"},
+    "dsg.entry": set(),
+    "dsg.pushlog": {"names"},
+    "dsg.metadata": {"dsg.entry", "dsg.pushlog", "hashing", "names"},
+    "dsg.manifest": {"dsg.entry"},
+    "dsg.refresh": {"descriptors", "dsg.manifest", "file_errors", "hashing"},
+    "dsg.archive": {"dsg.metadata", "errors", "exclusion", "file_errors"},
+    "rsync": {"abilities", "command", "errors", "exclusion"},
+    # The verifier: it shares rules with the copying, and the hash, but no code that copies.
+    "verify.compare": {"abilities"},
+    "verify.proof": set(),
+    "verify.metadata": {"hashing", "verify.compare"},
+    "verify.verifier": {
+        *("abilities", "dsg.entry", "exclusion", "file_errors", "hashing", "request"),
+        *("verify.compare", "verify.metadata", "verify.proof"),
+    },
+    # Effects at the edges.
+    "journal": set(),
+    "notify": set(),
+    "wake": set(),
+    "spool": {"durable", "errors", "locks", "names", "request", "syscalls"},
+    # One migration.
+    "report": {"plan", "verify.verifier"},
+    "source": {"btrfs.subvolume", "dsg.pushlog", "errors", "exclusion", "names", "plan"},
+    "staging": {"errors", "names", "plan", "request", "zfs.dataset"},
+    "step": {
+        *("abilities", "btrfs.replay", "btrfs.stream", "btrfs.subvolume", "command"),
+        *("descriptors", "dsg.archive", "dsg.manifest", "dsg.metadata", "dsg.pushlog"),
+        *("dsg.refresh", "errors", "exclusion", "file_errors", "names", "progress", "rsync"),
+        "source",
+    },
+    "migrate": {
+        *("abilities", "command", "dsg.pushlog", "errors", "names", "plan", "progress"),
+        *("report", "request", "source", "staging", "step", "verify.proof", "verify.verifier"),
+        *("zfs.dataset", "zfs.pool"),
+    },
+    # The instance.
+    "result": {"dsgmigd", "errors", "report"},
+    "daemon": {
+        *("command", "errors", "journal", "migrate", "notify", "progress", "result", "spool"),
+        "wake",
+    },
+    "config": {"daemon", "errors", "migrate", "names", "request"},
+    # The command line: builds the objects.
+    "cli.output": {"errors", "progress"},
+    "cli.context": {"cli.output", "config", "spool"},
+    "cli.configuration": {"cli.context", "cli.output"},
+    "cli.queue": {"cli.context", "cli.output", "names", "request", "source"},
+    "cli.migration": {
+        *("cli.context", "cli.output", "command", "daemon", "errors", "journal", "migrate"),
+        *("names", "notify", "progress", "report", "request", "result"),
+    },
+    "cli": {"cli.configuration", "cli.context", "cli.migration", "cli.queue", "dsgmigd"},
+    "__main__": {"cli", "journal"},
+}
+
+PURE = [
+    *("plan", "request", "names", "errors", "exclusion", "btrfs.stream", "btrfs.border"),
+    *("dsg.manifest", "dsg.entry", "dsg.metadata", "dsg.pushlog", "verify.compare"),
+]
+IMPURE_IMPORTS = {"os", "subprocess", "socket", "time", "structlog"}
+EXEMPT = {
+    # It names the type os.stat_result and turns file names into bytes; it calls no kernel.
+    ("verify.compare", "os")
+}
+
+
+def module_files() -> dict[str, Path]:
+    """Return the file of every module, by its name without the package's."""
+    files = {}
+    for path in sorted((ROOT / PACKAGE).rglob("*.py")):
+        parts = path.relative_to(ROOT / PACKAGE).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        files[name or PACKAGE] = path
+    return files
+
+
+FILES = module_files()
+
+
+def imports_of(name: str) -> set[str]:
+    """Return all that a module imports anywhere; our own without the package's name."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(FILES[name].read_bytes())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import: write it in full"
+            origin = node.module or ""
+            for alias in node.names:
+                full = f"{origin}.{alias.name}"
+                found.add(full if full.removeprefix(f"{PACKAGE}.") in FILES else origin)
+    return found
+
+
+def own_imports_of(name: str) -> set[str]:
+    return {
+        one.removeprefix(f"{PACKAGE}.")
+        for one in imports_of(name)
+        if one == PACKAGE or one.startswith(f"{PACKAGE}.")
+    }
+
+
+def line_for(name: str) -> str:
+    names = ", ".join(f'"{one}"' for one in sorted(own_imports_of(name)))
+    return f'    "{name}": ' + (f"{{{names}}}," if names else "set(),")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_module_imports_what_its_line_allows_and_no_more(name: str) -> None:
+    assert name in ALLOWED, (
+        f"{name} is new. Below everything that it imports, add to ALLOWED in {Path(__file__).name}:"
+        f"\n{line_for(name)}"
+    )
+    imported = own_imports_of(name)
+    assert imported <= ALLOWED[name], (
+        f"{name} imports {sorted(imported - ALLOWED[name])}, which its line does not allow. "
+        f"If that is right, the line is:\n{line_for(name)}"
+    )
+    assert imported == ALLOWED[name], (
+        f"{name} no longer imports {sorted(ALLOWED[name] - imported)}. "
+        f"The line is:\n{line_for(name)}"
+    )
+
+
+def test_imports_go_downward_only() -> None:
+    above: set[str] = set()
+    for name, allowed in ALLOWED.items():
+        assert allowed <= above, (
+            f"the line of {name} names {sorted(allowed - above)}, which must stand above it"
+        )
+        above.add(name)
+
+
+def test_the_table_has_no_module_that_is_gone() -> None:
+    assert sorted(ALLOWED.keys() - FILES.keys()) == []
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_a_pure_module_reaches_for_nothing_outside(name: str) -> None:
+    imported = {one.partition(".")[0] for one in imports_of(name)}
+    impure = {one for one in imported & IMPURE_IMPORTS if (name, one) not in EXEMPT}
+    assert impure == set()
+
+
+def test_only_one_module_starts_programs() -> None:
+    starters = {"subprocess", "multiprocessing", "pty"}
+    assert [name for name in FILES if imports_of(name) & starters] == ["command"]
+    calls = ("os.system", "os.popen", "os.fork", "os.exec", "os.spawn", "os.posix_spawn")
+    for path in FILES.values():
+        assert not any(call in path.read_text() for call in calls), path
+
+
+def test_the_configuration_is_known_to_the_command_line_only() -> None:
+    importers = [name for name in FILES if "config" in own_imports_of(name)]
+    assert [name for name in importers if name.partition(".")[0] != "cli"] == []
+    assert importers
