@@ -44,8 +44,18 @@ def test_the_environment_is_constructed_not_inherited(monkeypatch: pytest.Monkey
     assert "LC_ALL=C" in lines
 
 
-def test_a_program_has_nothing_to_read() -> None:
-    assert Commands().output("cat") == ""
+def test_a_program_has_nothing_to_read_though_we_have() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"ours")
+    os.close(writing)
+    ours = os.dup(0)
+    os.dup2(reading, 0)
+    try:
+        assert Commands().output("cat") == ""
+    finally:
+        os.dup2(ours, 0)
+        os.close(ours)
+        os.close(reading)
 
 
 def test_a_program_has_a_session_of_its_own() -> None:

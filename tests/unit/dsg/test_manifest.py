@@ -327,6 +327,15 @@ def test_a_file_that_went_away_and_came_back_in_one_step_keeps_its_user() -> Non
     assert users_of(manifest) == {"d/f": "first"}
 
 
+def test_a_file_that_comes_back_after_a_snapshot_without_it_belongs_to_who_brought_it() -> None:
+    model, manifest = written("f")
+    for operation, user in (("remove", "second"), ("create", "third")):
+        step = Step(model, manifest)
+        step.apply(operation, "f", "", 0)
+        step.finish(user)
+    assert users_of(manifest) == {"f": "third"}
+
+
 def test_two_files_that_swap_names_belong_to_who_swapped_them() -> None:
     model, manifest = written("a", "b")
     step = Step(model, manifest)
