@@ -19,10 +19,10 @@ help:
 
 demo:
 	@$(quickstart)/install-requirements
-	@$(PYTHON) $(quickstart)/demo.py
+	@PYTHONPATH=$(CURDIR) $(PYTHON) $(quickstart)/demo.py
 
 demo-clean:
-	@$(PYTHON) $(quickstart)/demo.py clean
+	@PYTHONPATH=$(CURDIR) $(PYTHON) $(quickstart)/demo.py clean
 
 # Recursion, so that the .venv is made after the packages that it is made of.
 test:

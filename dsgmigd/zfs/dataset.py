@@ -22,6 +22,7 @@ from dsgmigd.errors import (
     TargetFull,
     TargetMissing,
 )
+from dsgmigd.zfs.mounting import mounting
 
 PROPERTY_PREFIX = "org.hrdag.dsgmigd:"
 
@@ -91,7 +92,8 @@ class Zfs:
 
     def create(self, name: str, options: Mapping[str, str], properties: Mapping[str, str]) -> None:
         """Create and mount the file system `name`; its parent must exist."""
-        self._zfs("create", *_options(options, properties), name)
+        with mounting():
+            self._zfs("create", *_options(options, properties), name)
 
     def provide(self, name: str, options: Mapping[str, str]) -> None:
         """Create and mount the file system `name` unless it is there; others may do so as well."""
@@ -113,7 +115,8 @@ class Zfs:
         self, snapshot: str, name: str, options: Mapping[str, str], properties: Mapping[str, str]
     ) -> None:
         """Make the file system `name` from `snapshot`, and mount it."""
-        self._zfs("clone", *_options(options, properties), snapshot, name)
+        with mounting():
+            self._zfs("clone", *_options(options, properties), snapshot, name)
 
     def snapshot(self, name: str, properties: Mapping[str, str]) -> None:
         """Make the snapshot `name` ("dataset@snapshot") with its properties in one go."""
@@ -146,7 +149,8 @@ class Zfs:
     def mount(self, name: str) -> None:
         """Mount a file system at its mountpoint; mounted already is no error."""
         try:
-            self._zfs("mount", name)
+            with mounting():
+                self._zfs("mount", name)
         except CommandFailed as error:
             if "already mounted" not in error.stderr:
                 raise

@@ -15,11 +15,13 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
+
+from dsgmigd.zfs.mounting import mounting
 
 ZfsKind = Literal["kernel", "fuse"]
 
@@ -41,16 +43,17 @@ def run(*argv: str | Path, timeout_seconds: float = 300) -> str:
     """Run a program to its end and return what it printed."""
     environment = {"LC_ALL": "C", "PATH": _SEARCH_PATH}
     try:
-        done = subprocess.run(
-            argv,
-            check=True,
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            text=True,
-            errors="surrogateescape",
-            timeout=timeout_seconds,
-        )
+        with mounting() if argv[0] in {"zfs", "zpool"} else nullcontext():
+            done = subprocess.run(
+                argv,
+                check=True,
+                capture_output=True,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                text=True,
+                errors="surrogateescape",
+                timeout=timeout_seconds,
+            )
     except subprocess.CalledProcessError as error:
         words = str(error.stderr).strip()[:_STDERR_CHARACTERS]
         raise BedError(f"{' '.join(map(str, argv))}: {words or error.returncode}") from error
