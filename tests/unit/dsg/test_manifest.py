@@ -232,7 +232,7 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(STEPS)
 def test_entries_and_users_are_the_models_after_every_step_however_it_was_taken(
     steps: list[tuple[str, list[tuple[str, str, str, int]]]],

@@ -1,0 +1,64 @@
+"""One mount at a time, only where that is needed."""
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from dsgmigd.zfs import mounting
+
+
+@pytest.fixture
+def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(mounting, "_LOCK", str(tmp_path / "lock"))
+    monkeypatch.setattr(mounting, "_KERNEL_DEVICE", str(tmp_path / "zfs"))
+    return tmp_path / "lock"
+
+
+def is_held(lock: Path) -> bool:
+    descriptor = os.open(lock, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def test_the_turn_is_held_while_mounting_and_given_up_afterwards(lock: Path) -> None:
+    with mounting.mounting():
+        assert is_held(lock)
+    assert not is_held(lock)
+
+
+def test_the_turn_is_given_up_when_mounting_fails(lock: Path) -> None:
+    with pytest.raises(KeyError), mounting.mounting():
+        raise KeyError
+    assert not is_held(lock)
+
+
+def test_the_kernels_zfs_needs_no_turns(lock: Path) -> None:
+    (lock.parent / "zfs").touch()
+    with mounting.mounting():
+        assert not lock.exists()
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(lock: Path) -> None:
+    lock.symlink_to(lock.parent / "victim")
+    with pytest.raises(OSError, match="symbolic link"), mounting.mounting():
+        pass
+    assert not (lock.parent / "victim").exists()
+
+
+def test_who_may_not_take_turns_goes_on_without(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "open", refuse)
+    with mounting.mounting():
+        pass
+    assert not lock.exists()
