@@ -70,9 +70,12 @@ class Refresher:
         if stale.needs_content:
             digest = self._linked_digest(stale.path, status.st_ino) if is_linked else None
             digest = digest or self._digest(stale.path)
-        elif is_linked and status.st_ino not in self._linked_times:
-            self._linked_times.add(status.st_ino)
-            self._manifest.mark_link_group(status.st_ino, Staleness.ATTRIBUTES)
+        elif is_linked:
+            # Another name may have told of new content before this one was known to be one of it.
+            digest = self._linked_digests.get(status.st_ino)
+            if status.st_ino not in self._linked_times:
+                self._linked_times.add(status.st_ino)
+                self._manifest.mark_link_group(status.st_ino, Staleness.ATTRIBUTES)
         self._manifest.settle_file(
             stale, user=self._user, size=status.st_size, mtime=status.st_mtime, digest=digest
         )
