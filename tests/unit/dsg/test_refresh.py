@@ -164,7 +164,11 @@ OPERATIONS = st.lists(
 
 
 class Tree:
-    """A directory that is changed, and a manifest that hears of it as a replay tells it."""
+    """A directory that is changed, and a manifest that hears of it as a replay tells it.
+
+    A send stream settles the names of an inode before it writes to it: a name that told of a change
+    is not removed again in the same step.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -173,6 +177,7 @@ class Tree:
         (root / "d").mkdir()
         self.manifest.created_directory(b"d")
         self.users: dict[str, tuple[str, bytes]] = {}
+        self.told: set[bytes] = set()
 
     def at(self, path: bytes) -> bytes:
         return os.fsencode(self.root) + b"/" + path
@@ -189,12 +194,14 @@ class Tree:
             case "write" if is_there:
                 self._set_content(path, text)
                 self.manifest.content_changed(path)
-            case "unlink" if is_there:
+            case "unlink" if is_there and path not in self.told:
                 os.unlink(self.at(path))
                 self.manifest.removed(path)
             case "rename" if is_there and not is_other_there:
                 os.rename(self.at(path), self.at(other))
                 self.manifest.renamed(path, other)
+                if path in self.told:
+                    self.told.add(other)
             case "touch" if is_there:
                 self._set_time(path)
 
@@ -207,9 +214,11 @@ class Tree:
         self.clock += 1
         os.utime(self.at(path), (self.clock, self.clock))
         self.manifest.times_changed(path)
+        self.told.add(path)
 
     def expected(self, user: str) -> dict[str, dict[str, Any]]:
-        """Return the documents of what is there now, which `user` pushed."""
+        """Return the documents of what is there now, which `user` pushed, and end the step."""
+        self.told.clear()
         found, users = {}, {}
         for path in self._listed():
             content = (self.root / path).read_bytes()
@@ -266,3 +275,17 @@ def test_a_change_told_by_one_name_reaches_the_other(
     tree.apply(change, b"b", b"", b"y")
     refresh(tree.manifest, tmp_path, user="third")
     assert documents(tree.manifest) == tree.expected("third")
+
+
+@pytest.mark.parametrize("new_name", [b"a", b"d/z"])
+def test_content_that_a_new_name_tells_of_reaches_the_old_one_in_the_same_step(
+    tmp_path: Path, new_name: bytes
+) -> None:
+    tree = Tree(tmp_path)
+    tree.apply("create", b"d/b", b"", b"old")
+    refresh(tree.manifest, tmp_path, user="first")
+    assert documents(tree.manifest) == tree.expected("first")
+    tree.apply("link", b"d/b", new_name, b"")
+    tree.apply("write", new_name, b"", b"new")
+    refresh(tree.manifest, tmp_path, user="second")
+    assert documents(tree.manifest) == tree.expected("second")
