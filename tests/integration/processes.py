@@ -1,0 +1,101 @@
+"""What workers and their children do, read from the outside: /proc, properties, claims."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import Popen
+from typing import Any, TypeVar
+
+import bed
+import pytest
+
+from tests.integration.conftest import Bed
+
+Found = TypeVar("Found")
+
+
+def wait_for(
+    look: Callable[[], Found | None], what: str, *, made: Bed, seconds: float = 60
+) -> Found:
+    """Look again and again until there is something; return it."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {seconds} s for {what}; {made.listing()}\n{made.words()}")
+        time.sleep(0.01)
+    return found
+
+
+def wait_started(made: Bed, instance: int) -> None:
+    """Wait until an instance has its number and looks at the spool."""
+    status = made.spool / f".dsgmigd/instances/{instance}.json"
+    wait_for(status.exists, f"instance {instance}", made=made)
+
+
+def is_marked_verified(made: Bed, repo: str, snapshot: str) -> bool:
+    """Say whether staging's snapshot carries the mark of verification."""
+    name = f"{made.parent}/.dsgmigd/staging/{repo}@{snapshot}"
+    try:
+        value = bed.run("zfs", "get", "-H", "-o", "value", "org.hrdag.dsgmigd:verified", name)
+    except bed.BedError:
+        return False
+    return value.strip() == "complete"
+
+
+def wait_verified(made: Bed, repo: str, snapshot: str) -> None:
+    wait_for(
+        lambda: is_marked_verified(made, repo, snapshot), f"{repo}@{snapshot} verified", made=made
+    )
+
+
+def read_claim(made: Bed, repo: str, instance: int) -> dict[str, Any]:
+    """Return the claim record; empty as long as the claim is not one of ours."""
+    try:
+        record = json.loads((made.spool / f"{repo}.claim.{instance}").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return dict(record)
+
+
+def kill(process: Popen[bytes]) -> None:
+    """Kill one process and nothing else: what it started lives on."""
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(30)
+
+
+def child_of(pid: int, *words: str) -> int | None:
+    """Return a child of `pid` whose command line begins with `words`."""
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdecimal():
+            try:
+                # proc(5): the name stands in brackets and may hold blanks; the parent comes 2nd.
+                stat = (directory / "stat").read_text().rpartition(")")[2].split()
+                argv = (directory / "cmdline").read_bytes().split(b"\0")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(stat[1]) == pid and argv[: len(words)] == [word.encode() for word in words]:
+                return int(directory.name)
+    return None
+
+
+def pins(made: Bed) -> list[str]:
+    area = made.source_root / ".dsgmigd-pins"
+    return sorted(path.name for path in area.iterdir()) if area.exists() else []
+
+
+def area_contents(made: Bed, part: str) -> list[str]:
+    """Return the datasets below a part of the staging area."""
+    area = f"{made.parent}/.dsgmigd/{part}"
+    names = bed.run("zfs", "list", "-H", "-r", "-t", "filesystem", "-o", "name", area).split()
+    return [name.removeprefix(f"{area}/") for name in names if name != area]
+
+
+def assert_clean(made: Bed) -> None:
+    """Fail if a claim, a pin, a staging dataset or a view is left."""
+    assert [name for name in made.listing() if ".claim." in name] == []
+    assert pins(made) == []
+    assert area_contents(made, "staging") == []
+    assert area_contents(made, "views") == []
