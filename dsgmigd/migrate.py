@@ -319,6 +319,7 @@ class Migration:
             target_moment = time.time()
             self._staging.snapshot(name, self._properties(held, row))
         except TargetFull as error:
+            self._staging.retreat(step.parent)
             raise self._explain_full(error, held) from error
         row.seconds = time.monotonic() - started
         self._log.info("snapshot.made", snapshot=str(name), bytes=row.bytes, files=row.changed)

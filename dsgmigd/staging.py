@@ -160,6 +160,14 @@ class Staging:
         self._zfs.mount(dataset.name)
         return self._mountpoint(dataset.name)
 
+    def retreat(self, snapshot: SnapshotName | None) -> None:
+        """Give back the space of what was written after `snapshot`; without it, of everything."""
+        dataset = self._own(self.places.staging)
+        if snapshot is not None and any(one.name == str(snapshot) for one in dataset.snapshots):
+            self.resume(snapshot)
+        else:
+            self.discard()
+
     def discard(self) -> None:
         """Destroy the staging dataset and the view, if they are there and ours."""
         for name in (self.places.view, self.places.staging):
