@@ -344,6 +344,7 @@ class Migration:
 
     def _verify_step(self, run: _Run, held: HeldSnapshot, row: SnapshotRow) -> None:
         self._progress.enter("verify")
+        started = time.monotonic()
         sources = (run.source_moment, held.created_at)
         moments = Moments(
             source=tuple(moment for moment in sources if moment is not None),
@@ -352,6 +353,7 @@ class Migration:
         staging = self._staging.places.staging
         with self._staging.view(staging, held.name) as view:
             found = run.verifier.verify(held.path, view, held.name.number, moments)
+        row.verify_seconds = time.monotonic() - started
         row.files, row.verification = found.files, found
         if found.discrepancy_count:
             self._staging.drop_snapshot(held.name)
