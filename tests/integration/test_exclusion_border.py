@@ -81,6 +81,16 @@ def test_what_came_out_moves_on_within_the_same_snapshot(fresh_bed: Bed) -> None
     )
 
 
+def test_what_came_out_follows_a_directory_that_moves_later_in_the_stream(fresh_bed: Bed) -> None:
+    """Send goes by inode number, so what came out was made before the directory it is in."""
+    migrate(
+        fresh_bed,
+        all_of(writing_hidden(".snap/x"), writing(data__deep__y="y")),
+        all_of(moving(".snap/x", "data/deep/x"), moving("data", "renamed")),
+        all_of(appending("renamed/deep/x"), moving("renamed/deep", "deep")),
+    )
+
+
 def test_a_hard_link_leads_from_inside_to_outside(fresh_bed: Bed) -> None:
     migrate(
         fresh_bed,
