@@ -27,8 +27,9 @@ from dsgmigd.zfs.mounting import mounting
 PROPERTY_PREFIX = "org.hrdag.dsgmigd:"
 
 _NATIVE = ("type", "creation", "origin", "mounted", "mountpoint")
-_BUSY_ATTEMPTS = 8
-_BUSY_SECONDS = 0.1
+# 10 ms, doubled each time: 20 s in all. A close reaches zfs-fuse a few ms late.
+_BUSY_ATTEMPTS = 12
+_BUSY_SECONDS = 0.01
 _OWN_SOURCES = frozenset({"local", "received"})
 
 Answer = TypeVar("Answer")

@@ -181,7 +181,7 @@ def test_what_is_busy_for_a_moment_is_tried_again_with_growing_pauses(
 ) -> None:
     prepare_busy(zfs, commands, action, times=3)
     act(zfs, action)
-    assert sleeper.naps == [0.1, 0.2, 0.4]
+    assert sleeper.naps == [0.01, 0.02, 0.04]
 
 
 @pytest.mark.parametrize("action", ["rollback", "destroy", "rename", "unmount"])
@@ -192,7 +192,7 @@ def test_what_stays_busy_is_an_error_that_names_its_holder(
     with pytest.raises(TargetBusy, match="is busy") as caught:
         act(zfs, action)
     assert "fuser" in caught.value.hint
-    assert len(sleeper.naps) == 7
+    assert len(sleeper.naps) == 11
     assert sum(sleeper.naps) < 30
 
 
