@@ -1,6 +1,6 @@
 """DSG's content hash: xxh3 with 64 bits, 16 lower-case hex digits.
 
-The one piece of code that copying and verifying share, besides names.
+Copying and verifying share this code.
 """
 
 import os

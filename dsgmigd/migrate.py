@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from dsgmigd.abilities import Abilities, check_losses, probe_abilities
+from dsgmigd.abilities import Abilities, check_losses
 from dsgmigd.command import Commands
 from dsgmigd.dsg.pushlog import NO_MESSAGE, UNKNOWN_USER, Push, find_pushes
 from dsgmigd.errors import InterruptedByStop, SourceChanged, TargetFull, VerificationFailed
 from dsgmigd.names import DatasetName, RepoName, SnapshotName
 from dsgmigd.plan import Create, Extend, Plan, Resume, Step, make_plan
+from dsgmigd.probe import probe_abilities
 from dsgmigd.progress import Progress
 from dsgmigd.report import Report, SnapshotRow
 from dsgmigd.request import Loss as LossName
@@ -42,8 +43,9 @@ from dsgmigd.staging import (
     describe_target,
 )
 from dsgmigd.step import SnapshotWriter
+from dsgmigd.verify.findings import Loss, Verification
 from dsgmigd.verify.proof import Moments
-from dsgmigd.verify.verifier import Loss, Verification, Verifier
+from dsgmigd.verify.verifier import Verifier
 from dsgmigd.zfs.dataset import Zfs
 from dsgmigd.zfs.pool import check_pool
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dsgmigd.plan import Method
-from dsgmigd.verify.verifier import Loss, Verification
+from dsgmigd.verify.findings import Loss, Verification
 
 
 @dataclass

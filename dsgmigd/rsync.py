@@ -25,19 +25,25 @@ class Rsync:
 
     def mirror(self, source: str, target: str) -> None:
         """Make `target` hold what `source` holds, less what the exclusion rule keeps out."""
-        self._run("--delete", *self._comparison(), *rsync_filters(), source + "/", target + "/")
+        # Without nanoseconds on the target, size and time cannot tell a file that was edited in
+        # place within one second; only its content can.
+        comparison = () if self._abilities.subsecond_mtime else ("--checksum",)
+        self._run("--delete", *comparison, *rsync_filters(), source + "/", target + "/")
 
     def copy_paths(self, paths: Iterable[bytes], source: str, target: str) -> None:
         """Copy `paths`, each with all below it, from `source` to the same places in `target`."""
         with tempfile.NamedTemporaryFile() as names:
             names.write(b"\0".join(sorted(paths)) + b"\0")
             names.flush()
-            self._run("-r", "--from0", f"--files-from={names.name}", source + "/", target + "/")
+            options = ("-r", "--ignore-times", "--from0", f"--files-from={names.name}")
+            self._run(*options, source + "/", target + "/")
 
     def _run(self, *arguments: str) -> None:
         options = ["-aHS", "--numeric-ids"]
         if self._abilities.xattrs:
             options += ["-A", "-X"]
+        if self._abilities.subsecond_mtime:
+            options.append("--modify-window=-1")  # else times of one second are taken for equal
         try:
             self._commands.long_run("rsync", *options, *arguments, checkpoint=self._checkpoint)
         except CommandFailed as error:
@@ -47,8 +53,3 @@ class Rsync:
                     hint="free space in the pool or raise the quota",
                 ) from error
             raise
-
-    def _comparison(self) -> tuple[str, ...]:
-        # Without nanoseconds on the target, size and time cannot tell a file that was edited in
-        # place within one second; only its content can.
-        return ("--modify-window=-1",) if self._abilities.subsecond_mtime else ("--checksum",)

@@ -27,6 +27,7 @@ from dsgmigd.dsg.refresh import Refresher, note_hard_links
 from dsgmigd.errors import TargetChanged
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
 from dsgmigd.file_errors import target_error
+from dsgmigd.hard_links import names_across_border
 from dsgmigd.names import SnapshotName
 from dsgmigd.progress import Progress
 from dsgmigd.rsync import Rsync
@@ -127,9 +128,12 @@ class SnapshotWriter:
         with self._commands.pipe(*self._send_command(held, parent)) as stream:
             replay.apply(read_commands(stream.read), checkpoint=checkpoint)
         checkpoint()
-        if replay.deferred:
-            self._rsync.copy_paths(replay.deferred, held.path, self._root)
-            for path in sorted(replay.deferred):
+        paths = replay.deferred | names_across_border(
+            held.path, replay.deferred, replay.changed_outside
+        )
+        if paths:
+            self._rsync.copy_paths(paths, held.path, self._root)
+            for path in sorted(paths):
                 self._manifest.appeared(path)
 
     def _send_command(self, held: HeldSnapshot, parent: HeldSnapshot | None) -> list[str]:

@@ -44,11 +44,14 @@ class ChangeListener(Protocol):
     def removed(self, path: bytes) -> None:
         """Hear that what was at `path`, with all below it, is gone."""
 
-    def content_changed(self, path: bytes) -> None:
-        """Hear that the bytes of the file at `path` changed."""
+    def content_changed(self, path: bytes) -> bool:
+        """Hear that the bytes of the file at `path` changed; say whether that path is followed."""
 
-    def times_changed(self, path: bytes) -> None:
-        """Hear that the times of what is at `path` were set."""
+    def times_changed(self, path: bytes) -> bool:
+        """Hear that the times of `path` were set; say whether that path is followed."""
+
+    def link_group_changed(self, inode: int) -> None:
+        """Hear that a file with several names changed by a name that is not followed."""
 
     def appeared(self, path: bytes) -> None:
         """Hear that `path`, with all below it, came from outside the stream."""
@@ -59,6 +62,9 @@ class Replay:
 
     `parent_root` is the parent snapshot as it is in the source: clones read from it. Without
     `has_xattrs`, extended attributes are an error unless `may_lose_xattrs`.
+
+    `changed_outside` are the paths beyond the border that the stream changed: a file there may
+    have names inside, by hard links, of which the stream does not tell.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class Replay:
         self._uuid = b""
         self._changed_path: bytes | None = None
         self._border = Border()
+        self.changed_outside: set[bytes] = set()
         self._handlers: dict[Kind, Callable[[bytes, Attributes], None]] = {
             Kind.MKFILE: self._make_file,
             Kind.MKDIR: self._make_directory,
@@ -136,6 +143,8 @@ class Replay:
                 self._handlers[kind](path, attributes)
             elif kind in {Kind.UNLINK, Kind.RMDIR}:
                 self._border.forget(path)
+            else:
+                self.changed_outside.add(path)
         except KeyError as error:
             raise _corrupt(f"{kind.name} lacks its attribute {error.args[0]!r}") from error
         except OSError as error:
@@ -214,7 +223,13 @@ class Replay:
         """Tell of a change once for all the writes to a file that follow each other."""
         if path != self._changed_path:
             self._changed_path = path
-            self._listener.content_changed(path)
+            self._tell_group(path, is_followed=self._listener.content_changed(path))
+
+    def _tell_group(self, path: bytes, *, is_followed: bool) -> None:
+        """Tell of a change by a name that the listener does not follow, by its inode."""
+        inode = None if is_followed else self._tree.link_group(path)
+        if inode is not None:
+            self._listener.link_group_changed(inode)
 
     def _write(self, path: bytes, attributes: Attributes) -> None:
         offset, data = _number(attributes, Field.FILE_OFFSET), attributes[Field.DATA]
@@ -271,7 +286,7 @@ class Replay:
     def _set_times(self, path: bytes, attributes: Attributes) -> None:
         access_ns = _nanoseconds(attributes, Field.ATIME)
         self._tree.set_times(path, access_ns, _nanoseconds(attributes, Field.MTIME))
-        self._listener.times_changed(path)
+        self._tell_group(path, is_followed=self._listener.times_changed(path))
 
     def _set_xattr(self, path: bytes, attributes: Attributes) -> None:
         if self._has_xattrs:
@@ -289,7 +304,10 @@ class Replay:
 
 
 def _path(attributes: Attributes, field: Field = Field.PATH) -> bytes:
-    return bytes(attributes[field]).strip(b"/")
+    path = bytes(attributes[field]).strip(b"/")
+    if b"\0" in path or (b".." in path and b".." in path.split(b"/")):
+        raise _corrupt(f"{path!r} is no path below the snapshot")
+    return path
 
 
 def _number(attributes: Attributes, field: Field) -> int:

@@ -150,6 +150,12 @@ class Tree:
         parent, name = self._directories.parent_of(path)
         return stat.S_ISLNK(os.lstat(name, dir_fd=parent).st_mode)
 
+    def link_group(self, path: bytes) -> int | None:
+        """Return the inode of a file that has several names; None for anything else."""
+        parent, name = self._directories.parent_of(path)
+        status = os.lstat(name, dir_fd=parent)
+        return status.st_ino if stat.S_ISREG(status.st_mode) and status.st_nlink > 1 else None
+
     def change_mode(self, path: bytes, mode: int) -> None:
         """Set the permission bits of `path`, which must not be a symbolic link."""
         self.finish_writing()

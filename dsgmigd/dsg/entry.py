@@ -81,8 +81,11 @@ def path_in_json(entry: bytes) -> bytes:
 
 
 def local_time(timestamp: float) -> str:
-    """Return seconds since the epoch as DSG writes times."""
-    return datetime.fromtimestamp(timestamp, TIME_ZONE).isoformat(timespec="seconds")
+    """Return seconds since the epoch as DSG writes times; OverflowError beyond the year 9999."""
+    try:
+        return datetime.fromtimestamp(timestamp, TIME_ZONE).isoformat(timespec="seconds")
+    except (ValueError, OSError) as error:
+        raise OverflowError(f"no year for {timestamp}") from error
 
 
 def to_json(value: Any) -> bytes:

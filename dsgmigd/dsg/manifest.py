@@ -120,13 +120,17 @@ class Manifest:
             else:
                 self._drop(leaf)
 
-    def content_changed(self, path: bytes) -> None:
-        """Note that the file at `path` has to be read again."""
-        self._mark_at(path, Staleness.CONTENT)
+    def content_changed(self, path: bytes) -> bool:
+        """Note that the file at `path` has to be read again; False if it is not listed."""
+        return self._mark_at(path, Staleness.CONTENT)
 
-    def times_changed(self, path: bytes) -> None:
-        """Note that the times at `path` have to be read again."""
-        self._mark_at(path, Staleness.ATTRIBUTES)
+    def times_changed(self, path: bytes) -> bool:
+        """Note that the times at `path` have to be read again; False if it is not listed."""
+        return self._mark_at(path, Staleness.ATTRIBUTES)
+
+    def link_group_changed(self, inode: int) -> None:
+        """Note that a file changed by a name that is not listed; other names of it may be."""
+        self.mark_link_group(inode, Staleness.CONTENT)
 
     # What the reader of files asks and tells.
 
@@ -250,10 +254,11 @@ class Manifest:
             folder = child
         return folder, name
 
-    def _mark_at(self, path: bytes, staleness: Staleness) -> None:
+    def _mark_at(self, path: bytes, staleness: Staleness) -> bool:
         node = self._find(path)
         if isinstance(node, Leaf):
             self._mark(node, staleness)
+        return node is not None
 
     def _mark(self, leaf: Leaf, staleness: Staleness) -> None:
         leaf.staleness = max(leaf.staleness, staleness)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from dsgmigd.descriptors import Directories
 from dsgmigd.dsg.manifest import Manifest, StaleEntry, Staleness
+from dsgmigd.errors import TargetRefused
 from dsgmigd.file_errors import source_error, target_error
 from dsgmigd.hashing import hash_file
 
@@ -76,9 +77,16 @@ class Refresher:
             if status.st_ino not in self._linked_times:
                 self._linked_times.add(status.st_ino)
                 self._manifest.mark_link_group(status.st_ino, Staleness.ATTRIBUTES)
-        self._manifest.settle_file(
-            stale, user=self._user, size=status.st_size, mtime=status.st_mtime, digest=digest
-        )
+        try:
+            self._manifest.settle_file(
+                stale, user=self._user, size=status.st_size, mtime=status.st_mtime, digest=digest
+            )
+        except OverflowError as error:
+            raise TargetRefused(
+                f"the time of {os.fsdecode(stale.path)!r}, {status.st_mtime:.0f} seconds since "
+                "1970, is beyond the years that DSG's metadata can say",
+                hint="set a time before the year 9999 in the source",
+            ) from error
 
     def _linked_digest(self, path: bytes, inode: int) -> str:
         """Read the content behind hard links once, and let all of them have the digest."""

@@ -7,13 +7,16 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import lz4.frame
 
 from dsgmigd.hashing import hash_bytes
 from dsgmigd.verify.compare import Discrepancy
 
+_TIME_ZONE = ZoneInfo("America/Los_Angeles")
 _ORDER = {
     "file": ["type", "path", "user", "filesize", "mtime", "hash"],
     "link": ["type", "path", "user", "reference"],
@@ -30,6 +33,11 @@ class ManifestView:
     def differ(self, path: str, attribute: str, source: object, target: object) -> None:
         """Note a discrepancy."""
         self.discrepancies.append(Discrepancy(path, attribute, str(source), str(target)))
+
+
+def manifest_time(mtime: float) -> str:
+    """Return how an entry has to say the st_mtime `mtime`: Los Angeles' time, whole seconds."""
+    return datetime.fromtimestamp(mtime, _TIME_ZONE).isoformat(timespec="seconds")
 
 
 def read_manifest_view(root: str, number: int) -> ManifestView:

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import xxhash
@@ -24,63 +24,14 @@ from dsgmigd.dsg.entry import is_listed_link, is_listed_name
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
 from dsgmigd.file_errors import source_error, target_error
 from dsgmigd.hashing import hash_file
-from dsgmigd.request import Loss as LossName
 from dsgmigd.request import VerifyLevel
 from dsgmigd.verify.compare import Discrepancy, compare_status, printable
-from dsgmigd.verify.metadata import ManifestView, read_manifest_view
+from dsgmigd.verify.findings import Verification
+from dsgmigd.verify.metadata import ManifestView, manifest_time, read_manifest_view
 from dsgmigd.verify.proof import Moments, Proofs
 
-_KEPT_DISCREPANCIES = 100
-_KEPT_EXAMPLES = 10
 _NANOSECONDS = 1_000_000_000
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOATIME
-
-
-@dataclass
-class Loss:
-    """Something that the target cannot hold: how often it was met, and the first paths."""
-
-    loss: str
-    count: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def add(self, count: int, examples: list[str]) -> None:
-        """Count further cases, and keep the first examples."""
-        self.count += count
-        self.examples += examples[: _KEPT_EXAMPLES - len(self.examples)]
-
-
-@dataclass
-class Verification:
-    """What the check of one snapshot saw."""
-
-    level: VerifyLevel
-    entries: int = 0
-    files: int = 0
-    files_read: int = 0
-    files_proven: int = 0
-    source_bytes_read: int = 0
-    target_bytes_read: int = 0
-    discrepancy_count: int = 0
-    discrepancies: list[Discrepancy] = field(default_factory=list)
-    losses: dict[LossName, Loss] = field(default_factory=dict)
-
-    def add(self, found: list[Discrepancy]) -> None:
-        """Count discrepancies, and keep the first of them."""
-        self.discrepancy_count += len(found)
-        room = _KEPT_DISCREPANCIES - len(self.discrepancies)
-        self.discrepancies += found[:room]
-
-    def add_loss(self, kind: LossName, path: str) -> None:
-        """Count a path of which the target cannot hold something."""
-        self.losses.setdefault(kind, Loss(kind)).add(1, [printable(path)])
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the check as it stands in a result's row."""
-        return vars(self) | {
-            "discrepancies": [item.to_json() for item in self.discrepancies],
-            "losses": [asdict(loss) for loss in self.losses.values()],
-        }
 
 
 @dataclass(frozen=True)
@@ -306,8 +257,8 @@ class _Walk:
         """Compare a file's entry in the manifest, if it has one, with the file itself."""
         if entry is None:
             return True
-        expected = ("file", target.st_size, digest)
-        found = (entry.get("type"), entry.get("filesize"), entry.get("hash"))
+        expected = ("file", target.st_size, manifest_time(target.st_mtime), digest)
+        found = tuple(entry.get(key) for key in ("type", "filesize", "mtime", "hash"))
         if found != expected:
             self._differ(pair.path, "manifest entry", expected, found)
         return found == expected

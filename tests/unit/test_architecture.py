@@ -33,7 +33,8 @@ ALLOWED: dict[str, set[str]] = {
     "file_errors": {"errors"},
     "command": {"errors"},
     "progress": {"errors"},
-    "abilities": {"errors", "file_errors", "request"},
+    "abilities": {"errors", "request"},
+    "probe": {"abilities", "file_errors"},
     # Adapters.
     "btrfs.stream": {"errors"},
     "btrfs.border": {"exclusion"},
@@ -47,16 +48,18 @@ ALLOWED: dict[str, set[str]] = {
     "dsg.pushlog": {"names"},
     "dsg.metadata": {"dsg.entry", "dsg.pushlog", "hashing", "names"},
     "dsg.manifest": {"dsg.entry"},
-    "dsg.refresh": {"descriptors", "dsg.manifest", "file_errors", "hashing"},
+    "dsg.refresh": {"descriptors", "dsg.manifest", "errors", "file_errors", "hashing"},
     "dsg.archive": {"dsg.metadata", "errors", "exclusion", "file_errors"},
     "rsync": {"abilities", "command", "errors", "exclusion"},
+    "hard_links": {"descriptors", "exclusion", "file_errors"},
     # The verifier: it shares rules with the copying, and the hash, but no code that copies.
     "verify.compare": {"abilities"},
+    "verify.findings": {"request", "verify.compare"},
     "verify.proof": set(),
     "verify.metadata": {"hashing", "verify.compare"},
     "verify.verifier": {
         *("abilities", "dsg.entry", "exclusion", "file_errors", "hashing", "request"),
-        *("verify.compare", "verify.metadata", "verify.proof"),
+        *("verify.compare", "verify.findings", "verify.metadata", "verify.proof"),
     },
     # Effects at the edges.
     "journal": set(),
@@ -64,19 +67,19 @@ ALLOWED: dict[str, set[str]] = {
     "wake": set(),
     "spool": {"durable", "errors", "locks", "names", "request", "syscalls"},
     # One migration.
-    "report": {"plan", "verify.verifier"},
+    "report": {"plan", "verify.findings"},
     "source": {"btrfs.subvolume", "dsg.pushlog", "errors", "exclusion", "names", "plan"},
     "staging": {"errors", "names", "plan", "request", "zfs.dataset"},
     "step": {
         *("abilities", "btrfs.replay", "btrfs.stream", "btrfs.subvolume", "command"),
         *("descriptors", "dsg.archive", "dsg.manifest", "dsg.metadata", "dsg.pushlog"),
-        *("dsg.refresh", "errors", "exclusion", "file_errors", "names", "progress", "rsync"),
-        "source",
+        *("dsg.refresh", "errors", "exclusion", "file_errors", "hard_links", "names"),
+        *("progress", "rsync", "source"),
     },
     "migrate": {
         *("abilities", "command", "dsg.pushlog", "errors", "names", "plan", "progress"),
-        *("report", "request", "source", "staging", "step", "verify.proof", "verify.verifier"),
-        *("zfs.dataset", "zfs.pool"),
+        *("probe", "report", "request", "source", "staging", "step", "verify.findings"),
+        *("verify.proof", "verify.verifier", "zfs.dataset", "zfs.pool"),
     },
     # The instance.
     "result": {"dsgmigd", "errors", "report"},
@@ -101,6 +104,7 @@ ALLOWED: dict[str, set[str]] = {
 PURE = [
     *("plan", "request", "names", "errors", "exclusion", "btrfs.stream", "btrfs.border"),
     *("dsg.manifest", "dsg.entry", "dsg.metadata", "dsg.pushlog", "verify.compare"),
+    *("abilities", "verify.findings"),
 ]
 IMPURE_IMPORTS = {"os", "subprocess", "socket", "time", "structlog"}
 EXEMPT = {

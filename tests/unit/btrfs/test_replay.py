@@ -31,6 +31,7 @@ class Listener:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.unfollowed: set[bytes] = set()
 
     def created(self, path: bytes) -> None:
         self.events.append(("created", path))
@@ -47,11 +48,16 @@ class Listener:
     def removed(self, path: bytes) -> None:
         self.events.append(("removed", path))
 
-    def content_changed(self, path: bytes) -> None:
+    def content_changed(self, path: bytes) -> bool:
         self.events.append(("content_changed", path))
+        return path not in self.unfollowed
 
-    def times_changed(self, path: bytes) -> None:
+    def times_changed(self, path: bytes) -> bool:
         self.events.append(("times_changed", path))
+        return path not in self.unfollowed
+
+    def link_group_changed(self, inode: int) -> None:
+        self.events.append(("link_group_changed", b"%d" % inode))
 
     def appeared(self, path: bytes) -> None:
         self.events.append(("appeared", path))
@@ -760,6 +766,33 @@ def test_staging_holds_what_the_source_holds_less_the_excluded_whatever_happened
         expected = Path(directory, "expected")
         shutil.copytree(source, expected, ignore=_excluded_below(source))
         assert tree_of(root) == tree_of(expected)
+
+
+@pytest.mark.parametrize("path", [b"../escaped", b"a/../../escaped", b"..", b"a\0b"])
+def test_a_path_that_leads_out_of_the_tree_is_no_send_stream(world: World, path: bytes) -> None:
+    with pytest.raises(StreamCorrupt, match="is no path below the snapshot"):
+        world.replay(send.make_file(path))
+    assert not (world.root.parent / "escaped").exists()
+
+
+def test_a_change_by_a_name_that_nobody_follows_is_told_by_inode_if_there_are_other_names(
+    world: World,
+) -> None:
+    (world.root / ".alone").touch()
+    (world.root / "a").touch()
+    (world.root / ".h").hardlink_to(world.root / "a")
+    inode = (world.root / ".h").stat().st_ino
+    world.listener.unfollowed = {b".h", b".alone"}
+    world.replay(send.write(b".alone", b"x"), send.write(b".h", b"x"))
+    told = [event for event in world.events if event[0] == "link_group_changed"]
+    assert told == [("link_group_changed", b"%d" % inode)]
+
+
+def test_what_changes_outside_the_border_is_remembered(world: World) -> None:
+    replay = Replay(str(world.root), world.listener)
+    commands = [send.begin(), send.write(b"HEAD", b"x"), send.make_file(b"inside")]
+    replay.apply(commands, checkpoint=lambda: None)
+    assert replay.changed_outside == {b"HEAD"}
 
 
 def _excluded_below(root: Path) -> Callable[[str, list[str]], set[str]]:

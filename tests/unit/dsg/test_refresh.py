@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from dsgmigd.descriptors import Directories
 from dsgmigd.dsg.manifest import Manifest
 from dsgmigd.dsg.refresh import Refresher, note_hard_links
-from dsgmigd.errors import InterruptedByStop, SourceUnreadable, TargetUnwritable
+from dsgmigd.errors import InterruptedByStop, SourceUnreadable, TargetRefused, TargetUnwritable
 
 
 def refresh(
@@ -150,7 +150,7 @@ def test_the_checkpoint_may_stop_it_at_any_entry(tmp_path: Path) -> None:
 
 # A model of hard links: every name of a file tells of a change as well as any other.
 
-NAMES = [b"a", b"b", b"c", b"d/a", b"d/b"]
+NAMES = [b"a", b"b", b".h", b"d/a", b"d/b"]
 Operation = tuple[str, bytes, bytes, bytes]
 OPERATIONS = st.lists(
     st.tuples(
@@ -193,7 +193,7 @@ class Tree:
                 self.manifest.linked(path, other)
             case "write" if is_there:
                 self._set_content(path, text)
-                self.manifest.content_changed(path)
+                self._tell(path, is_followed=self.manifest.content_changed(path))
             case "unlink" if is_there and path not in self.told:
                 os.unlink(self.at(path))
                 self.manifest.removed(path)
@@ -213,8 +213,13 @@ class Tree:
     def _set_time(self, path: bytes) -> None:
         self.clock += 1
         os.utime(self.at(path), (self.clock, self.clock))
-        self.manifest.times_changed(path)
+        self._tell(path, is_followed=self.manifest.times_changed(path))
         self.told.add(path)
+
+    def _tell(self, path: bytes, *, is_followed: bool) -> None:
+        status = os.stat(self.at(path))
+        if not is_followed and status.st_nlink > 1:
+            self.manifest.link_group_changed(status.st_ino)
 
     def expected(self, user: str) -> dict[str, dict[str, Any]]:
         """Return the documents of what is there now, which `user` pushed, and end the step."""
@@ -230,7 +235,7 @@ class Tree:
 
     def _listed(self) -> Iterable[str]:
         paths = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
-        return sorted(str(path) for path in paths)
+        return sorted(str(path) for path in paths if path.name != ".h")
 
     def reload(self) -> None:
         """Take the manifest up from its entries, as a resumed run does."""
@@ -240,6 +245,19 @@ class Tree:
             self.manifest.load(orjson.loads(entry)["path"].encode(), entry)
         with Directories(str(self.root)) as staging:
             note_hard_links(self.manifest, staging)
+
+
+def test_a_time_beyond_the_year_9999_is_named_with_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").touch()
+
+    def no_year(_: float) -> str:
+        raise OverflowError
+
+    monkeypatch.setattr("dsgmigd.dsg.entry.local_time", no_year)
+    with pytest.raises(TargetRefused, match=r"'f'.*beyond the years"):
+        refresh(whole_tree(tmp_path), tmp_path)
 
 
 @settings(deadline=None, max_examples=200)

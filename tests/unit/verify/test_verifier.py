@@ -12,8 +12,9 @@ import pytest
 from dsgmigd.abilities import Abilities
 from dsgmigd.errors import InterruptedByStop, SourceUnreadable, TargetUnwritable
 from dsgmigd.request import VerifyLevel
+from dsgmigd.verify.findings import Verification
 from dsgmigd.verify.proof import Moments
-from dsgmigd.verify.verifier import Verification, Verifier
+from dsgmigd.verify.verifier import Verifier
 from tests.unit.verify.dsg_documents import Document, write_documents
 
 MTIME = 1_399_483_646_123_456_789

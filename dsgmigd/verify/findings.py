@@ -1,0 +1,58 @@
+"""What the check of one snapshot saw: pure data."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dsgmigd.request import Loss as LossName
+from dsgmigd.request import VerifyLevel
+from dsgmigd.verify.compare import Discrepancy, printable
+
+_KEPT_DISCREPANCIES = 100
+_KEPT_EXAMPLES = 10
+
+
+@dataclass
+class Loss:
+    """Something that the target cannot hold: how often it was met, and the first paths."""
+
+    loss: str
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, count: int, examples: list[str]) -> None:
+        """Count further cases, and keep the first examples."""
+        self.count += count
+        self.examples += examples[: _KEPT_EXAMPLES - len(self.examples)]
+
+
+@dataclass
+class Verification:
+    """What the check of one snapshot saw."""
+
+    level: VerifyLevel
+    entries: int = 0
+    files: int = 0
+    files_read: int = 0
+    files_proven: int = 0
+    source_bytes_read: int = 0
+    target_bytes_read: int = 0
+    discrepancy_count: int = 0
+    discrepancies: list[Discrepancy] = field(default_factory=list)
+    losses: dict[LossName, Loss] = field(default_factory=dict)
+
+    def add(self, found: list[Discrepancy]) -> None:
+        """Count discrepancies, and keep the first of them."""
+        self.discrepancy_count += len(found)
+        room = _KEPT_DISCREPANCIES - len(self.discrepancies)
+        self.discrepancies += found[:room]
+
+    def add_loss(self, kind: LossName, path: str) -> None:
+        """Count a path of which the target cannot hold something."""
+        self.losses.setdefault(kind, Loss(kind)).add(1, [printable(path)])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the check as it stands in a result's row."""
+        return vars(self) | {
+            "discrepancies": [item.to_json() for item in self.discrepancies],
+            "losses": [asdict(loss) for loss in self.losses.values()],
+        }
