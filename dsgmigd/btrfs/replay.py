@@ -24,6 +24,9 @@ from dsgmigd.file_errors import source_error, target_error
 
 _NANOSECONDS = 1_000_000_000
 _CLONE_CHUNK_BYTES = 1024 * 1024
+# linux/falloc.h
+_KEEP_SIZE = 1
+_PUNCH_HOLE = 2
 
 
 class ChangeListener(Protocol):
@@ -100,6 +103,7 @@ class Replay:
             Kind.WRITE: self._write,
             Kind.CLONE: self._clone,
             Kind.TRUNCATE: self._truncate,
+            Kind.FALLOCATE: self._allocate,
             Kind.CHMOD: self._change_mode,
             Kind.CHOWN: self._change_owner,
             Kind.UTIMES: self._set_times,
@@ -238,6 +242,18 @@ class Replay:
 
     def _truncate(self, path: bytes, attributes: Attributes) -> None:
         self._tree.truncate(path, _number(attributes, Field.SIZE))
+        self._note_content(path)
+
+    def _allocate(self, path: bytes, attributes: Attributes) -> None:
+        """Punch a hole, or grow; space itself is not set aside: ZFS would not use it."""
+        mode = _number(attributes, Field.FALLOCATE_MODE)
+        offset, length = _number(attributes, Field.FILE_OFFSET), _number(attributes, Field.SIZE)
+        if mode & _PUNCH_HOLE:
+            self._tree.punch_hole(path, offset, length)
+        elif mode & ~_KEEP_SIZE:
+            raise _corrupt(f"FALLOCATE of {path!r} with the unknown mode {mode}")
+        elif not mode:
+            self._tree.grow(path, offset + length)
         self._note_content(path)
 
     def _clone(self, path: bytes, attributes: Attributes) -> None:

@@ -6,16 +6,19 @@ open until something else is done.
 Leaving error: OSError, as the kernel gave it.
 """
 
+import errno
 import os
 import shutil
 import stat
 from dataclasses import dataclass
 
 from dsgmigd.descriptors import Directories
+from dsgmigd.syscalls import punch_hole
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ZEROS_BYTES = 1024 * 1024
 _SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
 
 
@@ -121,6 +124,24 @@ class Tree:
     def truncate(self, path: bytes, size: int) -> None:
         """Let the file `path` have `size` bytes."""
         os.ftruncate(self._open_for_writing(path), size)
+
+    def grow(self, path: bytes, size: int) -> None:
+        """Let the file `path` have at least `size` bytes."""
+        descriptor = self._open_for_writing(path)
+        if os.fstat(descriptor).st_size < size:
+            os.ftruncate(descriptor, size)
+
+    def punch_hole(self, path: bytes, offset: int, length: int) -> None:
+        """Let a range of the file `path` read as zeros; its size stays as it is."""
+        descriptor = self._open_for_writing(path)
+        try:
+            punch_hole(descriptor, offset, length)
+        except OSError as error:
+            if error.errno not in {errno.EOPNOTSUPP, errno.ENOSYS}:
+                raise
+            end = min(offset + length, os.fstat(descriptor).st_size)
+            for start in range(offset, end, _ZEROS_BYTES):
+                self.write_at(path, start, memoryview(bytes(min(_ZEROS_BYTES, end - start))))
 
     def _open_for_writing(self, path: bytes) -> int:
         if self._written and self._written.path == path:

@@ -75,6 +75,17 @@ def rename(old: bytes, new: bytes) -> Command:
     return command(Kind.RENAME, old, path_to=new)
 
 
+def allocate(path: bytes, *, mode: int, offset: int, size: int) -> Command:
+    """Return the command for fallocate(2)."""
+    return command(
+        Kind.FALLOCATE,
+        path,
+        fallocate_mode=mode.to_bytes(4, "little"),
+        file_offset=offset,
+        size=size,
+    )
+
+
 def link(path: bytes, existing: bytes) -> Command:
     """Return the command that makes `path` another name of `existing`."""
     return command(Kind.LINK, path, path_link=existing)

@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     # Adapters.
     "btrfs.stream": {"errors"},
     "btrfs.border": {"exclusion"},
-    "btrfs.tree": {"descriptors"},
+    "btrfs.tree": {"descriptors", "syscalls"},
     "btrfs.replay": {"btrfs.border", "btrfs.stream", "btrfs.tree", "errors", "file_errors"},
     "btrfs.subvolume": {"errors"},
     "zfs.mounting": set(),

@@ -1,5 +1,6 @@
 """Replay of send commands onto real directories: every command, the border, links, listeners."""
 
+import errno
 import os
 import shutil
 import stat
@@ -284,6 +285,42 @@ def test_truncation_shortens_and_lengthens(world: World) -> None:
     world.replay(send.truncate(b"f", 5))
     assert (world.root / "f").read_bytes() == b"012\0\0"
     assert world.events == [("content_changed", b"f")] * 2
+
+
+@pytest.mark.parametrize("is_supported", [True, False])
+def test_a_punched_hole_reads_as_zeros_and_keeps_the_size(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, is_supported: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    if not is_supported:
+        monkeypatch.setattr("dsgmigd.btrfs.tree.punch_hole", refuse)
+    (world.root / "f").write_bytes(b"x" * 10_000)
+    world.replay(send.allocate(b"f", mode=3, offset=4096, size=1 << 20))
+    assert (world.root / "f").read_bytes() == b"x" * 4096 + bytes(10_000 - 4096)
+    assert ("content_changed", b"f") in world.events
+
+
+@pytest.mark.parametrize(("mode", "size"), [(0, 5000), (1, 3)])
+def test_preallocation_grows_a_file_unless_it_keeps_its_size(
+    world: World, mode: int, size: int
+) -> None:
+    (world.root / "f").write_bytes(b"abc")
+    world.replay(send.allocate(b"f", mode=mode, offset=1000, size=4000))
+    assert (world.root / "f").read_bytes() == b"abc".ljust(size, b"\0")
+
+
+def test_preallocation_within_a_file_changes_nothing(world: World) -> None:
+    (world.root / "f").write_bytes(b"abc")
+    world.replay(send.allocate(b"f", mode=0, offset=0, size=2))
+    assert (world.root / "f").read_bytes() == b"abc"
+
+
+def test_an_unknown_way_to_allocate_is_no_guess(world: World) -> None:
+    (world.root / "f").touch()
+    with pytest.raises(StreamCorrupt, match="unknown mode 16"):
+        world.replay(send.allocate(b"f", mode=16, offset=0, size=2))
 
 
 def test_a_clone_takes_bytes_from_the_parent_snapshot_as_it_was(world: World) -> None:

@@ -1,0 +1,80 @@
+"""Everything that two directory trees can differ in, by a walk that knows nothing of dsgmigd."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Skip = frozenset[bytes]
+EXCLUDED: Skip = frozenset({b".snap", b".zfs", b"HEAD", b"lost+found", b".Trash-0"})
+DSG: Skip = frozenset({b".dsg"})
+
+
+@dataclass
+class Entry:
+    """What one path is; `group` lists the paths that are the same file."""
+
+    facts: tuple[object, ...]
+    xattrs: dict[str, bytes]
+    digest: str
+    group: list[bytes] = field(default_factory=list)
+
+
+def read_tree(root: Path, skipped: Skip) -> dict[bytes, Entry]:
+    """Return everything below `root` but the names that are skipped at the root."""
+    entries: dict[bytes, Entry] = {}
+    groups: dict[int, list[bytes]] = {}
+    for path in _walk(os.fsencode(root), skipped):
+        full = os.path.join(os.fsencode(root), path)
+        status = os.lstat(full)
+        group = groups.setdefault(status.st_ino, [])
+        group.append(path)
+        entries[path] = Entry(_facts(full, status), _xattrs(full), _digest(full, status), group)
+    return entries
+
+
+def differences(source: Path, target: Path) -> list[str]:
+    """Return in words where `target` is not what `source` is, the excluded aside."""
+    mine, theirs = read_tree(source, EXCLUDED), read_tree(target, EXCLUDED | DSG)
+    found = [f"missing: {path!r}" for path in sorted(mine.keys() - theirs.keys())]
+    found += [f"extra: {path!r}" for path in sorted(theirs.keys() - mine.keys())]
+    for path in sorted(mine.keys() & theirs.keys()):
+        one, other = vars(mine[path]), vars(theirs[path])
+        found += [
+            f"{path!r}: {key} is {other[key]!r}, source {one[key]!r}"
+            for key in one
+            if one[key] != other[key]
+        ]
+    return found
+
+
+def _walk(root: bytes, skipped: Skip) -> Iterator[bytes]:
+    yield b"."
+    stack = [name for name in os.listdir(root) if name not in skipped]
+    while stack:
+        path = stack.pop()
+        yield path
+        full = os.path.join(root, path)
+        if stat.S_ISDIR(os.lstat(full).st_mode):
+            stack += [path + b"/" + name for name in os.listdir(full)]
+
+
+def _facts(full: bytes, status: os.stat_result) -> tuple[object, ...]:
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    reference = os.readlink(full) if stat.S_ISLNK(status.st_mode) else b""
+    facts = (status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, status.st_rdev)
+    return (*facts, size, reference)
+
+
+def _xattrs(full: bytes) -> dict[str, bytes]:
+    names = os.listxattr(full, follow_symlinks=False)
+    return {name: os.getxattr(full, name, follow_symlinks=False) for name in names}
+
+
+def _digest(full: bytes, status: os.stat_result) -> str:
+    if not stat.S_ISREG(status.st_mode):
+        return ""
+    with open(full, "rb") as file:
+        return hashlib.blake2b(file.read()).hexdigest()
