@@ -81,6 +81,12 @@ def child_of(pid: int, *words: str) -> int | None:
     return None
 
 
+def is_stopped(pid: int) -> bool:
+    """Say whether every thread of a process stands still."""
+    states = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(state.rpartition(")")[2].split()[0] == "T" for state in states)
+
+
 def pins(made: Bed) -> list[str]:
     area = made.source_root / ".dsgmigd-pins"
     return sorted(path.name for path in area.iterdir()) if area.exists() else []

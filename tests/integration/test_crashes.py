@@ -14,6 +14,7 @@ from tests.integration.processes import (
     assert_clean,
     child_of,
     is_marked_verified,
+    is_stopped,
     kill,
     pins,
     read_claim,
@@ -113,6 +114,8 @@ def sending_child(fresh_bed: Bed) -> int:
     fresh_bed.drop("SV")
     child = wait_for(lambda: child_of(worker.pid, "btrfs", "send"), "btrfs send", made=fresh_bed)
     os.kill(child, signal.SIGSTOP)
+    # Killing the worker sends SIGPIPE, which would win against a SIGSTOP that is still pending.
+    wait_for(lambda: is_stopped(child), "btrfs send to stand still", made=fresh_bed)
     kill(worker)
     return child
 
