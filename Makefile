@@ -5,7 +5,7 @@ quickstart = packaging/quickstart
 venv = .venv
 pytest = $(venv)/bin/pytest -q
 
-.PHONY: help demo demo-clean test check unit integration fmt clean
+.PHONY: help demo demo-clean test check unit integration bench fmt clean
 
 help:
 	@echo "make demo         migrate three sample repositories, on file-backed btrfs and ZFS (root)"
@@ -14,6 +14,7 @@ help:
 	@echo "make check        ruff and mypy"
 	@echo "make unit         unit tests"
 	@echo "make integration  tests on real btrfs and real ZFS (root)"
+	@echo "make bench        what one later snapshot costs, beside rsync and hashing all (root)"
 	@echo "make fmt          format the code"
 	@echo "make clean        remove what make made here"
 
@@ -42,6 +43,10 @@ unit: $(venv)/ready
 integration: $(venv)/ready
 	@[ "$$(id -u)" -eq 0 ] || echo "not root: integration tests need root and are skipped"
 	$(pytest) tests/integration
+
+bench:
+	@$(quickstart)/install-requirements
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/later_snapshot.py $(BENCH)
 
 fmt: $(venv)/ready
 	$(venv)/bin/ruff format

@@ -1,0 +1,260 @@
+"""Measure what one later snapshot costs, beside rsync and hashing the whole tree.
+
+A series of btrfs snapshots is built on a loop file. Each round migrates all of it by dsgmigd, once
+verified completely and once in structure only, and then carries the same snapshots over the old
+way, onto the same file-backed pool: `rsync --delete`, hash every file, `zfs snapshot`. Rounds
+alternate, because a machine is never equally busy for long. The first snapshot of each pass, which
+copies everything, does not count.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import bed
+import xxhash
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+REPO = "bench"
+# The parts of a change: edited in place, new, deleted.
+EDITED, NEW, DELETED = 0.6, 0.2, 0.2
+MEDIAN_BYTES = 16 * 1024
+SIGMA = 1.0
+FILES_IN_DIRECTORY = 50
+BETWEEN_PUSHES_SECONDS = 0.1
+CLAIMED_COPY, CLAIMED_COMPLETE = 1 / 8, 2 / 3
+
+
+@dataclass
+class Samples:
+    """Seconds of one later snapshot each, of all rounds."""
+
+    copy: list[float] = field(default_factory=list)
+    complete: list[float] = field(default_factory=list)
+    structure: list[float] = field(default_factory=list)
+    rsync_hash: list[float] = field(default_factory=list)
+    rsync: list[float] = field(default_factory=list)
+    hash: list[float] = field(default_factory=list)
+
+
+def main() -> int:
+    """Build, measure, print."""
+    options = parse_options()
+    if os.geteuid() != 0:
+        print("the benchmark mounts file systems: run it as root, for example with sudo")
+        return 1
+    with beds() as (source_root, pool, directory):
+        print(f"building {options.snapshots} snapshots of {options.files} files")
+        trees = build_series(source_root / REPO, options)
+        samples = Samples()
+        for number in range(1, options.rounds + 1):
+            print(f"round {number} of {options.rounds}", flush=True)
+            measure_round(trees, pool, directory, samples)
+    document = summary(samples, options)
+    print_table(document)
+    if options.json:
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def parse_options() -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--files", type=int, default=5000, help="in the first snapshot")
+    parser.add_argument("--snapshots", type=int, default=10)
+    parser.add_argument("--changed", type=float, default=0.02, help="part that changes each time")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="write all samples and medians to this file")
+    return parser.parse_args()
+
+
+@contextmanager
+def beds() -> Iterator[tuple[Path, bed.FilePool, Path]]:
+    """Give a btrfs, a pool and a private directory; take all of them away in the end."""
+    directory = Path(tempfile.mkdtemp(prefix="dsgmigd-bench-", dir="/var/tmp"))
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, directory)
+        bed.ensure_zfs(directory)
+        stack.callback(bed.stop_zfs, directory)
+        loop = stack.enter_context(bed.BtrfsLoop(directory / "btrfs.img", directory / "btrfs"))
+        pool = bed.FilePool(f"dsgb{os.getpid()}", directory / "pool.img", directory / "zfs")
+        stack.enter_context(pool)
+        yield loop.directory, pool, directory
+
+
+def build_series(directory: Path, options: argparse.Namespace) -> list[Path]:
+    """Build s1 … sN, each a snapshot of the one before with a part of its files changed."""
+    directory.mkdir()
+    dice = random.Random(1)  # noqa: S311 - repeatable, not secret
+    trees = [directory / f"s{number}" for number in range(1, options.snapshots + 1)]
+    log = ""
+    for number, tree in enumerate(trees, 1):
+        if number == 1:
+            bed.run("btrfs", "subvolume", "create", tree)
+            for index in range(options.files):
+                write_file(tree / f"d{index // FILES_IN_DIRECTORY:04}/f{index:06}", dice)
+        else:
+            # Pushes are days apart. Within a clock tick of a snapshot's creation no change time
+            # proves anything, and the verifier would read what nobody ever touched so quickly.
+            time.sleep(BETWEEN_PUSHES_SECONDS)
+            bed.run("btrfs", "subvolume", "snapshot", trees[number - 2], tree)
+            time.sleep(BETWEEN_PUSHES_SECONDS)
+            change(tree, number, int(options.files * options.changed), dice)
+        log += f"{REPO}/s{number} | ana | 2014-05-{number:02} 17:27:26 UTC (Wed) | push {number}\n"
+        (tree / ".snap").mkdir(exist_ok=True)
+        (tree / ".snap/push.log").write_text(log, encoding="utf-8")
+        bed.run("btrfs", "property", "set", "-ts", tree, "ro", "true")
+    os.sync()
+    return trees
+
+
+def change(tree: Path, number: int, count: int, dice: random.Random) -> None:
+    """Edit files in place, make new ones, delete some: `count` in all."""
+    files = sorted(path for path in tree.glob("d*/*"))
+    dice.shuffle(files)
+    edited, deleted = round(count * EDITED), round(count * DELETED)
+    for path in files[:edited]:
+        with path.open("r+b") as file:
+            file.seek(dice.randrange(max(1, path.stat().st_size - 100)))
+            file.write(dice.randbytes(100))
+    for path in files[edited : edited + deleted]:
+        path.unlink()
+    for index in range(round(count * NEW)):
+        write_file(tree / f"d{dice.randrange(100):04}/new-{number}-{index}", dice)
+
+
+def write_file(path: Path, dice: random.Random) -> None:
+    """Make a file of log-normal size."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(dice.randbytes(round(dice.lognormvariate(0, SIGMA) * MEDIAN_BYTES)))
+
+
+def measure_round(trees: list[Path], pool: bed.FilePool, directory: Path, samples: Samples) -> None:
+    """Carry the series over three times, each time onto a dataset of its own."""
+    rows = migrate(trees[0].parent.parent, pool, directory, "complete")
+    samples.copy += [row["seconds"] for row in rows]
+    samples.complete += [row["verify_seconds"] for row in rows]
+    measure_rsync(trees, pool, samples)
+    rows = migrate(trees[0].parent.parent, pool, directory, "structure")
+    samples.copy += [row["seconds"] for row in rows]
+    samples.structure += [row["verify_seconds"] for row in rows]
+
+
+def migrate(
+    source_root: Path, pool: bed.FilePool, directory: Path, level: str
+) -> list[dict[str, Any]]:
+    """Migrate by dsgmigd and destroy the target; return the rows of the later snapshots."""
+    parent = f"{pool.name}/{level}"
+    bed.run("zfs", "create", parent)
+    config = directory / "dsgmigd.toml"
+    losses = ["xattr", "subsecond_mtime"] if bed.zfs_kind() == "fuse" else []
+    config.write_text(
+        f"[spool]\ndirectory = {json.dumps(str(directory / 'spool'))}\n"
+        f"[source]\nroot = {json.dumps(str(source_root))}\n"
+        f"[target]\nparent = {json.dumps(parent)}\nallow_loss = {json.dumps(losses)}\n",
+        encoding="utf-8",
+    )
+    # bed.run gives a bare environment, without PYTHONPATH.
+    program = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); import dsgmigd.__main__ as d"
+    arguments = ("--config", str(config), "migrate", REPO, "--verify", level, "--json")
+    done = bed.run(
+        *(sys.executable, "-c", f"{program}; d.main()", *arguments), timeout_seconds=3600
+    )
+    bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", parent))
+    rows: list[dict[str, Any]] = json.loads(done)["snapshots"][1:]
+    return rows
+
+
+def measure_rsync(trees: list[Path], pool: bed.FilePool, samples: Samples) -> None:
+    """Carry the series over by rsync, hashing every file of every snapshot."""
+    dataset = f"{pool.name}/rsync"
+    bed.run("zfs", "create", dataset)
+    root = pool.mountpoint / "rsync"
+    options = "-aH" if bed.zfs_kind() == "fuse" else "-aHAX"
+    for tree in trees:
+        began = time.monotonic()
+        bed.run("rsync", options, "--delete", "--exclude=/.snap", f"{tree}/", f"{root}/")
+        copied = time.monotonic()
+        hash_tree(root)
+        hashed = time.monotonic()
+        bed.run("zfs", "snapshot", f"{dataset}@{tree.name}")
+        ended = time.monotonic()
+        if tree is not trees[0]:
+            samples.rsync_hash.append(ended - began)
+            samples.rsync.append(copied - began)
+            samples.hash.append(hashed - copied)
+    bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", dataset))
+
+
+def hash_tree(root: Path) -> dict[str, str]:
+    """Return the digest of every file below `root`."""
+    digests = {}
+    for place, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(place, name)
+            with open(path, "rb") as file:
+                digests[path] = xxhash.xxh3_64_hexdigest(file.read())
+    return digests
+
+
+def summary(samples: Samples, options: argparse.Namespace) -> dict[str, Any]:
+    """Return medians, ratios, samples and where they were taken."""
+    medians = {name: statistics.median(values) for name, values in asdict(samples).items()}
+    whole = medians["rsync_hash"]
+    return {
+        "machine": {
+            "processors": os.cpu_count(),
+            "kernel": platform.release(),
+            "python": platform.python_version(),
+            "zfs": bed.zfs_kind(),
+        },
+        "options": {key: value for key, value in vars(options).items() if key != "json"},
+        "median_seconds": medians,
+        "copy_ratio": medians["copy"] / whole,
+        "complete_ratio": (medians["copy"] + medians["complete"]) / whole,
+        "samples": asdict(samples),
+    }
+
+
+def print_table(document: dict[str, Any]) -> None:
+    """Print what one later snapshot costs, and whether that is what is claimed."""
+    medians = document["median_seconds"]
+    lines = [
+        ("dsgmigd: replay, manifest, zfs snapshot", medians["copy"]),
+        ("  verification of the structure", medians["structure"]),
+        ("  verification, complete", medians["complete"]),
+        ("rsync, hash the whole tree, zfs snapshot", medians["rsync_hash"]),
+        ("  of which rsync", medians["rsync"]),
+        ("  of which hashing", medians["hash"]),
+    ]
+    print("\none later snapshot, median, seconds")
+    for words, seconds in lines:
+        print(f"  {words:<44}{seconds:8.3f}")
+    copy, complete = document["copy_ratio"], document["complete_ratio"]
+    print(
+        f"\none later snapshot costs 1/{1 / copy:.1f} of rsync + hashing the whole tree; "
+        f"with complete verification {complete:.2f} of it"
+    )
+    print(f"claimed: at most 1/8: {verdict(copy, CLAIMED_COPY)}; ", end="")
+    print(f"with complete at most 2/3: {verdict(complete, CLAIMED_COMPLETE)}")
+
+
+def verdict(ratio: float, claimed: float) -> str:
+    """Say whether a claim holds."""
+    return "holds" if ratio <= claimed else "MISSED"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
