@@ -5,18 +5,19 @@ Written from the format, not from the writer: nothing of `dsgmigd.dsg` is used h
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import lz4.frame
+import xxhash
 
 from dsgmigd.hashing import hash_bytes
 from dsgmigd.verify.compare import Discrepancy
 
 _TIME_ZONE = ZoneInfo("America/Los_Angeles")
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ORDER = {
     "file": ["type", "path", "user", "filesize", "mtime", "hash"],
     "link": ["type", "path", "user", "reference"],
@@ -25,9 +26,13 @@ _ORDER = {
 
 @dataclass
 class ManifestView:
-    """What last-sync.json of a snapshot says; `entries` by path, as the walk finds them."""
+    """What last-sync.json of a snapshot says; `entries` by path, as the walk finds them.
+
+    `hashes` tells an entry from every other that could stand at its path.
+    """
 
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    hashes: dict[str, int] = field(default_factory=dict)
     discrepancies: list[Discrepancy] = field(default_factory=list)
 
     def differ(self, path: str, attribute: str, source: object, target: object) -> None:
@@ -67,16 +72,13 @@ def _check_entries(view: ManifestView, metadata: dict[str, Any]) -> None:
     for path, entry in view.entries.items():
         if entry["path"] != path or list(entry) != _ORDER[entry["type"]]:
             view.differ(path, "manifest entry", "path and keys in order", entry)
-    entries_hash = hash_bytes(*_entry_bytes(view.entries))
+    contents = {path: _encode(entry).encode() for path, entry in view.entries.items()}
+    view.hashes = {path: xxhash.xxh3_64_intdigest(one) for path, one in contents.items()}
+    entries_hash = hash_bytes(*contents.values())
     if metadata["entries_hash"] != entries_hash:
         view.differ(".dsg", "entries_hash", entries_hash, metadata["entries_hash"])
     if metadata["entry_count"] != len(view.entries):
         view.differ(".dsg", "entry_count", len(view.entries), metadata["entry_count"])
-
-
-def _entry_bytes(entries: dict[str, dict[str, Any]]) -> Iterator[bytes]:
-    for entry in entries.values():
-        yield json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _check_chain(

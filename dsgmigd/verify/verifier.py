@@ -17,8 +17,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import xxhash
-
 from dsgmigd.abilities import Abilities
 from dsgmigd.dsg.entry import is_listed_link, is_listed_name
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
@@ -31,17 +29,28 @@ from dsgmigd.verify.metadata import ManifestView, manifest_time, read_manifest_v
 from dsgmigd.verify.proof import Moments, Proofs
 
 _NANOSECONDS = 1_000_000_000
+_AHEAD = 32
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOATIME
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
-    """One directory or file on both sides: descriptors of the directories that hold it."""
+    """One path on both sides: descriptors of the directories that hold it."""
 
     path: str
     name: str
     source: int
     target: int
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A regular file on both sides, all but its content compared."""
+
+    pair: Pair
+    source: os.stat_result
+    target: os.stat_result
+    is_proven: bool
 
 
 class Verifier:
@@ -128,7 +137,8 @@ class _Walk:
         with ExitStack() as stack:
             source = stack.enter_context(_opened(source_root, None, source_error))
             target = stack.enter_context(_opened(target_root, None, target_error))
-            self._compare_status(Pair(".", ".", source, target))
+            root = Pair(".", ".", source, target)
+            self._compare_status(root, _status(root, target, target_error))
             self._compare_directory("", source, target, pool)
         for path in sorted(self._listed):
             self._differ(path, "manifest", "not there", "listed")
@@ -136,16 +146,17 @@ class _Walk:
     def _compare_directory(
         self, path: str, source: int, target: int, pool: ThreadPoolExecutor
     ) -> None:
-        files, directories = [], []
-        for name in self._common_names(path, source, target):
-            pair = Pair(f"{path}/{name}" if path else name, name, source, target)
-            statuses = self._compare_status(pair)
-            if statuses is None:
-                continue
-            if stat.S_ISREG(statuses[0].st_mode):
-                files.append((pair, *statuses))
-            elif stat.S_ISDIR(statuses[0].st_mode):
-                directories.append(pair)
+        files: list[_File] = []
+        directories: list[Pair] = []
+        prefix = f"{path}/" if path else ""
+        names = self._common_names(prefix, source, target)
+        pairs = [Pair(prefix + name, name, source, target) for name in names]
+        for pair, status in zip(pairs, _target_statuses(pairs, pool), strict=True):
+            found = self._compare_status(pair, status)
+            if isinstance(found, _File):
+                files.append(found)
+            elif found is not None:
+                directories.append(found)
         self._compare_contents(files, pool)
         for pair in directories:
             with ExitStack() as stack:
@@ -153,24 +164,22 @@ class _Walk:
                 beside = stack.enter_context(_opened(pair.name, target, target_error))
                 self._compare_directory(pair.path, below, beside, pool)
 
-    def _common_names(self, path: str, source: int, target: int) -> Iterator[str]:
-        in_source = set(_listed(source, path, source_error))
-        in_target = set(_listed(target, path, target_error))
-        if not path:
+    def _common_names(self, prefix: str, source: int, target: int) -> list[str]:
+        in_source = set(_listed(source, prefix, source_error))
+        in_target = set(_listed(target, prefix, target_error))
+        if not prefix:
             in_source = {name for name in in_source if not is_excluded_name(os.fsencode(name))}
             in_target.discard(os.fsdecode(DSG_DIRECTORY))
-        prefix = f"{path}/" if path else ""
         for name in sorted(in_source - in_target):
             self._differ(prefix + name, "presence", "there", "missing")
         for name in sorted(in_target - in_source):
             self._differ(prefix + name, "presence", "not there", "extra")
-        yield from sorted(in_source & in_target)
+        return sorted(in_source & in_target)
 
-    def _compare_status(self, pair: Pair) -> tuple[os.stat_result, os.stat_result] | None:
-        """Compare all but contents; return both statuses if contents can be compared."""
+    def _compare_status(self, pair: Pair, target: os.stat_result) -> _File | Pair | None:
+        """Compare all but contents; return a file to read, a directory to enter, or None."""
         self._checkpoint()
         source = _status(pair, pair.source, source_error)
-        target = _status(pair, pair.target, target_error)
         self.result.entries += 1
         found = compare_status(pair.path, source, target, self._abilities)
         self.result.add(found)
@@ -178,15 +187,19 @@ class _Walk:
             self.result.add_loss("subsecond_mtime", pair.path)
         if stat.S_IFMT(source.st_mode) != stat.S_IFMT(target.st_mode):
             return None
+        entry_hash = self._view.hashes.get(pair.path, 0)
+        is_proven = not self._reads_all and self._proofs.holds(
+            source, target, entry_hash, self._moments
+        )
+        if not is_proven:
+            self._compare_xattrs(pair)
+        if stat.S_ISREG(source.st_mode):
+            self._compare_link_groups(pair, source, target)
+            return _File(pair, source, target, is_proven)
         if stat.S_ISLNK(source.st_mode):
             self._compare_links(pair)
-        elif stat.S_ISREG(source.st_mode):
-            self._compare_link_groups(pair, source, target)
-        if not self._is_proven(pair, source, target):
-            self._compare_xattrs(pair)
-        if not stat.S_ISREG(source.st_mode):
-            self._proofs.add(source, target, _entry_hash(self._view.entries.get(pair.path)))
-        return source, target
+        self._proofs.add(source, target, entry_hash)
+        return pair if stat.S_ISDIR(source.st_mode) else None
 
     def _compare_links(self, pair: Pair) -> None:
         source = os.readlink(pair.name, dir_fd=pair.source)
@@ -220,25 +233,21 @@ class _Walk:
             if source.get(name) != target.get(name):
                 self._differ(pair.path, f"xattr {name}", source.get(name), target.get(name))
 
-    def _compare_contents(
-        self,
-        files: list[tuple[Pair, os.stat_result, os.stat_result]],
-        pool: ThreadPoolExecutor,
-    ) -> None:
+    def _compare_contents(self, files: list[_File], pool: ThreadPoolExecutor) -> None:
         to_read = []
-        for pair, source, target in files:
+        for file in files:
             self.result.files += 1
-            entry = self._entry(pair)
-            if self._reads_none or self._is_proven(pair, source, target):
-                self._proofs.add(source, target, _entry_hash(entry))
+            entry = self._entry(file.pair)
+            if self._reads_none or file.is_proven:
+                self._prove(file)
                 self.result.files_proven += not self._reads_none
-            elif source.st_size == target.st_size:
+            elif file.source.st_size == file.target.st_size:
                 reads = [
-                    pool.submit(_digest, pair, pair.source, source_error),
-                    pool.submit(_digest, pair, pair.target, target_error),
+                    pool.submit(_digest, file.pair, file.pair.source, source_error),
+                    pool.submit(_digest, file.pair, file.pair.target, target_error),
                 ]
-                to_read.append((pair, source, target, entry, reads))
-        for pair, source, target, entry, reads in to_read:
+                to_read.append((file, entry, reads))
+        for file, entry, reads in to_read:
             self._checkpoint()
             (source_digest, source_bytes), (target_digest, target_bytes) = (
                 read.result() for read in reads
@@ -247,9 +256,13 @@ class _Walk:
             self.result.source_bytes_read += source_bytes
             self.result.target_bytes_read += target_bytes
             if source_digest != target_digest:
-                self._differ(pair.path, "content", source_digest, target_digest)
-            elif self._agrees(pair, target, target_digest, entry):
-                self._proofs.add(source, target, _entry_hash(entry))
+                self._differ(file.pair.path, "content", source_digest, target_digest)
+            elif self._agrees(file.pair, file.target, target_digest, entry):
+                self._prove(file)
+
+    def _prove(self, file: _File) -> None:
+        entry_hash = self._view.hashes.get(file.pair.path, 0)
+        self._proofs.add(file.source, file.target, entry_hash)
 
     def _agrees(
         self, pair: Pair, target: os.stat_result, digest: str, entry: dict[str, Any] | None
@@ -262,12 +275,6 @@ class _Walk:
         if found != expected:
             self._differ(pair.path, "manifest entry", expected, found)
         return found == expected
-
-    def _is_proven(self, pair: Pair, source: os.stat_result, target: os.stat_result) -> bool:
-        if self._reads_all:
-            return False
-        entry_hash = _entry_hash(self._view.entries.get(pair.path))
-        return self._proofs.holds(source, target, entry_hash, self._moments)
 
     def _entry(self, pair: Pair, reference: str | None = None) -> dict[str, Any] | None:
         self._listed.discard(pair.path)
@@ -285,10 +292,6 @@ def _is_listed(path: bytes, reference: str | None) -> bool:
     if not all(is_listed_name(name) for name in path.split(b"/")):
         return False
     return reference is None or is_listed_link(path, os.fsencode(reference))
-
-
-def _entry_hash(entry: dict[str, Any] | None) -> int:
-    return int(xxhash.xxh3_64_intdigest(repr(entry)))
 
 
 Translate = Callable[[OSError, str], Exception]
@@ -311,6 +314,17 @@ def _listed(descriptor: int, path: str, translate: Translate) -> list[str]:
         return os.listdir(descriptor)
     except OSError as error:
         raise translate(error, f"listing {printable(path)!r}") from error
+
+
+def _target_statuses(pairs: list[Pair], pool: ThreadPoolExecutor) -> Iterator[os.stat_result]:
+    """Yield the target's status of each pair, read ahead in threads: each may be a round trip."""
+    pieces = [pairs[start : start + _AHEAD] for start in range(0, len(pairs), _AHEAD)]
+    for statuses in pool.map(_statuses_of_piece, pieces):
+        yield from statuses
+
+
+def _statuses_of_piece(pairs: list[Pair]) -> list[os.stat_result]:
+    return [_status(pair, pair.target, target_error) for pair in pairs]
 
 
 def _status(pair: Pair, directory: int, translate: Translate) -> os.stat_result:
