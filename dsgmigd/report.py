@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from dsgmigd.errors import VerificationFailed
+from dsgmigd.names import SnapshotName
 from dsgmigd.plan import Method
 from dsgmigd.verify.findings import Loss, Verification
 
@@ -49,6 +51,18 @@ class Report:
     snapshots: list[SnapshotRow] = field(default_factory=list)
     losses: dict[str, Loss] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+    def judge(self, name: SnapshotName, found: Verification) -> None:
+        """Raise VerificationFailed if source and target differ; note what was lost."""
+        if found.discrepancy_count:
+            raise VerificationFailed(
+                f"{name}: {found.discrepancy_count} differences between source and target, "
+                f"first: {found.discrepancies[0]}",
+                hint="the result lists them; nothing was published from this run",
+            )
+        for kind, lost in found.losses.items():
+            loss = self.losses.setdefault(kind, Loss(kind))
+            loss.add(lost.count, [f"{name}/{path}" for path in lost.examples])
 
     def to_json(self) -> dict[str, Any]:
         """Return the part of a result that the migration itself fills."""

@@ -138,7 +138,9 @@ def _read_snapshots(directory: str) -> tuple[SnapshotDirectory, ...]:
     return tuple(sorted(snapshots, key=lambda snapshot: snapshot.name))
 
 
-def describe_source(repository: Repository, pins: "Pins | None" = None) -> list[SourceSnapshot]:
+def describe_source(
+    repository: Repository, pins: "Pins | None" = None, *, may_send: bool = True
+) -> list[SourceSnapshot]:
     """Return the snapshots as the plan sees them; a pin that this request has already counts."""
     described = []
     for snapshot in repository.snapshots:
@@ -149,7 +151,7 @@ def describe_source(repository: Repository, pins: "Pins | None" = None) -> list[
                 name=snapshot.name,
                 identity=_identity(snapshot),
                 version=(pin or subvolume).ctransid if subvolume else _directory_version(snapshot),
-                is_sendable=subvolume is not None,
+                is_sendable=may_send and subvolume is not None,
             )
         )
     return described

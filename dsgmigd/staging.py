@@ -220,6 +220,11 @@ class Staging:
             return dataset.name
         return dataset.origin.partition("@")[0]
 
+    def made_snapshot(self, name: SnapshotName) -> Snapshot:
+        """Return the snapshot `name` of staging's chain."""
+        chain = self.read_chain(self._own(self.places.staging))
+        return next(snapshot for snapshot in chain if snapshot.name == str(name))
+
     def area_mountpoint(self) -> str:
         """Return where the parent of all staging datasets is mounted."""
         return self._mountpoint(f"{self.places.area}/staging")

@@ -67,7 +67,7 @@ ALLOWED: dict[str, set[str]] = {
     "wake": set(),
     "spool": {"durable", "errors", "locks", "names", "request", "syscalls"},
     # One migration.
-    "report": {"plan", "verify.findings"},
+    "report": {"errors", "names", "plan", "verify.findings"},
     "source": {"btrfs.subvolume", "dsg.pushlog", "errors", "exclusion", "names", "plan"},
     "staging": {"errors", "names", "plan", "request", "zfs.dataset"},
     "step": {
@@ -76,10 +76,18 @@ ALLOWED: dict[str, set[str]] = {
         *("dsg.refresh", "errors", "exclusion", "file_errors", "hard_links", "names"),
         *("progress", "rsync", "source"),
     },
+    "build": {
+        *("dsg.pushlog", "errors", "names", "plan", "progress", "report", "request", "source"),
+        *("staging", "step", "verify.proof", "verify.verifier"),
+    },
+    "published": {
+        *("names", "progress", "report", "source", "staging", "verify.proof"),
+        "verify.verifier",
+    },
     "migrate": {
-        *("abilities", "command", "dsg.pushlog", "errors", "names", "plan", "progress"),
-        *("probe", "report", "request", "source", "staging", "step", "verify.findings"),
-        *("verify.proof", "verify.verifier", "zfs.dataset", "zfs.pool"),
+        *("abilities", "build", "command", "dsg.pushlog", "errors", "names", "plan", "probe"),
+        *("progress", "published", "report", "request", "source", "staging", "step"),
+        *("verify.verifier", "zfs.dataset", "zfs.pool"),
     },
     # The instance.
     "result": {"dsgmigd", "errors", "report"},

@@ -1,0 +1,148 @@
+"""Build staging, snapshot by snapshot, each verified before the next is begun.
+
+Leaving errors: those of dsgmigd.step, dsgmigd.staging and dsgmigd.verify; TargetFull with the
+space that was needed, after what did not fit is given back.
+"""
+
+import time
+
+import structlog
+
+from dsgmigd.dsg.pushlog import Push
+from dsgmigd.errors import SourceChanged, TargetFull
+from dsgmigd.names import SnapshotName
+from dsgmigd.plan import Step
+from dsgmigd.progress import Progress
+from dsgmigd.report import Report, SnapshotRow
+from dsgmigd.request import VerifyLevel
+from dsgmigd.source import (
+    HeldSnapshot,
+    Repository,
+    allocated_bytes,
+    check_unchanged,
+    excluded_names,
+)
+from dsgmigd.staging import SNAPSHOT_HASH, SOURCE_IDENTITY, SOURCE_VERSION, Staging
+from dsgmigd.step import SnapshotWriter
+from dsgmigd.verify.proof import Moments
+from dsgmigd.verify.verifier import Verifier
+
+
+class Build:
+    """One run on a staging dataset that is prepared already."""
+
+    def __init__(
+        self,
+        *,
+        repository: Repository,
+        held: dict[SnapshotName, HeldSnapshot],
+        staging: Staging,
+        writer: SnapshotWriter,
+        verifier: Verifier,
+        level: VerifyLevel,
+        report: Report,
+        progress: Progress,
+    ) -> None:
+        self._repository = repository
+        self._held = held
+        self._staging = staging
+        self._writer = writer
+        self._verifier = verifier
+        self._level = level
+        self._report = report
+        self._progress = progress
+        self._log = structlog.get_logger()
+        self._source_moment: float | None = None
+        self._target_moment: float | None = None
+
+    def go_on_after(self, name: SnapshotName) -> None:
+        """Take up what snapshot `name` left in staging: entries, chain and proofs."""
+        held = self._held[name]
+        made = self._staging.made_snapshot(name)
+        if made.properties.get(SOURCE_VERSION) != str(held.version):
+            raise SourceChanged(
+                f"{name} of the source changed between planning and pinning",
+                hint="submit again when nobody changes the source",
+            )
+        self._writer.load()
+        with self._staging.view(self._staging.owner_of(name), name) as view:
+            found = self._verifier.verify(
+                held.path, view, name.number, Moments(), is_verified_before=True
+            )
+        self._report.judge(name, found)
+        self._source_moment, self._target_moment = held.created_at, float(made.created_at)
+
+    def take(self, step: Step, push: Push) -> None:
+        """Make one snapshot of staging and verify it."""
+        held = self._held[step.snapshot]
+        parent = self._held[step.parent] if step.parent else None
+        is_sendable = held.is_sendable and (parent is None or parent.is_sendable)
+        method = step.method if is_sendable else "rsync"
+        row = SnapshotRow(str(step.snapshot), method, is_pinned=held.is_pinned)
+        self._report.snapshots.append(row)
+        row.excluded = excluded_names(held)
+        try:
+            target_moment = self._make(held, parent, push, row)
+            self._verify(held, row)
+        except TargetFull as error:
+            self._staging.retreat(step.parent)
+            raise self._explain_full(error, held) from error
+        self._source_moment, self._target_moment = held.created_at, target_moment
+
+    def _make(
+        self, held: HeldSnapshot, parent: HeldSnapshot | None, push: Push, row: SnapshotRow
+    ) -> float:
+        """Write a snapshot; return a moment not later than its creation."""
+        started = time.monotonic()
+        self._progress.enter("copy", held.name)
+        written = self._writer.write(held, parent, push, is_sent=row.method == "send")
+        check_unchanged(held, self._repository.snapshot(held.name))
+        row.bytes, row.changed = written.bytes_written, written.files_hashed
+        row.entries_hash = written.metadata["entries_hash"]
+        row.snapshot_hash = written.metadata["snapshot_hash"]
+        self._progress.enter("snapshot")
+        target_moment = time.time()
+        properties = {
+            SOURCE_IDENTITY: held.identity,
+            SOURCE_VERSION: str(held.version),
+            SNAPSHOT_HASH: row.snapshot_hash,
+        }
+        self._staging.snapshot(held.name, properties)
+        row.seconds = time.monotonic() - started
+        self._log.info("snapshot.made", snapshot=row.name, bytes=row.bytes, files=row.changed)
+        return target_moment
+
+    def _verify(self, held: HeldSnapshot, row: SnapshotRow) -> None:
+        started = time.monotonic()
+        self._progress.enter("verify")
+        sources = (self._source_moment, held.created_at)
+        moments = Moments(
+            source=tuple(moment for moment in sources if moment is not None),
+            target=self._target_moment,
+        )
+        staging = self._staging.places.staging
+        with self._staging.view(staging, held.name) as view:
+            found = self._verifier.verify(held.path, view, held.name.number, moments)
+        row.verify_seconds = time.monotonic() - started
+        row.files, row.verification = found.files, found
+        if found.discrepancy_count:
+            self._staging.drop_snapshot(held.name)
+        self._report.judge(held.name, found)
+        self._staging.mark_verified(staging, held.name, self._level)
+        self._log.info(
+            "snapshot.verified",
+            snapshot=row.name,
+            level=self._level,
+            files=found.files_read,
+            bytes=found.target_bytes_read,
+        )
+
+    def _explain_full(self, error: TargetFull, held: HeldSnapshot) -> TargetFull:
+        needed = allocated_bytes(held.path)
+        free = self._staging.available_bytes()
+        return TargetFull(
+            f"{error.message}; {held.name} occupies {needed} bytes in the source, "
+            f"{free} bytes are free in {self._staging.places.parent}",
+            hint="free space in the pool or raise the quota, then submit again: "
+            "the work resumes after the last verified snapshot",
+        )
