@@ -11,7 +11,7 @@ import structlog
 from dsgmigd.dsg.pushlog import Push
 from dsgmigd.errors import SourceChanged, TargetFull
 from dsgmigd.names import SnapshotName
-from dsgmigd.plan import Step
+from dsgmigd.plan import Method, Step
 from dsgmigd.progress import Progress
 from dsgmigd.report import Report, SnapshotRow
 from dsgmigd.request import VerifyLevel
@@ -55,6 +55,10 @@ class Build:
         self._source_moment: float | None = None
         self._target_moment: float | None = None
 
+    def close(self) -> None:
+        """Leave nothing running."""
+        self._writer.close()
+
     def go_on_after(self, name: SnapshotName) -> None:
         """Take up what snapshot `name` left in staging: entries, chain and proofs."""
         held = self._held[name]
@@ -72,22 +76,27 @@ class Build:
         self._report.judge(name, found)
         self._source_moment, self._target_moment = held.created_at, float(made.created_at)
 
-    def take(self, step: Step, push: Push) -> None:
-        """Make one snapshot of staging and verify it."""
+    def take(self, step: Step, push: Push, following: Step | None = None) -> None:
+        """Make one snapshot of staging and verify it; meanwhile `following` is prepared."""
         held = self._held[step.snapshot]
         parent = self._held[step.parent] if step.parent else None
-        is_sendable = held.is_sendable and (parent is None or parent.is_sendable)
-        method = step.method if is_sendable else "rsync"
-        row = SnapshotRow(str(step.snapshot), method, is_pinned=held.is_pinned)
+        row = SnapshotRow(str(step.snapshot), self._method(step), is_pinned=held.is_pinned)
         self._report.snapshots.append(row)
         row.excluded = excluded_names(held)
         try:
             target_moment = self._make(held, parent, push, row)
+            if following is not None and self._method(following) == "send":
+                self._writer.begin(self._held[following.snapshot], held)
             self._verify(held, row)
         except TargetFull as error:
             self._staging.retreat(step.parent)
             raise self._explain_full(error, held) from error
         self._source_moment, self._target_moment = held.created_at, target_moment
+
+    def _method(self, step: Step) -> Method:
+        """Return how a step can be taken, now that it is known what could be pinned."""
+        snapshots = (step.snapshot, step.parent) if step.parent else (step.snapshot,)
+        return step.method if all(self._held[one].is_sendable for one in snapshots) else "rsync"
 
     def _make(
         self, held: HeldSnapshot, parent: HeldSnapshot | None, push: Push, row: SnapshotRow

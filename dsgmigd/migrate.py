@@ -7,8 +7,10 @@ was found and done so far.
 Leaving errors: any DsgmigdError; InterruptedByStop leaves everything resumable.
 """
 
+import contextlib
 import time
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import structlog
 
@@ -175,13 +177,13 @@ class Migration:
         if plan.base is None:
             return
         self._progress.enter("stage")
-        build = self._build(plan, repository, held)
-        if plan.steps and isinstance(plan.base, Resume | Extend):
-            build.go_on_after(plan.base.snapshot)
-        pushes = self._find_pushes(repository, plan)
-        for step in plan.steps:
-            build.take(step, pushes[step.snapshot])
-            self._progress.snapshots_done += 1
+        with contextlib.closing(self._build(plan, repository, held)) as build:
+            if plan.steps and isinstance(plan.base, Resume | Extend):
+                build.go_on_after(plan.base.snapshot)
+            pushes = self._find_pushes(repository, plan)
+            for step, following in zip_longest(plan.steps, plan.steps[1:]):
+                build.take(step, pushes[step.snapshot], following)
+                self._progress.snapshots_done += 1
         self._publish()
 
     def _recheck(self, held: dict[SnapshotName, HeldSnapshot]) -> None:

@@ -9,15 +9,16 @@ Everything that dsgmigd builds stands below PARENT/STAGING until it is verified:
 Nothing is destroyed but datasets there that carry the property `request`, under the repository's
 lock. State of the work stands in properties of the snapshots.
 
-Leaving errors: those of dsgmigd.zfs, TargetChanged, TargetMissing.
+Leaving errors: those of dsgmigd.zfs, TargetChanged, TargetExists, TargetMissing.
 """
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from dsgmigd.errors import TargetChanged, TargetMissing
+from dsgmigd.errors import TargetChanged, TargetExists, TargetMissing
 from dsgmigd.names import DatasetName, RepoName, SnapshotName
 from dsgmigd.plan import TargetSnapshot, TargetState
 from dsgmigd.request import VERIFY_STRENGTH, VerifyLevel
@@ -199,15 +200,19 @@ class Staging:
     @contextlib.contextmanager
     def view(self, dataset: str, snapshot: SnapshotName) -> Iterator[str]:
         """Give a directory in which `dataset`@`snapshot` can be read."""
-        if self._zfs.read(self.places.view, KEYS) is not None:
-            self._own(self.places.view)
-            self._zfs.destroy(self.places.view)
-        self._zfs.clone(
+        make = functools.partial(
+            self._zfs.clone,
             f"{dataset}@{snapshot}",
             self.places.view,
             {"readonly": "on"},
             {REQUEST: self._request_id},
         )
+        try:
+            make()
+        except TargetExists:  # what a dead request left
+            self._own(self.places.view)
+            self._zfs.destroy(self.places.view)
+            make()
         try:
             yield self._mountpoint(self.places.view)
         finally:

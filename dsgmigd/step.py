@@ -3,9 +3,12 @@
 Leaving errors: those of dsgmigd.btrfs.replay, dsgmigd.rsync and dsgmigd.dsg.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from dsgmigd.abilities import Abilities
 from dsgmigd.btrfs.replay import Replay
@@ -43,6 +46,10 @@ class Written:
     files_hashed: int
 
 
+class _UnwantedError(Exception):
+    """Leaves the pipe of a stream that nobody will read."""
+
+
 class SnapshotWriter:
     """Brings the staging directory `root` from snapshot to snapshot."""
 
@@ -67,6 +74,25 @@ class SnapshotWriter:
         self._manifest = Manifest()
         self._messages: list[Metadata] = []
         self._manifest_bytes: bytes | None = None
+        self._begun: tuple[SnapshotName, IO[bytes]] | None = None
+        self._stream = ExitStack()
+
+    def close(self) -> None:
+        """End a stream that was begun and is not wanted any more."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            # Left by an error, a pipe ends its program; left in good order, it waits for the end.
+            with contextlib.suppress(_UnwantedError), self._stream:
+                raise _UnwantedError
+
+    def begin(self, held: HeldSnapshot, parent: HeldSnapshot) -> None:
+        """Let the source prepare the next stream while other things are done.
+
+        It waits, a full pipe at most, until `write` takes it; what fails shows there.
+        """
+        self.close()
+        pipe = self._commands.pipe(*self._send_command(held, parent))
+        self._begun = held.name, self._stream.enter_context(pipe)
 
     def load(self) -> None:
         """Take up the metadata that the last snapshot left in staging."""
@@ -125,7 +151,7 @@ class SnapshotWriter:
             self._progress.bytes_written = before + replay.bytes_written
             self._progress.checkpoint()
 
-        with self._commands.pipe(*self._send_command(held, parent)) as stream:
+        with self._sending(held, parent) as stream:
             replay.apply(read_commands(stream.read), checkpoint=checkpoint)
         checkpoint()
         paths = replay.deferred | names_across_border(
@@ -135,6 +161,17 @@ class SnapshotWriter:
             self._rsync.copy_paths(paths, held.path, self._root)
             for path in sorted(paths):
                 self._manifest.appeared(path)
+
+    @contextlib.contextmanager
+    def _sending(self, held: HeldSnapshot, parent: HeldSnapshot | None) -> Iterator[IO[bytes]]:
+        """Give the stream of `held`: the one that was begun, or a new one."""
+        begun, self._begun = self._begun, None
+        if begun is None or begun[0] != held.name:
+            with self._commands.pipe(*self._send_command(held, parent)) as stream:
+                yield stream
+        else:
+            with self._stream:  # its end is the end of the pipe: it waits, and checks the status
+                yield begun[1]
 
     def _send_command(self, held: HeldSnapshot, parent: HeldSnapshot | None) -> list[str]:
         protocol = self._send_protocol or min(newest_send_protocol(), NEWEST_VERSION)

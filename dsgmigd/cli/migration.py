@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import signal
 import sys
 import time
@@ -33,7 +34,7 @@ from dsgmigd.report import Report
 from dsgmigd.request import VERIFY_LEVELS, Request, VerifyLevel
 from dsgmigd.result import envelope, failure, success
 
-_SILENT = 60
+_SILENT = logging.CRITICAL  # the highest that structlog 22.3 knows
 
 
 @click.command(name="run")
@@ -157,7 +158,7 @@ def _work(
     started_at = time.time()
     error: DsgmigdError | None = None
     migration: Migration | None = None
-    with _logging_beside_progress(), _stopping_by_signal(progress), progress_shown(progress):
+    with logging_beside_progress(), _stopping_by_signal(progress), progress_shown(progress):
         try:
             name = parse_repo_name(repo)
             with _locked(context, name) as commands:
@@ -209,7 +210,7 @@ def _stopping_by_signal(progress: Progress) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _logging_beside_progress() -> Iterator[None]:
+def logging_beside_progress() -> Iterator[None]:
     """Log to stderr, unless a person looks at the progress line there."""
     if sys.stderr.isatty():
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_SILENT))

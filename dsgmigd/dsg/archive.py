@@ -35,6 +35,7 @@ class DsgDirectory:
 
     def __init__(self, root: str) -> None:
         self._path = os.path.join(root, os.fsdecode(DSG_DIRECTORY))
+        self._is_there = False
 
     def read_manifest(self) -> bytes:
         """Return last-sync.json."""
@@ -56,14 +57,19 @@ class DsgDirectory:
     ) -> None:
         """Write the documents of one snapshot, and the manifest before into the archive."""
         with _target_errors(f"writing {self._path}"):
-            os.makedirs(os.path.join(self._path, ARCHIVE_NAME), _DIRECTORY_MODE, exist_ok=True)
-            for directory in (self._path, os.path.join(self._path, ARCHIVE_NAME)):
-                os.chmod(directory, _DIRECTORY_MODE)  # whatever the umask is
+            if not self._is_there:
+                self._make_directories()
             if previous_manifest is not None:
                 previous = all_metadata[-2]["snapshot_id"]
                 self._write(archive_name(previous), lz4.frame.compress(previous_manifest))
             self._write(MANIFEST_NAME, manifest)
             self._write(MESSAGES_NAME, render_messages(all_metadata))
+
+    def _make_directories(self) -> None:
+        for directory in (self._path, os.path.join(self._path, ARCHIVE_NAME)):
+            os.makedirs(directory, exist_ok=True)
+            os.chmod(directory, _DIRECTORY_MODE)  # whatever the umask is
+        self._is_there = True
 
     def _read(self, name: str) -> bytes:
         path = os.path.join(self._path, name)

@@ -29,7 +29,6 @@ from dsgmigd.verify.metadata import ManifestView, manifest_time, read_manifest_v
 from dsgmigd.verify.proof import Moments, Proofs
 
 _NANOSECONDS = 1_000_000_000
-_AHEAD = 32
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOATIME
 
 
@@ -138,7 +137,7 @@ class _Walk:
             source = stack.enter_context(_opened(source_root, None, source_error))
             target = stack.enter_context(_opened(target_root, None, target_error))
             root = Pair(".", ".", source, target)
-            self._compare_status(root, _status(root, target, target_error))
+            self._compare_status(root, os.fstat(source), os.fstat(target))
             self._compare_directory("", source, target, pool)
         for path in sorted(self._listed):
             self._differ(path, "manifest", "not there", "listed")
@@ -150,9 +149,13 @@ class _Walk:
         directories: list[Pair] = []
         prefix = f"{path}/" if path else ""
         names = self._common_names(prefix, source, target)
-        pairs = [Pair(prefix + name, name, source, target) for name in names]
-        for pair, status in zip(pairs, _target_statuses(pairs, pool), strict=True):
-            found = self._compare_status(pair, status)
+        # All of one side, then all of the other: the target may be another process, and turning to
+        # it for every single name costs more than the answer.
+        of_target = _statuses(names, target, prefix, target_error)
+        of_source = _statuses(names, source, prefix, source_error)
+        for name, here, there in zip(names, of_source, of_target, strict=True):
+            pair = Pair(prefix + name, name, source, target)
+            found = self._compare_status(pair, here, there)
             if isinstance(found, _File):
                 files.append(found)
             elif found is not None:
@@ -176,10 +179,11 @@ class _Walk:
             self._differ(prefix + name, "presence", "not there", "extra")
         return sorted(in_source & in_target)
 
-    def _compare_status(self, pair: Pair, target: os.stat_result) -> _File | Pair | None:
+    def _compare_status(
+        self, pair: Pair, source: os.stat_result, target: os.stat_result
+    ) -> _File | Pair | None:
         """Compare all but contents; return a file to read, a directory to enter, or None."""
         self._checkpoint()
-        source = _status(pair, pair.source, source_error)
         self.result.entries += 1
         found = compare_status(pair.path, source, target, self._abilities)
         self.result.add(found)
@@ -316,22 +320,13 @@ def _listed(descriptor: int, path: str, translate: Translate) -> list[str]:
         raise translate(error, f"listing {printable(path)!r}") from error
 
 
-def _target_statuses(pairs: list[Pair], pool: ThreadPoolExecutor) -> Iterator[os.stat_result]:
-    """Yield the target's status of each pair, read ahead in threads: each may be a round trip."""
-    pieces = [pairs[start : start + _AHEAD] for start in range(0, len(pairs), _AHEAD)]
-    for statuses in pool.map(_statuses_of_piece, pieces):
-        yield from statuses
-
-
-def _statuses_of_piece(pairs: list[Pair]) -> list[os.stat_result]:
-    return [_status(pair, pair.target, target_error) for pair in pairs]
-
-
-def _status(pair: Pair, directory: int, translate: Translate) -> os.stat_result:
+def _statuses(
+    names: list[str], directory: int, prefix: str, translate: Translate
+) -> list[os.stat_result]:
     try:
-        return os.lstat(pair.name, dir_fd=directory)
+        return [os.lstat(name, dir_fd=directory) for name in names]
     except OSError as error:
-        raise translate(error, f"reading {printable(pair.path)!r}") from error
+        raise translate(error, f"reading names in {printable(prefix)!r}") from error
 
 
 def _xattrs(pair: Pair, directory: int, translate: Translate) -> dict[str, bytes]:

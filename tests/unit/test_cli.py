@@ -1,13 +1,17 @@
 """The command line, as far as it goes without root: queue, configuration, usage, statuses."""
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
+import structlog
 from click.testing import CliRunner, Result
 
 from dsgmigd import errors
 from dsgmigd.cli import main
+from dsgmigd.cli.migration import logging_beside_progress
 from dsgmigd.cli.output import exit_code, table
 from dsgmigd.spool import Spool
 
@@ -122,6 +126,24 @@ def test_config_show_prints_what_config_check_accepts(config: Path) -> None:
     config.write_text(run(config, "config", "show").output)
 
     assert run(config, "config", "check").exit_code == 0
+
+
+class Terminal(io.StringIO):
+    """A stderr that a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_progress_line_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    with logging_beside_progress():
+        structlog.get_logger().error("snapshot.made")
+
+    assert terminal.getvalue() == ""
+    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize("verb", sorted(main.commands))
