@@ -6,7 +6,7 @@ import os
 import shutil
 import struct
 import subprocess
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 _FALLOC_KEEP_SIZE = 1
@@ -84,14 +84,13 @@ class History:
     def clone_range(self, origin: bytes, name: bytes, blocks: tuple[int, int, int]) -> None:
         source_block, count, target_block = blocks
         flags = os.O_NOFOLLOW | os.O_NONBLOCK
-        source = os.open(self.path(origin), os.O_RDONLY | flags)
-        target = os.open(self.path(name), os.O_RDWR | flags)
-        try:
+        with ExitStack() as stack:
+            source = os.open(self.path(origin), os.O_RDONLY | flags)
+            stack.callback(os.close, source)
+            target = os.open(self.path(name), os.O_RDWR | flags)
+            stack.callback(os.close, target)
             arguments = (source, source_block * 4096, count * 4096, target_block * 4096)
             fcntl.ioctl(target, _FICLONERANGE, _CLONE_RANGE.pack(*arguments))
-        finally:
-            os.close(source)
-            os.close(target)
 
     def rename(self, old: bytes, new: bytes) -> None:
         os.rename(self.path(old), self.path(new))

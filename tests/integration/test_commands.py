@@ -22,16 +22,18 @@ from tests.integration.trees import (
     writing,
 )
 
-WORK_MIB = 32
+WORK_MIB = 64
 
 
 def pool_listing(made: Bed) -> str:
     return bed.run("zfs", "list", "-H", "-r", "-t", "all", "-o", "name,used,creation", made.parent)
 
 
-def busy_worker(made: Bed, repo: str = "SV") -> subprocess.Popen[bytes]:
+def busy_worker(
+    made: Bed, repo: str = "SV", *, mebibytes: int = WORK_MIB
+) -> subprocess.Popen[bytes]:
     """Start a worker and return it while it works on `repo`."""
-    new_series(made, repo, filling("big", WORK_MIB))
+    new_series(made, repo, filling("big", mebibytes))
     worker = made.start_worker(1)
     made.drop(repo)
     wait_for(lambda: read_claim(made, repo, 1).get("attempts"), "an attempt", made=made)
@@ -217,11 +219,13 @@ def test_submit_all_submits_every_repository(fresh_bed: Bed) -> None:
 
 
 def test_status_shows_the_queue_and_what_each_instance_does(fresh_bed: Bed) -> None:
-    busy_worker(fresh_bed)
+    worker = busy_worker(fresh_bed, mebibytes=3 * WORK_MIB)
+    wait_for(lambda: told_of_work(fresh_bed), "a status of the work", made=fresh_bed)
+    worker.send_signal(signal.SIGSTOP)  # the work waits until everything was looked at
     fresh_bed.start_worker(7)
     wait_started(fresh_bed, 7)
     fresh_bed.drop("SV")
-    status = wait_for(lambda: busy_status(fresh_bed), "a busy status", made=fresh_bed)
+    status = read_status(fresh_bed)
     assert status["claims"] == [{"repo": "SV", "instance": 1}]
     assert status["incoming"] == ["SV"]
     assert [one["instance"] for one in status["instances"]] == [1, 7]
@@ -229,14 +233,13 @@ def test_status_shows_the_queue_and_what_each_instance_does(fresh_bed: Bed) -> N
     assert (one["repo"], one["snapshots_wanted"]) == ("SV", 1)
     assert seven["status"] == "idle"
     assert "INSTANCE" in fresh_bed.dsgmigd("status").stdout
+    worker.send_signal(signal.SIGCONT)
     fresh_bed.wait_result("SV")
 
 
-def busy_status(made: Bed) -> dict[str, Any] | None:
-    status = read_status(made)
-    if not status["claims"]:
-        pytest.fail("the work was over before its status could be read")
-    return status if status["instances"][0]["snapshots_wanted"] else None
+def told_of_work(made: Bed) -> bool:
+    status = made.spool / ".dsgmigd/instances/1.json"
+    return bool(json.loads(status.read_text(encoding="utf-8"))["snapshots_wanted"])
 
 
 def test_status_shows_nobody_when_nobody_runs(fresh_bed: Bed) -> None:
