@@ -22,6 +22,7 @@ from typing import Any
 
 import structlog
 
+from dsgmigd.claim import Claim, Unclaimable
 from dsgmigd.command import Commands
 from dsgmigd.errors import CrashLoop, DsgmigdError, InterruptedByStop, InvalidRequest
 from dsgmigd.journal import flush_journal
@@ -29,7 +30,7 @@ from dsgmigd.migrate import Job, Migration, Settings
 from dsgmigd.notify import Notifier
 from dsgmigd.progress import Progress
 from dsgmigd.result import envelope, failure, iso_time, success
-from dsgmigd.spool import Claim, Spool, Unclaimable
+from dsgmigd.spool import Spool
 from dsgmigd.wake import SpoolWatcher
 
 _TICK_SECONDS = 0.5

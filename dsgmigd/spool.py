@@ -24,21 +24,26 @@ the spool's file system fails.
 """
 
 import contextlib
-import errno
-import fcntl
-import hashlib
 import json
 import os
-import stat
 import uuid
-from dataclasses import dataclass, field
 from typing import Any
 
+from dsgmigd.claim import (
+    RECORD_LIMIT_BYTES,
+    RECORD_MODE,
+    Claim,
+    Unclaimable,
+    is_being_written,
+    new_record,
+    own_record,
+    why_no_request,
+)
 from dsgmigd.durable import READ_SAFELY, read_json, sync_directory, write_durably
-from dsgmigd.errors import AlreadyRunning, InvalidName, InvalidRequest, SpoolUnusable
+from dsgmigd.errors import AlreadyRunning, InvalidName, SpoolUnusable
 from dsgmigd.locks import Lock, try_lock
 from dsgmigd.names import RepoName, parse_repo_name
-from dsgmigd.request import BODY_LIMIT_BYTES, Request, parse_request, request_from_mapping
+from dsgmigd.request import Request
 from dsgmigd.syscalls import rename_noreplace
 
 _REQUEST = ".request"
@@ -46,52 +51,7 @@ _CLAIM = ".claim."
 _RESULT = ".result.json"
 _REJECTED = "rejected"
 _PRIVATE = ".dsgmigd"
-_RECORD_KEY = "dsgmigd_claim"
-_RECORD_VERSION = 1
-_RECORD_MODE = 0o600
-_RECORD_LIMIT_BYTES = 16 * BODY_LIMIT_BYTES
 _RESULT_MODE = 0o644
-_KINDS = {
-    stat.S_IFDIR: "a directory",
-    stat.S_IFLNK: "a symbolic link",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
-
-@dataclass
-class Claim:
-    """A request in our hands. `record` is what the claim file holds once it is ours."""
-
-    repo: RepoName
-    path: str
-    lock: Lock
-    record: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def request_id(self) -> str:
-        """What tells this request from every other."""
-        return str(self.record["request_id"])
-
-    @property
-    def attempts(self) -> list[dict[str, Any]]:
-        """Every attempt so far; one without `ended` died."""
-        attempts: list[dict[str, Any]] = self.record["attempts"]
-        return attempts
-
-    @property
-    def crashes(self) -> int:
-        """How many attempts ended without a word."""
-        return sum("ended" not in attempt for attempt in self.attempts)
-
-    @property
-    def options(self) -> Request:
-        """What is asked for; raises InvalidRequest if the body did not say."""
-        if self.record["rejection"] is not None:
-            raise InvalidRequest(self.record["rejection"], hint=self.record["rejection_hint"])
-        return request_from_mapping(self.record["options"])
 
 
 class Spool:
@@ -214,7 +174,7 @@ class Spool:
 
     # Claiming.
 
-    def claim(self, name: str) -> "Claim | Unclaimable | None":
+    def claim(self, name: str) -> Claim | Unclaimable | None:
         """Take the request `name`, if it is one and free now.
 
         None: somebody was quicker, works on that repository, or still writes the file.
@@ -231,13 +191,13 @@ class Spool:
             lock.release()
         return claim
 
-    def _claim_locked(self, repo: RepoName, lock: Lock) -> "Claim | Unclaimable | None":
+    def _claim_locked(self, repo: RepoName, lock: Lock) -> Claim | Unclaimable | None:
         path = self._path(repo, _REQUEST)
         try:
-            refused = _why_no_request(repo, repo, os.lstat(path))
+            refused = why_no_request(path, repo, os.lstat(path))
             if refused is not None:
                 return refused
-            if self._has_claim(repo) or _is_being_written(path):
+            if self._has_claim(repo) or is_being_written(path):
                 return None
             claimed = self._path(repo, f"{_CLAIM}{self._instance}")
             rename_noreplace(path, claimed)
@@ -247,7 +207,15 @@ class Spool:
         return self._open_claim(repo, claimed, lock)
 
     def _has_claim(self, repo: RepoName) -> bool:
-        return any(claimed == repo for claimed, _ in self.claims())
+        # The spool may hold very many files, so it is not listed: who ever claimed has a number.
+        return any(
+            os.path.lexists(self._path(repo, f"{_CLAIM}{number}")) for number in self._numbers()
+        )
+
+    def _numbers(self) -> set[int]:
+        """Return the number of every instance that ever ran on this spool."""
+        names = os.listdir(os.path.join(self._private, "instances"))
+        return {int(name.partition(".")[0]) for name in names if name.endswith(".lock")}
 
     def adopt(self, repo: RepoName, instance: int) -> Claim | None:
         """Take over a claim of a dead worker, or an own one of an earlier run.
@@ -276,30 +244,10 @@ class Spool:
         descriptor = os.open(path, READ_SAFELY)
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
-            content = file.read(_RECORD_LIMIT_BYTES)
+            content = file.read(RECORD_LIMIT_BYTES)
         claim = Claim(repo, path, lock)
-        claim.record = _own_record(content, status) or self._new_record(repo, content, status)
+        claim.record = own_record(content, status) or new_record(repo, content, status)
         return claim
-
-    def _new_record(self, repo: RepoName, body: bytes, status: os.stat_result) -> dict[str, Any]:
-        options: dict[str, Any] = {}
-        rejection = hint = None
-        try:
-            options = parse_request(body).to_json()
-        except InvalidRequest as error:
-            rejection, hint = error.message, error.hint
-        return {
-            _RECORD_KEY: _RECORD_VERSION,
-            "request_id": str(uuid.uuid4()),
-            "repo": repo,
-            "options": options,
-            "rejection": rejection,
-            "rejection_hint": hint,
-            "submitted_by_uid": status.st_uid,
-            "submitted_at": status.st_mtime,
-            "body_sha256": hashlib.sha256(body).hexdigest(),
-            "attempts": [],
-        }
 
     def begin_attempt(self, claim: Claim, attempt: dict[str, Any]) -> None:
         """Note durably, before any work, that an attempt begins."""
@@ -313,7 +261,7 @@ class Spool:
 
     def _write_record(self, claim: Claim) -> None:
         temporary = os.path.join(self._private, "work", f"{claim.repo}.claim.{self._instance}")
-        write_durably(temporary, json.dumps(claim.record).encode(), _RECORD_MODE)
+        write_durably(temporary, json.dumps(claim.record).encode(), RECORD_MODE)
         os.rename(temporary, claim.path)
         sync_directory(self.directory)
 
@@ -371,7 +319,7 @@ class Spool:
         os.rename(claim.path, aside)
         sync_directory(self.directory)
 
-    def reject(self, refused: "Unclaimable", result: dict[str, Any]) -> bool:
+    def reject(self, refused: Unclaimable, result: dict[str, Any]) -> bool:
         """Move away, unread, what can never be a request, and publish why.
 
         False if another instance did so already. A name that is no repository's has its result
@@ -403,65 +351,10 @@ class Spool:
         """Return what each living instance said last."""
         statuses = {}
         with contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(os.path.join(self._private, "instances")):
-                number, _, ending = name.partition(".")
-                if ending == "json" and number.isdecimal() and self.is_instance_alive(int(number)):
-                    statuses[int(number)] = read_json(self._instance_path(int(number), ending))
-        return {number: status for number, status in sorted(statuses.items()) if status}
-
-
-@dataclass(frozen=True)
-class Unclaimable:
-    """A file called `name`.request that can never be a request; `repo` is None for a bad name."""
-
-    name: str
-    repo: RepoName | None
-    message: str
-    hint: str
-
-
-def _why_no_request(name: str, repo: RepoName, status: os.stat_result) -> Unclaimable | None:
-    """Say why a file cannot be a request, from what lstat says: it is never opened."""
-    kind = stat.S_IFMT(status.st_mode)
-    if kind != stat.S_IFREG:
-        what = _KINDS.get(kind, "a special file")
-        message, hint = f"{name}{_REQUEST} is {what}", "a request is a regular file"
-    elif status.st_nlink != 1:
-        message = f"{name}{_REQUEST} has {status.st_nlink} hard links"
-        hint = "a request is a file of its own: write a new one, do not link"
-    elif status.st_size > BODY_LIMIT_BYTES:
-        message = f"{name}{_REQUEST} has {status.st_size} bytes"
-        hint = f"a request has at most {BODY_LIMIT_BYTES} bytes"
-    else:
-        return None
-    return Unclaimable(name, repo, message, hint)
-
-
-def _is_being_written(path: str) -> bool:
-    """Say whether a process has the file open for writing (fcntl(2), leases)."""
-    descriptor = os.open(path, READ_SAFELY)
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError as error:
-        # Without leases on this file system the parser has to tell a whole body from a half.
-        return error.errno == errno.EAGAIN
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _own_record(content: bytes, status: os.stat_result) -> dict[str, Any] | None:
-    """Return the claim record in `content`, if only we can have written it."""
-    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) != _RECORD_MODE:
-        return None
-    try:
-        record = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(record, dict) or record.get(_RECORD_KEY) != _RECORD_VERSION:
-        return None
-    return record
+            for number in sorted(self._numbers()):
+                if self.is_instance_alive(number):
+                    statuses[number] = read_json(self._instance_path(number, "json"))
+        return {number: status for number, status in statuses.items() if status}
 
 
 def _to_json(result: dict[str, Any]) -> bytes:

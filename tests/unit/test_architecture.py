@@ -65,7 +65,8 @@ ALLOWED: dict[str, set[str]] = {
     "journal": set(),
     "notify": set(),
     "wake": set(),
-    "spool": {"durable", "errors", "locks", "names", "request", "syscalls"},
+    "claim": {"durable", "errors", "locks", "names", "request"},
+    "spool": {"claim", "durable", "errors", "locks", "names", "request", "syscalls"},
     # One migration.
     "report": {"errors", "names", "plan", "verify.findings"},
     "source": {"btrfs.subvolume", "dsg.pushlog", "errors", "exclusion", "names", "plan"},
@@ -92,7 +93,8 @@ ALLOWED: dict[str, set[str]] = {
     # The instance.
     "result": {"dsgmigd", "errors", "report"},
     "daemon": {
-        *("command", "errors", "journal", "migrate", "notify", "progress", "result", "spool"),
+        *("claim", "command", "errors", "journal", "migrate", "notify", "progress", "result"),
+        "spool",
         "wake",
     },
     "config": {"daemon", "errors", "migrate", "names", "request"},

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dsgmigd.claim import Claim
 from dsgmigd.command import Commands
 from dsgmigd.daemon import Habits, Worker, process_claim
 from dsgmigd.migrate import Settings
@@ -16,7 +17,7 @@ from dsgmigd.names import DatasetName, RepoName
 from dsgmigd.notify import Notifier
 from dsgmigd.progress import Progress
 from dsgmigd.request import Request
-from dsgmigd.spool import Claim, Spool
+from dsgmigd.spool import Spool
 
 SV = RepoName("SV")
 SETTINGS = Settings("/nowhere", DatasetName("no-such-pool"), "no-such-pool/.dsgmigd")

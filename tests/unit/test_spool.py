@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from dsgmigd.claim import Claim, Unclaimable
 from dsgmigd.errors import AlreadyRunning, InvalidRequest, SpoolUnusable
 from dsgmigd.names import RepoName
 from dsgmigd.request import Request
-from dsgmigd.spool import Claim, Spool, Unclaimable
+from dsgmigd.spool import Spool
 
 SV = RepoName("SV")
 
@@ -25,7 +26,9 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def spool(directory: Path) -> Spool:
-    return Spool(str(directory), instance=1)
+    spool = Spool(str(directory), instance=1)
+    spool.lock_instance().release()
+    return spool
 
 
 def claimed(spool: Spool, name: str = "SV") -> Claim:
