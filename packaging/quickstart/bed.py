@@ -30,7 +30,8 @@ _SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _STDERR_CHARACTERS = 600
 _BUSY_TRIES = 40
 _BUSY_SECONDS = 0.25
-_DAEMON_SECONDS = 20.0
+_DAEMON_SECONDS = 10.0
+_DAEMON_STARTS = 3
 _LOOP_MAJOR = 7
 _PID_FILE = "zfs-fuse.pid"
 
@@ -99,6 +100,18 @@ def ensure_zfs(state_directory: Path) -> ZfsKind:
         raise BedError("no ZFS here: install zfs-fuse, or load the kernel's ZFS module")
     # Without it zfs-fuse ends at once and says nothing.
     os.makedirs("/run/lock", exist_ok=True)
+    for _ in range(_DAEMON_STARTS):
+        words = _start_daemon(program, state_directory)
+        if words is None:
+            return kind
+    raise BedError(f"zfs-fuse does not answer: {words}")
+
+
+def _start_daemon(program: str, state_directory: Path) -> str | None:
+    """Start zfs-fuse; None once it answers, else its words.
+
+    It ends at once, and silently, while a daemon that was told to end still does so.
+    """
     log = state_directory / "zfs-fuse.log"
     # A log file and not a pipe: the daemon keeps its descriptors, and a pipe would never end.
     with log.open("wb") as output:
@@ -114,10 +127,9 @@ def ensure_zfs(state_directory: Path) -> ZfsKind:
     deadline = time.monotonic() + _DAEMON_SECONDS
     while not _zpool_answers():
         if time.monotonic() > deadline:
-            words = log.read_text(errors="replace")[:_STDERR_CHARACTERS]
-            raise BedError(f"zfs-fuse does not answer: {words}")
+            return log.read_text(errors="replace")[:_STDERR_CHARACTERS]
         time.sleep(0.1)
-    return kind
+    return None
 
 
 def stop_zfs(state_directory: Path) -> bool:
