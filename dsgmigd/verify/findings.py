@@ -48,7 +48,10 @@ class Verification:
 
     def add_loss(self, kind: LossName, path: str) -> None:
         """Count a path of which the target cannot hold something."""
-        self.losses.setdefault(kind, Loss(kind)).add(1, [printable(path)])
+        loss = self.losses.get(kind) or self.losses.setdefault(kind, Loss(kind))
+        loss.count += 1
+        if len(loss.examples) < _KEPT_EXAMPLES:
+            loss.examples.append(printable(path))
 
     def to_json(self) -> dict[str, Any]:
         """Return the check as it stands in a result's row."""

@@ -47,6 +47,11 @@ class Proofs:
         """Remember that source and target were found equal in this walk."""
         self._now[_key(source, entry_hash)] = _fingerprint(source, target, entry_hash)
 
+    def renew(self, source: os.stat_result, entry_hash: int) -> None:
+        """Remember for the next walk what held in this one."""
+        key = _key(source, entry_hash)
+        self._now[key] = self._before[key]
+
     def holds(
         self,
         source: os.stat_result,

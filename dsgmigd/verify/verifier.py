@@ -29,6 +29,7 @@ from dsgmigd.verify.metadata import ManifestView, manifest_time, read_manifest_v
 from dsgmigd.verify.proof import Moments, Proofs
 
 _NANOSECONDS = 1_000_000_000
+_LARGE_BYTES = 1024 * 1024
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOATIME
 
 
@@ -246,16 +247,10 @@ class _Walk:
                 self._prove(file)
                 self.result.files_proven += not self._reads_none
             elif file.source.st_size == file.target.st_size:
-                reads = [
-                    pool.submit(_digest, file.pair, file.pair.source, source_error),
-                    pool.submit(_digest, file.pair, file.pair.target, target_error),
-                ]
-                to_read.append((file, entry, reads))
-        for file, entry, reads in to_read:
+                to_read.append((file, entry, _begin_reading(file, pool)))
+        for file, entry, finish_reading in to_read:
             self._checkpoint()
-            (source_digest, source_bytes), (target_digest, target_bytes) = (
-                read.result() for read in reads
-            )
+            (source_digest, source_bytes), (target_digest, target_bytes) = finish_reading()
             self.result.files_read += 1
             self.result.source_bytes_read += source_bytes
             self.result.target_bytes_read += target_bytes
@@ -266,7 +261,10 @@ class _Walk:
 
     def _prove(self, file: _File) -> None:
         entry_hash = self._view.hashes.get(file.pair.path, 0)
-        self._proofs.add(file.source, file.target, entry_hash)
+        if file.is_proven:
+            self._proofs.renew(file.source, entry_hash)
+        else:
+            self._proofs.add(file.source, file.target, entry_hash)
 
     def _agrees(
         self, pair: Pair, target: os.stat_result, digest: str, entry: dict[str, Any] | None
@@ -299,6 +297,7 @@ def _is_listed(path: bytes, reference: str | None) -> bool:
 
 
 Translate = Callable[[OSError, str], Exception]
+_Read = tuple[str, int]
 
 
 @contextmanager
@@ -338,7 +337,20 @@ def _xattrs(pair: Pair, directory: int, translate: Translate) -> dict[str, bytes
         raise translate(error, f"reading attributes of {printable(pair.path)!r}") from error
 
 
-def _digest(pair: Pair, directory: int, translate: Translate) -> tuple[str, int]:
+def _begin_reading(file: _File, pool: ThreadPoolExecutor) -> Callable[[], tuple[_Read, _Read]]:
+    """Begin to read both sides of a file, a large one at once; the answer gives what was read."""
+    sides = ((file.pair.source, source_error), (file.pair.target, target_error))
+    if file.source.st_size < _LARGE_BYTES:
+        return pool.submit(_digest_both, file.pair).result
+    first, second = (pool.submit(_digest, file.pair, *side) for side in sides)
+    return lambda: (first.result(), second.result())
+
+
+def _digest_both(pair: Pair) -> tuple[_Read, _Read]:
+    return _digest(pair, pair.source, source_error), _digest(pair, pair.target, target_error)
+
+
+def _digest(pair: Pair, directory: int, translate: Translate) -> _Read:
     try:
         return hash_file(directory, os.fsencode(pair.name))
     except OSError as error:
