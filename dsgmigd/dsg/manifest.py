@@ -90,7 +90,8 @@ class Manifest:
         self.times_changed(existing)
 
     def appeared(self, path: bytes) -> None:
-        """Take in whatever is at `path`; settling finds out that it is a directory."""
+        """Take in whatever is at `path` now; settling finds out that it is a directory."""
+        self.removed(path)
         self.created(path)
 
     def created_directory(self, path: bytes) -> None:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dsgmigd.dsg.entry import describe
 from dsgmigd.dsg.manifest import Manifest, StaleEntry, Staleness
 
 IGNORED = (".h", "x.pyc")
@@ -404,3 +405,15 @@ def test_a_name_of_a_changed_file_that_is_gone_stays_gone() -> None:
     manifest.removed(b"b")
     manifest.mark_link_group(77, Staleness.ATTRIBUTES)
     assert [one.path for one in manifest.take_stale()] == [b"a"]
+
+
+def test_what_appears_again_unchanged_keeps_the_user_who_pushed_it() -> None:
+    manifest = Manifest()
+    settled = {"size": 1, "mtime": 0.0, "digest": "0" * 16}
+    for user in ("first", "second"):
+        manifest.appeared(b"a")
+        (stale,) = manifest.take_stale()
+        manifest.settle_file(stale, user=user, **settled)  # type: ignore[arg-type]
+        manifest.finish_step()
+    (entry,) = manifest.entries()
+    assert describe(entry).user == "first"
