@@ -14,7 +14,7 @@ from dsgmigd.names import SnapshotName
 from dsgmigd.plan import Method, Step
 from dsgmigd.progress import Progress
 from dsgmigd.report import Report, SnapshotRow
-from dsgmigd.request import VerifyLevel
+from dsgmigd.request import VERIFY_STRENGTH, VerifyLevel
 from dsgmigd.source import (
     HeldSnapshot,
     Repository,
@@ -22,7 +22,7 @@ from dsgmigd.source import (
     check_unchanged,
     excluded_names,
 )
-from dsgmigd.staging import SNAPSHOT_HASH, SOURCE_IDENTITY, SOURCE_VERSION, Staging
+from dsgmigd.staging import SNAPSHOT_HASH, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED, Staging
 from dsgmigd.step import SnapshotWriter
 from dsgmigd.verify.proof import Moments
 from dsgmigd.verify.verifier import Verifier
@@ -69,9 +69,12 @@ class Build:
                 hint="submit again when nobody changes the source",
             )
         self._writer.load()
+        # A mark below this run's level proves less than its verification is going to build on.
+        strength = VERIFY_STRENGTH.get(made.properties.get(VERIFIED, ""), 0)
+        is_verified_before = strength >= VERIFY_STRENGTH[self._level]
         with self._staging.view(self._staging.owner_of(name), name) as view:
             found = self._verifier.verify(
-                held.path, view, name.number, Moments(), is_verified_before=True
+                held.path, view, name.number, Moments(), is_verified_before=is_verified_before
             )
         self._report.judge(name, found)
         self._source_moment, self._target_moment = held.created_at, float(made.created_at)
