@@ -34,7 +34,7 @@ from dsgmigd.spool import Spool
 from dsgmigd.wake import SpoolWatcher
 
 _TICK_SECONDS = 0.5
-_STATUS_SECONDS = 1.0
+_PING_SECONDS = 5.0
 _STALL_SECONDS = 900.0
 
 
@@ -65,6 +65,7 @@ class Worker:
         self._notifier = notifier
         self._wake = threading.Event()
         self._is_stopping = False
+        self._is_queue_stale = False
         self._progress = Progress()
         self._queue: deque[Callable[[], Claim | Unclaimable | None]] = deque()
         self._log = structlog.get_logger()
@@ -102,7 +103,7 @@ class Worker:
             self._wake.set()
 
         def rescan(_number: int, _frame: FrameType | None) -> None:
-            self._queue.clear()
+            self._is_queue_stale = True
             self._wake.set()
 
         signal.signal(signal.SIGTERM, stop)
@@ -110,7 +111,9 @@ class Worker:
         signal.signal(signal.SIGHUP, rescan)
 
     def _serve_one(self) -> None:
-        if not self._queue:
+        if self._is_queue_stale or not self._queue:
+            self._is_queue_stale = False
+            self._queue.clear()
             self._wake.clear()
             self._scan()
         while self._queue and not self._is_stopping:
@@ -136,7 +139,7 @@ class Worker:
         due = time.monotonic() + self._habits.rescan_seconds
         while not self._is_stopping and time.monotonic() < due:
             self._notifier.watchdog()
-            if self._wake.wait(min(_STATUS_SECONDS * 5, max(0.0, due - time.monotonic()))):
+            if self._wake.wait(min(_PING_SECONDS, max(0.0, due - time.monotonic()))):
                 return
 
     def _refuse(self, refused: Unclaimable) -> None:

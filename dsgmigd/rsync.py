@@ -3,6 +3,7 @@
 Leaving errors: CommandFailed, TargetFull, whatever the checkpoint raises.
 """
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterable
@@ -47,7 +48,7 @@ class Rsync:
         try:
             self._commands.long_run("rsync", *options, *arguments, checkpoint=self._checkpoint)
         except CommandFailed as error:
-            if os.strerror(28) in error.stderr or "quota exceeded" in error.stderr:
+            if os.strerror(errno.ENOSPC) in error.stderr or "quota exceeded" in error.stderr:
                 raise TargetFull(
                     f"rsync found the target full: {error.stderr.strip()}",
                     hint="free space in the pool or raise the quota",

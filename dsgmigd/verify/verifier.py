@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,9 +134,10 @@ class _Walk:
     def run(self, source_root: str, target_root: str, pool: ThreadPoolExecutor) -> None:
         """Compare the two trees below the roots."""
         self.result.add(self._view.discrepancies)
-        with ExitStack() as stack:
-            source = stack.enter_context(_opened(source_root, None, source_error))
-            target = stack.enter_context(_opened(target_root, None, target_error))
+        with (
+            _opened(source_root, None, source_error) as source,
+            _opened(target_root, None, target_error) as target,
+        ):
             root = Pair(".", ".", source, target)
             self._compare_status(root, os.fstat(source), os.fstat(target))
             self._compare_directory("", source, target, pool)
@@ -163,9 +164,10 @@ class _Walk:
                 directories.append(found)
         self._compare_contents(files, pool)
         for pair in directories:
-            with ExitStack() as stack:
-                below = stack.enter_context(_opened(pair.name, source, source_error))
-                beside = stack.enter_context(_opened(pair.name, target, target_error))
+            with (
+                _opened(pair.name, source, source_error) as below,
+                _opened(pair.name, target, target_error) as beside,
+            ):
                 self._compare_directory(pair.path, below, beside, pool)
 
     def _common_names(self, prefix: str, source: int, target: int) -> list[str]:
