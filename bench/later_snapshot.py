@@ -61,7 +61,7 @@ def main() -> int:
         samples = Samples()
         for number in range(1, options.rounds + 1):
             print(f"round {number} of {options.rounds}", flush=True)
-            measure_round(trees, pool, directory, samples)
+            measure_round(trees, pool, directory, samples, options.rsync)
     document = summary(samples, options)
     print_table(document)
     if options.json:
@@ -76,6 +76,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--snapshots", type=int, default=10)
     parser.add_argument("--changed", type=float, default=0.02, help="part that changes each time")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rsync", default="-aHAX", help="options of rsync besides --delete")
     parser.add_argument("--json", type=Path, help="write all samples and medians to this file")
     return parser.parse_args()
 
@@ -141,12 +142,14 @@ def write_file(path: Path, dice: random.Random) -> None:
     path.write_bytes(dice.randbytes(round(dice.lognormvariate(0, SIGMA) * MEDIAN_BYTES)))
 
 
-def measure_round(trees: list[Path], pool: bed.FilePool, directory: Path, samples: Samples) -> None:
+def measure_round(
+    trees: list[Path], pool: bed.FilePool, directory: Path, samples: Samples, rsync: str
+) -> None:
     """Carry the series over three times, each time onto a dataset of its own."""
     rows = migrate(trees[0].parent.parent, pool, directory, "complete")
     samples.copy += [row["seconds"] for row in rows]
     samples.complete += [row["verify_seconds"] for row in rows]
-    measure_rsync(trees, pool, samples)
+    measure_rsync(trees, pool, samples, rsync)
     rows = migrate(trees[0].parent.parent, pool, directory, "structure")
     samples.copy += [row["seconds"] for row in rows]
     samples.structure += [row["verify_seconds"] for row in rows]
@@ -177,12 +180,11 @@ def migrate(
     return rows
 
 
-def measure_rsync(trees: list[Path], pool: bed.FilePool, samples: Samples) -> None:
+def measure_rsync(trees: list[Path], pool: bed.FilePool, samples: Samples, options: str) -> None:
     """Carry the series over by rsync, hashing every file of every snapshot."""
     dataset = f"{pool.name}/rsync"
     bed.run("zfs", "create", dataset)
     root = pool.mountpoint / "rsync"
-    options = "-aH" if bed.zfs_kind() == "fuse" else "-aHAX"
     for tree in trees:
         began = time.monotonic()
         bed.run("rsync", options, "--delete", "--exclude=/.snap", f"{tree}/", f"{root}/")
