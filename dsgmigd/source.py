@@ -19,6 +19,7 @@ from dsgmigd.btrfs.subvolume import (
     Subvolume,
     create_pin,
     delete_pin,
+    last_common_transaction,
     read_subvolume,
     sync_filesystem,
 )
@@ -82,6 +83,15 @@ class HeldSnapshot:
     created_at: float
     is_sendable: bool
     is_pinned: bool
+    subvolume: Subvolume | None = None
+
+    def changed_since(self, before: "HeldSnapshot | None") -> int | None:
+        """Return the transaction since which it may differ from `before`; None if unknown."""
+        if before is None or before.subvolume is None or self.subvolume is None:
+            return None
+        if before.version != before.subvolume.ctransid or self.version != self.subvolume.ctransid:
+            return None
+        return last_common_transaction(before.subvolume, self.subvolume)
 
 
 def list_repositories(root: str) -> list[str]:
@@ -210,6 +220,7 @@ class Pins:
             created_at=snapshot.created_at,
             is_sendable=True,
             is_pinned=True,
+            subvolume=snapshot.subvolume,
         )
 
     def _make_directory(self) -> None:
@@ -232,6 +243,7 @@ class Pins:
             created_at=snapshot.created_at,
             is_sendable=subvolume is not None and subvolume.is_read_only,
             is_pinned=False,
+            subvolume=subvolume,
         )
 
     def release_all(self) -> None:

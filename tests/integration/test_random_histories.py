@@ -108,7 +108,7 @@ class Replayed:
             str(root),
             commands=Commands(),
             abilities=Abilities(),
-            may_lose_xattrs=False,
+            allowed=(),
             send_protocol=None,
             progress=Progress(),
         )
