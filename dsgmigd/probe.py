@@ -10,6 +10,8 @@ import tempfile
 from dsgmigd.abilities import Abilities
 from dsgmigd.file_errors import target_error
 
+PROBE_PREFIX = ".probe-"
+
 _PROBE_TIME_NS = 1_000_000_000_123_456_789
 _XATTR = b"user.dsgmigd"
 
@@ -17,7 +19,7 @@ _XATTR = b"user.dsgmigd"
 def probe_abilities(directory: str) -> Abilities:
     """Find out what the file system at `directory` can hold, with a file that is removed again."""
     try:
-        with tempfile.NamedTemporaryFile(dir=directory, prefix=".probe-") as probe:
+        with tempfile.NamedTemporaryFile(dir=directory, prefix=PROBE_PREFIX) as probe:
             os.utime(probe.fileno(), ns=(_PROBE_TIME_NS, _PROBE_TIME_NS))
             subsecond_mtime = os.fstat(probe.fileno()).st_mtime_ns == _PROBE_TIME_NS
             xattrs = _holds_xattrs(probe.fileno())
