@@ -109,6 +109,8 @@ class Migration:
             pins.release_all()
             raise
         pins.release_all()
+        if self.report.target["mountpoint"] is None:  # a crash came between publishing and mounting
+            self.report.target["mountpoint"] = self._staging.mount_target()
         self.report.is_up_to_date = plan.is_up_to_date
         return self.report
 

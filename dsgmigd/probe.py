@@ -5,7 +5,6 @@ Leaving errors: TargetFull, TargetUnwritable.
 
 import errno
 import os
-import shutil
 import stat
 import struct
 import tempfile
@@ -42,7 +41,7 @@ def probe_abilities(directory: str) -> Abilities:
         try:
             return _probe(place)
         finally:
-            shutil.rmtree(place)
+            remove_probe(place)
     except OSError as error:
         raise target_error(error, f"probing {directory}") from error
 
@@ -72,6 +71,26 @@ def _probe(place: str) -> Abilities:
             lambda length: _is_taken(lambda: _make(os.path.join(place, "n" * length))),
         ),
     )
+
+
+def is_probe(path: str) -> bool:
+    """Say whether `path` is a place like those that probes are made in: nothing in it is data."""
+    try:
+        with os.scandir(path) as entries:
+            return all(_is_trial(entry.stat(follow_symlinks=False)) for entry in entries)
+    except NotADirectoryError:
+        return False
+
+
+def _is_trial(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) or (stat.S_ISREG(status.st_mode) and not status.st_size)
+
+
+def remove_probe(path: str) -> None:
+    """Remove the place of a probe; a directory in it is none of ours, and stays."""
+    for name in os.listdir(path):
+        os.unlink(os.path.join(path, name))
+    os.rmdir(path)
 
 
 def _make(path: str | bytes) -> None:

@@ -114,8 +114,7 @@ def _has_snapshot(root: str, name: str) -> bool:
 
 def find_repository(root: str, name: RepoName) -> Repository:
     """Return the repository `name`: its normalised copy if there is one, else itself."""
-    if not os.path.isdir(root):
-        raise _no_root(root, FileNotFoundError(2, os.strerror(2)))
+    check_root(root)
     for directory in (os.path.join(root, name + _NORMALISED), os.path.join(root, name)):
         if os.path.isdir(directory) and not os.path.islink(directory):
             sync_filesystem(directory)
@@ -124,6 +123,12 @@ def find_repository(root: str, name: RepoName) -> Repository:
         f"there is no repository {name} in {root}: neither {name}{_NORMALISED}/ nor {name}/",
         hint="check the spelling, and [source] root in the configuration",
     )
+
+
+def check_root(root: str) -> None:
+    """Raise SourceMissing if the source root is not there."""
+    if not os.path.isdir(root):
+        raise _no_root(root, FileNotFoundError(2, os.strerror(2)))
 
 
 def _no_root(root: str, error: OSError) -> SourceMissing:

@@ -122,6 +122,18 @@ ALLOWED: dict[str, set[str]] = {
         "spool",
         "wake",
     },
+    "doctor": set(),
+    "doctor.leftover": {"names"},
+    "doctor.pins": {"btrfs.subvolume", "doctor.leftover", "errors", "names", "source"},
+    "doctor.datasets": {
+        *("doctor.leftover", "errors", "names", "probe", "request", "staging", "zfs.dataset"),
+        "zfs.pool",
+    },
+    "doctor.temporaries": {"doctor.leftover", "errors", "names", "spool"},
+    "doctor.examine": {
+        *("command", "doctor.datasets", "doctor.leftover", "doctor.pins", "doctor.temporaries"),
+        *("errors", "names", "spool", "zfs.dataset"),
+    },
     "config": {"daemon", "errors", "migrate", "names", "request"},
     # The command line: builds the objects.
     "cli.output": {"errors", "progress"},
@@ -132,14 +144,18 @@ ALLOWED: dict[str, set[str]] = {
         *("cli.context", "cli.output", "command", "daemon", "errors", "journal", "migrate"),
         *("names", "notify", "progress", "report", "request", "result"),
     },
-    "cli": {"cli.configuration", "cli.context", "cli.migration", "cli.queue", "dsgmigd"},
+    "cli.doctor": {"cli.context", "cli.output", "doctor.examine", "doctor.leftover"},
+    "cli": {
+        *("cli.configuration", "cli.context", "cli.doctor", "cli.migration", "cli.queue"),
+        "dsgmigd",
+    },
     "__main__": {"cli", "journal"},
 }
 
 PURE = [
     *("plan", "request", "names", "errors", "exclusion", "btrfs.stream", "btrfs.border"),
     *("dsg.manifest", "dsg.entry", "dsg.metadata", "dsg.pushlog", "verify.compare"),
-    *("abilities", "verify.findings"),
+    *("abilities", "verify.findings", "doctor.leftover"),
 ]
 IMPURE_IMPORTS = {"os", "subprocess", "socket", "time", "structlog"}
 EXEMPT = {
