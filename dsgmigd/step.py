@@ -138,13 +138,6 @@ class SnapshotWriter:
         )
 
     def _replay(self, held: HeldSnapshot, parent: HeldSnapshot | None) -> None:
-        replay = Replay(
-            self._root,
-            self._manifest,
-            parent_root=parent.path if parent else None,
-            has_xattrs=self._abilities.xattrs,
-            may_lose_xattrs=self._may_lose_xattrs,
-        )
         before = self._progress.bytes_written
 
         def checkpoint() -> None:
@@ -152,6 +145,14 @@ class SnapshotWriter:
             self._progress.checkpoint()
 
         with self._sending(held, parent) as stream:
+            # It holds the staging directory open until it is applied, and a stream may not come.
+            replay = Replay(
+                self._root,
+                self._manifest,
+                parent_root=parent.path if parent else None,
+                has_xattrs=self._abilities.xattrs,
+                may_lose_xattrs=self._may_lose_xattrs,
+            )
             replay.apply(read_commands(stream.read), checkpoint=checkpoint)
         checkpoint()
         paths = replay.deferred | names_across_border(
