@@ -82,12 +82,16 @@ UNASKED = [
 ]
 
 _PATHS = frozenset({Field.PATH, Field.PATH_TO, Field.PATH_LINK, Field.CLONE_PATH})
+_OUTWARD = (
+    *(b"..", b"../outside/new", b"../outside/secret", b"d/../../outside/secret", b"d/.."),
+    *(b"/etc/passwd", b"/outside"),
+)
+# `file` and `way` are symbolic links that lead out.
+_THROUGH = (b"file", b"way", b"way/secret", b"way/new", b"way/sub/deep", b"d/way/secret", b"file/x")
 _ODD_PATHS = (
-    *(b"", b"..", b".", b"/", b"\0", b"a\0b", b"d/", b"d//g", b"./f", b"d/..", b"../outside/new"),
-    *(b"../outside/secret", b"d/../../outside/secret", b"/etc/passwd", b"/outside"),
-    *(b"way/secret", b"way/new", b"way/sub/deep", b"way", b"file", b"file/x", b"d/way/secret"),
-    *(b".snap/x", b".snap", b"HEAD", b".dsg", b".dsg/last-sync.json", b"pipe", b"f/x", b"absent"),
-    *(b"x" * 256, b"y/" * 2100 + b"y", b"\xff\n "),
+    *(b"", b".", b"/", b"\0", b"a\0b", b"d/", b"d//g", b"./f", b".snap/x", b".snap", b"HEAD"),
+    *(b".dsg", b".dsg/last-sync.json", b"pipe", b"f/x", b"absent", b"\xff\n "),
+    *(b"x" * 256, b"y/" * 2100 + b"y"),
 )
 _ODD_NUMBERS = (
     *(0, 1, 4096, 65_535, 1 << 20, (1 << 31) - 1, (1 << 32) - 1, 1 << 32, 1 << 40),
@@ -186,8 +190,8 @@ def _change_kind(random: Random, parts: Parts) -> None:
 
 def _change_path(random: Random, parts: Parts) -> None:
     known = [data for part in parts for field, data in part.attributes if field in _PATHS]
-    values = (*_ODD_PATHS, *known)
-    _replace(random, parts, lambda field, _: random.choice(values) if field in _PATHS else None)
+    value = random.choice(random.choice((_OUTWARD, _THROUGH, _ODD_PATHS, known or _ODD_PATHS)))
+    _replace(random, parts, lambda field, _: value if field in _PATHS else None)
 
 
 def _change_number(random: Random, parts: Parts) -> None:
