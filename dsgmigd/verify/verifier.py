@@ -23,6 +23,7 @@ from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
 from dsgmigd.file_errors import source_error, target_error
 from dsgmigd.hashing import hash_file
 from dsgmigd.request import VerifyLevel
+from dsgmigd.verify.archives import Archives
 from dsgmigd.verify.compare import Discrepancy, compare_status, printable
 from dsgmigd.verify.findings import Verification
 from dsgmigd.verify.metadata import ManifestView, manifest_time, read_manifest_view
@@ -69,6 +70,7 @@ class Verifier:
         self._hash_threads = hash_threads
         self._checkpoint = checkpoint
         self._proofs = Proofs()
+        self._archives = Archives(reads_all=level == "exhaustive")
 
     def verify(
         self,
@@ -86,6 +88,11 @@ class Verifier:
         """
         self._proofs.begin_snapshot()
         view = read_manifest_view(target_root, number)
+        view.discrepancies += self._archives.check(
+            *(target_root, number, moments),
+            is_newest_right=not view.discrepancies,
+            reads_none=is_verified_before,
+        )
         walk = _Walk(
             result=Verification(self._level),
             view=view,
@@ -244,7 +251,7 @@ class _Walk:
         to_read = []
         for file in files:
             self.result.files += 1
-            entry = self._entry(file.pair)
+            entry = self._entry(file.pair, is_proven=file.is_proven)
             if self._reads_none or file.is_proven:
                 self._prove(file)
                 self.result.files_proven += not self._reads_none
@@ -280,11 +287,18 @@ class _Walk:
             self._differ(pair.path, "manifest entry", expected, found)
         return found == expected
 
-    def _entry(self, pair: Pair, reference: str | None = None) -> dict[str, Any] | None:
+    def _entry(
+        self, pair: Pair, reference: str | None = None, *, is_proven: bool = False
+    ) -> dict[str, Any] | None:
         self._listed.discard(pair.path)
         entry = self._view.entries.get(pair.path)
-        if entry is None and _is_listed(os.fsencode(pair.path), reference):
+        if entry is not None and is_proven:
+            return entry  # it was listed, and with right, in the snapshot before
+        is_listed = _is_listed(os.fsencode(pair.path), reference)
+        if is_listed and entry is None:
             self._differ(pair.path, "manifest", "there", "not listed")
+        elif entry is not None and not is_listed:
+            self._differ(pair.path, "manifest", "of a kind that no manifest lists", "listed")
         return entry
 
     def _differ(self, path: str, attribute: str, source: object, target: object) -> None:

@@ -57,9 +57,11 @@ ALLOWED: dict[str, set[str]] = {
     "verify.findings": {"request", "verify.compare"},
     "verify.proof": set(),
     "verify.metadata": {"hashing", "verify.compare"},
+    "verify.archives": {"hashing", "verify.compare", "verify.proof"},
     "verify.verifier": {
         *("abilities", "dsg.entry", "exclusion", "file_errors", "hashing", "request"),
-        *("verify.compare", "verify.findings", "verify.metadata", "verify.proof"),
+        *("verify.archives", "verify.compare", "verify.findings", "verify.metadata"),
+        "verify.proof",
     },
     # Effects at the edges.
     "journal": set(),
