@@ -24,10 +24,12 @@ _SECOND = 1_000_000_000
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What a good target holds, `.dsg` aside."""
+    """What a good target holds, `.dsg` aside: every path, every file, and what has attributes."""
 
     root: Path
     status: dict[str, os.stat_result]
+    contents: dict[str, bytes]
+    xattrs: dict[str, dict[str, bytes]]
 
     def paths(self, *kinds: int) -> list[str]:
         """Return the paths of some kinds, S_IFREG and so on, but not the root."""
@@ -36,17 +38,6 @@ class Catalogue:
             for path, status in self.status.items()
             if stat.S_IFMT(status.st_mode) in kinds and path != "."
         ]
-
-    @cached_property
-    def contents(self) -> dict[str, bytes]:
-        """The content of every regular file."""
-        return {path: (self.root / path).read_bytes() for path in self.paths(stat.S_IFREG)}
-
-    @cached_property
-    def xattrs(self) -> dict[str, dict[str, bytes]]:
-        """The extended attributes of every path that has some."""
-        found = {path: read_xattrs(self.root / path) for path in self.status}
-        return {path: xattrs for path, xattrs in found.items() if xattrs}
 
     @cached_property
     def groups(self) -> dict[int, list[str]]:
@@ -70,7 +61,10 @@ def catalogue(root: Path) -> Catalogue:
         for name in directories + names:
             path = os.path.join(directory, name)
             status[os.path.relpath(path, root)] = os.lstat(path)
-    return Catalogue(root, dict(sorted(status.items())))
+    files = [path for path, one in status.items() if stat.S_ISREG(one.st_mode)]
+    contents = {path: (root / path).read_bytes() for path in files}
+    xattrs = {path: found for path in status if (found := read_xattrs(root / path))}
+    return Catalogue(root, dict(sorted(status.items())), contents, xattrs)
 
 
 @dataclass

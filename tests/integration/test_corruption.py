@@ -7,13 +7,13 @@ before, so that it has proofs to rely on. A smaller part is done on a real ZFS d
 import copy
 import os
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+import bed
 import btrfsutil
 import pytest
 
@@ -22,6 +22,7 @@ from dsgmigd.btrfs.subvolume import read_subvolume
 from dsgmigd.command import Commands
 from dsgmigd.dsg.pushlog import Push
 from dsgmigd.names import SnapshotName
+from dsgmigd.probe import probe_abilities
 from dsgmigd.progress import Progress
 from dsgmigd.source import HeldSnapshot
 from dsgmigd.step import SnapshotWriter
@@ -68,7 +69,7 @@ class Series:
             plant(self._live, self._random, files=self.files, has_xattrs=self.abilities.xattrs)
         else:
             change(self._live, self._random, number)
-        time.sleep(0.05)  # beyond the tick of the kernel's clock
+        time.sleep(1.05)  # proofs are as coarse as a second
         path = self.directory / f"s{number}"
         btrfsutil.create_snapshot(str(self._live), str(path), read_only=True)
         subvolume = read_subvolume(str(path))
@@ -83,7 +84,6 @@ class Series:
         push = Push(f"user{number}", 1.4e9 + number, f"message {number}")
         self._writer.write(held, parent, push, is_sent=True)
         self.held.append(held)
-        # Proofs are as coarse as a second.
         time.sleep(1.01)
         self._target_moment = time.time()
         return number
@@ -95,8 +95,8 @@ class Series:
 
     def delete(self) -> None:
         """Delete the source."""
-        for path in (*(held.path for held in self.held), str(self._live)):
-            btrfsutil.delete_subvolume(path)
+        for path in sorted(self.directory.iterdir()):
+            btrfsutil.delete_subvolume(str(path))
         self.directory.rmdir()
 
 
@@ -117,7 +117,6 @@ class Judge:
         self.faults = faults
         self.targets: list[GoodTarget] = []
         self.verifier = Verifier(level="complete", abilities=series.abilities)
-        self.kinds: Counter[str] = Counter()
 
     def take(self, number: int, root: Path) -> None:
         """Verify a good target, and keep it with the verifier as it was before."""
@@ -147,9 +146,9 @@ class Judge:
             has_nanoseconds=abilities.subsecond_mtime,
         )
 
-    def judge(self, tree: Faulty, good: GoodTarget) -> str:
-        """Verify a faulty tree; say what was not said that had to be, and what was too much."""
-        result = self.series.verify(copy.deepcopy(good.verifier), good.number, tree.root)
+    def judge(self, tree: Faulty, good: GoodTarget, view: Path) -> str:
+        """Verify a faulty tree as seen at `view`; say what was not said, and what was too much."""
+        result = self.series.verify(copy.deepcopy(good.verifier), good.number, view)
         found = {(one.path, one.attribute) for one in result.discrepancies}
         assert tree.expected
         unsaid, unasked = tree.unsaid(found), tree.unasked(found)
@@ -157,12 +156,17 @@ class Judge:
         return words if unsaid or unasked else ""
 
 
+View = Callable[[], AbstractContextManager[Path]]
+CopyOf = Callable[[GoodTarget], AbstractContextManager[tuple[Path, View]]]
+
+
 @contextmanager
-def writable_copy(root: Path) -> Iterator[Path]:
-    path = root.parent / "faulty"
-    btrfsutil.create_snapshot(str(root), str(path))
+def writable_copy(good: GoodTarget) -> Iterator[tuple[Path, View]]:
+    """Give a copy to be spoiled, and how it is seen afterwards."""
+    path = good.catalogue.root.parent / "faulty"
+    btrfsutil.create_snapshot(str(good.catalogue.root), str(path))
     try:
-        yield path
+        yield path, lambda: nullcontext(path)
     finally:
         btrfsutil.delete_subvolume(str(path))
 
@@ -189,16 +193,70 @@ def judge(btrfs_root: Path) -> Iterator[Judge]:
         place.rmdir()
 
 
-def test_complete_finds_every_single_fault_and_names_it(judge: Judge) -> None:
+@pytest.fixture
+def zfs_judge(btrfs_root: Path, pool: bed.FilePool) -> Iterator[Judge]:
+    """Give a judge whose good targets are the snapshots t1 and t2 of a real dataset."""
+    place = btrfs_root / "corruption"
+    (place / "source").mkdir(parents=True)
+    dataset = f"{pool.name}/corruption"
+    bed.run("zfs", "create", dataset)
+    target = pool.mountpoint / "corruption"
+    series = Series(place / "source", target, probe_abilities(str(target)), files=60)
+    rich = RICH if series.abilities == Abilities() else ()
+    judge = Judge(series, (*PLAIN, *rich, *DSG_FAULTS))
+    try:
+        for _ in range(2):
+            number = series.advance()
+            bed.run("zfs", "snapshot", f"{dataset}@t{number}")
+            with bed.snapshot_view(dataset, f"t{number}", pool.mountpoint / "view") as root:
+                judge.take(number, root)
+        yield judge
+    finally:
+        series.delete()
+        place.rmdir()
+        bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", dataset))
+
+
+def wrongs(judge: Judge, count: int, copy_of: CopyOf) -> list[str]:
+    """Put `count` faults into as many copies of good targets; return what was judged wrongly."""
     wrong = []
-    for number in range(FAULTS):
+    # One after the other, but not with the same first ones whatever the count.
+    order = Random("order").sample(judge.faults, len(judge.faults))  # noqa: S311
+    for number in range(count):
         random = Random(f"fault {number}")  # noqa: S311
-        fault = judge.faults[number % len(judge.faults)]
+        fault = order[number % len(order)]
         good = judge.choose(random, fault)
-        with writable_copy(good.catalogue.root) as root:
-            tree = judge.faulty(random, good, root)
+        with copy_of(good) as (tree_root, view):
+            tree = judge.faulty(random, good, tree_root)
             fault(tree)
-            words = judge.judge(tree, good)
+            with view() as root:
+                words = judge.judge(tree, good, root)
         if words:
             wrong.append(f"{fault.__name__}, {number}, {words}")
+    return wrong
+
+
+def test_complete_finds_every_single_fault_and_names_it(judge: Judge) -> None:
+    wrong = wrongs(judge, FAULTS, writable_copy)
     assert not wrong, f"{len(wrong)} of {FAULTS}:\n" + "\n".join(sorted(wrong))
+
+
+def test_complete_finds_them_on_zfs_too(zfs_judge: Judge, pool: bed.FilePool) -> None:
+    dataset, faulty = f"{pool.name}/corruption", f"{pool.name}/faulty"
+
+    @contextmanager
+    def writable_clone(good: GoodTarget) -> Iterator[tuple[Path, View]]:
+        @contextmanager
+        def view() -> Iterator[Path]:
+            bed.run("zfs", "snapshot", f"{faulty}@seen")
+            with bed.snapshot_view(faulty, "seen", pool.mountpoint / "view") as root:
+                yield root
+
+        bed.run("zfs", "clone", f"{dataset}@t{good.number}", faulty)
+        try:
+            yield pool.mountpoint / "faulty", view
+        finally:
+            bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-r", faulty))
+
+    wrong = wrongs(zfs_judge, FAULTS // 20, writable_clone)
+    assert not wrong, "\n".join(sorted(wrong))

@@ -29,7 +29,7 @@ def plant(root: Path, random: Random, *, files: int, has_xattrs: bool = True) ->
         if number % 9 == 0:
             path.chmod(random.choice((0o600, 0o755, 0o4755, 0o2755)))
         if number % 7 == 0:
-            os.chown(path, random.choice((1000, 2**31 + 5)), 7)
+            os.chown(path, random.choice((1000, 65_534)), 7)
     for number in range(files // 20):
         _plant_oddities(random, directories, number)
     if has_xattrs:
