@@ -5,7 +5,7 @@ quickstart = packaging/quickstart
 venv = .venv
 pytest = $(venv)/bin/pytest -q
 
-.PHONY: help demo demo-clean test check unit integration bench fmt clean
+.PHONY: help demo demo-clean test check unit integration nightly bench fmt clean
 
 help:
 	@echo "make demo         migrate three sample repositories, on file-backed btrfs and ZFS (root)"
@@ -14,6 +14,7 @@ help:
 	@echo "make check        ruff and mypy"
 	@echo "make unit         unit tests"
 	@echo "make integration  tests on real btrfs and real ZFS (root)"
+	@echo "make nightly      thousands of random histories, faulty streams and faults (root)"
 	@echo "make bench        what one later snapshot costs, beside rsync and hashing all (root)"
 	@echo "make fmt          format the code"
 	@echo "make clean        remove what make made here"
@@ -43,6 +44,13 @@ unit: $(venv)/ready
 integration: $(venv)/ready
 	@[ "$$(id -u)" -eq 0 ] || echo "not root: integration tests need root and are skipped"
 	$(pytest) tests/integration
+
+# The first asks for new histories, the others for more of the same.
+nightly: $(venv)/ready
+	@[ "$$(id -u)" -eq 0 ] || echo "not root: integration tests need root and are skipped"
+	DSGMIGD_HISTORIES=2000 DSGMIGD_STREAMS=100000 DSGMIGD_FAULTS=1000 $(pytest) \
+	    tests/integration/test_random_histories.py tests/unit/btrfs/test_fuzzed_streams.py \
+	    tests/integration/test_corruption.py
 
 bench:
 	@$(quickstart)/install-requirements

@@ -156,14 +156,6 @@ class SnapshotWriter:
     def _replay(
         self, held: HeldSnapshot, parent: HeldSnapshot | None, nested: frozenset[bytes]
     ) -> None:
-        replay = Replay(
-            self._root,
-            self._manifest,
-            parent_root=parent.path if parent else None,
-            abilities=self._abilities,
-            allowed=self._allowed,
-            borders=self._borders if parent else (),
-        )
         before = self._progress.bytes_written
 
         def checkpoint() -> None:
@@ -171,6 +163,15 @@ class SnapshotWriter:
             self._progress.checkpoint()
 
         with self._sending(held, parent) as stream:
+            # It holds the staging directory open until it is applied, and a stream may not come.
+            replay = Replay(
+                self._root,
+                self._manifest,
+                parent_root=parent.path if parent else None,
+                abilities=self._abilities,
+                allowed=self._allowed,
+                borders=self._borders if parent else (),
+            )
             replay.apply(read_commands(stream.read), checkpoint=checkpoint)
         checkpoint()
         # Of what was deferred, the directories in the place of a subvolume may be gone by now.

@@ -7,10 +7,11 @@ path is *deferred*: commands on it are skipped, and at the end it is copied from
 
 Listeners hear of every change of a path that stays in the tree, in the order of the stream.
 
-Leaving errors: StreamCorrupt, TargetFull, TargetRefused, TargetUnwritable, SourceUnreadable,
-LossNotAllowed.
+Leaving errors: StreamCorrupt, which names the number of the command as `btrfs receive --dump` lists
+them; TargetFull, TargetRefused, TargetUnwritable, SourceUnreadable, LossNotAllowed.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -30,6 +31,15 @@ _CLONE_CHUNK_BYTES = 1024 * 1024
 _KEEP_SIZE = 1
 _EVERYTHING = Abilities()
 _PUNCH_HOLE = 2
+_NO_NAMES = frozenset({b"", b".", b".."})
+# Their path may be empty: the root of the snapshot.
+_KINDS_FOR_ROOT = frozenset(
+    {Kind.CHMOD, Kind.CHOWN, Kind.UTIMES, Kind.SET_XATTR, Kind.REMOVE_XATTR, Kind.FILEATTR}
+)
+
+
+class _Misfit(Exception):
+    """A command that no kernel sends, or that was not asked for."""
 
 
 class ChangeListener(Protocol):
@@ -85,8 +95,12 @@ class Replay:
         allowed: Iterable[Loss] = (),
         borders: Iterable[bytes] = (),
     ) -> None:
-        self._tree = Tree(root)
-        self._parent = Tree(parent_root) if parent_root else None
+        with contextlib.ExitStack() as opened:
+            self._tree = opened.enter_context(contextlib.closing(Tree(root)))
+            self._parent = (
+                opened.enter_context(contextlib.closing(Tree(parent_root))) if parent_root else None
+            )
+            self._opened = opened.pop_all()
         self._listener = listener
         self._abilities = abilities
         self._allowed = frozenset(allowed)
@@ -130,40 +144,48 @@ class Replay:
     def apply(self, commands: Iterable[Command], *, checkpoint: Callable[[], None]) -> None:
         """Apply all commands; `checkpoint` is called between them and may raise to stop."""
         try:
-            for path in self._borders:
-                self._tree.remove_directory(path)
-                self._border.defer(path)
-            for kind, attributes in commands:
-                checkpoint()
-                self._apply_one(kind, attributes)
-            self._tree.finish_writing()
+            with self._opened:
+                for path in self._borders:
+                    self._tree.remove_directory(path)
+                    self._border.defer(path)
+                for number, (kind, attributes) in enumerate(commands, start=1):
+                    checkpoint()
+                    self._apply_numbered(number, kind, attributes)
+                self._tree.finish_writing()
         except OSError as error:
             raise target_error(error, "finishing a file") from error
-        finally:
-            self._tree.close()
-            if self._parent:
-                self._parent.close()
 
-    def _apply_one(self, kind: Kind, attributes: Attributes) -> None:
+    def _apply_numbered(self, number: int, kind: Kind, attributes: Attributes) -> None:
+        """Apply a command; what is wrong with it is told with its number in the stream."""
         try:
-            path = _path(attributes)
-            if kind in {Kind.SUBVOL, Kind.SNAPSHOT}:
-                self._uuid = bytes(attributes[Field.UUID])
-            elif kind is Kind.RENAME:
-                self._rename(path, _path(attributes, Field.PATH_TO))
-            elif kind not in self._handlers:
-                raise _corrupt(f"the command {kind.name} is not one that was asked for")
-            elif not self._border.is_absent(path):
-                self._handlers[kind](path, attributes)
-            elif kind in {Kind.UNLINK, Kind.RMDIR}:
-                self._border.forget(path)
-            else:
-                self.changed_outside.add(path)
+            self._apply_one(kind, attributes)
         except KeyError as error:
-            raise _corrupt(f"{kind.name} lacks its attribute {error.args[0]!r}") from error
+            raise _corrupt(number, kind, f"lacks its attribute {error.args[0]!r}") from error
+        except _Misfit as error:
+            raise _corrupt(number, kind, str(error)) from error
+        except (ValueError, OverflowError) as error:  # what no system call takes
+            raise _corrupt(number, kind, f"cannot be done: {error}") from error
         except OSError as error:
             subject = os.fsdecode(bytes(attributes.get(Field.PATH, b"")))
             raise target_error(error, f"{kind.name.lower()} of {subject!r}") from error
+
+    def _apply_one(self, kind: Kind, attributes: Attributes) -> None:
+        is_root = kind in _KINDS_FOR_ROOT and not attributes[Field.PATH]
+        path = b"" if is_root else _path(attributes)
+        if kind in {Kind.SUBVOL, Kind.SNAPSHOT}:
+            self._uuid = bytes(attributes[Field.UUID])
+        elif kind is Kind.RENAME:
+            self._rename(path, _path(attributes, Field.PATH_TO))
+        elif kind is Kind.UPDATE_EXTENT:
+            raise _Misfit("carries no data: the stream was made with --no-data")
+        elif kind not in self._handlers:
+            raise _Misfit("is not one that was asked for")
+        elif not self._border.is_absent(path):
+            self._handlers[kind](path, attributes)
+        elif kind in {Kind.UNLINK, Kind.RMDIR}:
+            self._border.forget(path)
+        else:
+            self.changed_outside.add(path)
 
     # Names.
 
@@ -261,7 +283,7 @@ class Replay:
         if mode & _PUNCH_HOLE:
             self._tree.punch_hole(path, offset, length)
         elif mode & ~_KEEP_SIZE:
-            raise _corrupt(f"FALLOCATE of {path!r} with the unknown mode {mode}")
+            raise _Misfit(f"has the unknown mode {mode} for {path!r}")
         elif not mode:
             self._tree.grow(path, offset + length)
         self._note_content(path)
@@ -274,7 +296,7 @@ class Replay:
             return
         origin = self._tree if is_own else self._parent
         if origin is None:
-            raise _corrupt("a clone from a snapshot that is not the parent")
+            raise _Misfit("takes from a snapshot that is not the parent")
         source = origin.open_for_reading(origin_path)
         try:
             self._copy_range(source, path, attributes)
@@ -292,7 +314,7 @@ class Replay:
             except OSError as error:
                 raise source_error(error, f"reading {os.fsdecode(path)!r}") from error
             if not data:
-                raise _corrupt(f"a clone reaches beyond the end of its source {path!r}")
+                raise _Misfit(f"of {path!r} reaches beyond the end of its source")
             self._tree.write_at(path, offset, memoryview(data))
             offset += len(data)
             source_offset += len(data)
@@ -302,7 +324,7 @@ class Replay:
     def _change_mode(self, path: bytes, attributes: Attributes) -> None:
         # chmod follows links, and no stream changes the mode of one.
         if self._tree.is_symlink(path):
-            raise _corrupt(f"CHMOD of a symbolic link {path!r}")
+            raise _Misfit(f"is for a symbolic link, {path!r}")
         self._tree.change_mode(path, stat.S_IMODE(_number(attributes, Field.MODE)))
 
     def _change_owner(self, path: bytes, attributes: Attributes) -> None:
@@ -311,8 +333,10 @@ class Replay:
 
     def _set_times(self, path: bytes, attributes: Attributes) -> None:
         held = self._abilities.held_mtime_ns
-        access_ns = held(_nanoseconds(attributes, Field.ATIME))
-        self._tree.set_times(path, access_ns, held(_nanoseconds(attributes, Field.MTIME)))
+        mtime_ns = _nanoseconds(attributes, Field.MTIME)
+        if self._abilities.mtime_loss(mtime_ns) == "mtime_range":
+            self._check_allowed("mtime_range", path, "a time out of range")
+        self._tree.set_times(path, held(_nanoseconds(attributes, Field.ATIME)), held(mtime_ns))
         self._tell_group(path, is_followed=self._listener.times_changed(path))
 
     def _set_xattr(self, path: bytes, attributes: Attributes) -> None:
@@ -322,9 +346,14 @@ class Replay:
         loss = self._abilities.xattr_loss(os.fsdecode(name))
         if loss is None:
             self._tree.set_xattr(path, name, value)
-        elif loss not in self._allowed:
+        else:
+            self._check_allowed(loss, path, os.fsdecode(name))
+
+    def _check_allowed(self, loss: Loss, path: bytes, what: str) -> None:
+        """Raise LossNotAllowed for what the survey before the replay should have found."""
+        if loss not in self._allowed:
             raise LossNotAllowed(
-                f"{os.fsdecode(path)!r} has {os.fsdecode(name)}, which the target cannot hold",
+                f"{os.fsdecode(path)!r} has {what}, which the target cannot hold",
                 hint=f'choose another target, or submit with "allow_loss": ["{loss}"]',
             )
 
@@ -336,9 +365,9 @@ class Replay:
 
 
 def _path(attributes: Attributes, field: Field = Field.PATH) -> bytes:
-    path = bytes(attributes[field]).strip(b"/")
-    if b"\0" in path or (b".." in path and b".." in path.split(b"/")):
-        raise _corrupt(f"{path!r} is no path below the snapshot")
+    path = bytes(attributes[field])
+    if b"\0" in path or not _NO_NAMES.isdisjoint(path.split(b"/")):
+        raise _Misfit(f"names {path!r}, which is no path below the snapshot")
     return path
 
 
@@ -349,11 +378,14 @@ def _number(attributes: Attributes, field: Field) -> int:
 def _nanoseconds(attributes: Attributes, field: Field) -> int:
     data = attributes[field]
     seconds = int.from_bytes(data[:8], "little", signed=True)
-    return seconds * _NANOSECONDS + int.from_bytes(data[8:], "little")
+    fraction = int.from_bytes(data[8:], "little")
+    if fraction >= _NANOSECONDS:
+        raise ValueError(f"{fraction} nanoseconds are more than a second")
+    return seconds * _NANOSECONDS + fraction
 
 
-def _corrupt(message: str) -> StreamCorrupt:
+def _corrupt(number: int, kind: Kind, message: str) -> StreamCorrupt:
     return StreamCorrupt(
-        f"btrfs send stream: {message}",
+        f"btrfs send stream, command {number}: {kind.name} {message}",
         hint="staging stays at its last verified snapshot; check the source, then submit again",
     )

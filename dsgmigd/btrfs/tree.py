@@ -1,14 +1,15 @@
 """Change a directory tree below one descriptor, one operation at a time.
 
-No path is looked up twice and no symbolic link is ever followed. A file that is written to stays
-open until something else is done.
+No path is looked up twice and no symbolic link is ever followed. Contents are those of regular
+files: no device and no FIFO is ever opened. A file that is written to stays open until something
+else is done.
 
-Leaving error: OSError, as the kernel gave it.
+Leaving errors: OSError, as the kernel gave it; ValueError and OverflowError for what is not handed
+to the kernel at all.
 """
 
 import errno
 import os
-import shutil
 import stat
 from dataclasses import dataclass
 
@@ -16,8 +17,8 @@ from dsgmigd.descriptors import Directories
 from dsgmigd.syscalls import punch_hole
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _ZEROS_BYTES = 1024 * 1024
 _SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
 
@@ -38,9 +39,13 @@ class Tree:
         self.bytes_written = 0
 
     def close(self) -> None:
-        """Finish what is written and close every descriptor."""
-        self.finish_writing()
-        self._directories.close()
+        """Close every descriptor; a file that is not finished stays as the last write left it."""
+        written, self._written = self._written, None
+        try:
+            if written:
+                os.close(written.descriptor)
+        finally:
+            self._directories.close()
 
     # Names.
 
@@ -100,17 +105,34 @@ class Tree:
         except FileNotFoundError:
             return False
         if stat.S_ISDIR(status.st_mode):
-            shutil.rmtree(name, dir_fd=parent)
+            self._remove_tree(path)
         else:
             os.unlink(name, dir_fd=parent)
         return True
+
+    def _remove_tree(self, top: bytes) -> None:
+        """Remove the directory `top`; shutil.rmtree() fails in one that is a thousand deep."""
+        pending = [top]
+        while pending:
+            path = pending[-1]
+            directory = self._directories.open(path)
+            below = []
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        below.append(path + b"/" + os.fsencode(entry.name))
+                    else:
+                        os.unlink(entry.name, dir_fd=directory)
+            if below:
+                pending += below
+            else:
+                self.remove_directory(pending.pop())
 
     # Contents.
 
     def open_for_reading(self, path: bytes) -> int:
         """Return a descriptor of the file `path`; the caller closes it."""
-        parent, name = self._directories.parent_of(path)
-        return os.open(name, _READ, dir_fd=parent)
+        return self._open_file(path, _READ)[0]
 
     def write_at(self, path: bytes, offset: int, data: memoryview) -> None:
         """Write `data` into the file `path`."""
@@ -147,11 +169,17 @@ class Tree:
         if self._written and self._written.path == path:
             return self._written.descriptor
         self.finish_writing()
+        self._written = _OpenFile(path, *self._open_file(path, _WRITE))
+        return self._written.descriptor
+
+    def _open_file(self, path: bytes, flags: int) -> tuple[int, int]:
+        """Return a descriptor of the regular file `path`, and its permission bits."""
         parent, name = self._directories.parent_of(path)
-        descriptor = os.open(name, _WRITE, dir_fd=parent)
-        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-        self._written = _OpenFile(path, descriptor, mode)
-        return descriptor
+        mode = os.lstat(name, dir_fd=parent).st_mode
+        # Asked before: opening a device may do something already.
+        if not stat.S_ISREG(mode):
+            raise ValueError(f"{path!r} is no regular file")
+        return os.open(name, flags, dir_fd=parent), stat.S_IMODE(mode)
 
     def finish_writing(self) -> None:
         """Close the file that is written to, if there is one."""

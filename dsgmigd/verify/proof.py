@@ -24,8 +24,8 @@ _TICK_NS = 20_000_000
 class Moments:
     """When the snapshots of one step were made, in seconds since the epoch.
 
-    `source`: creation of the source snapshots k-1 and k. `target`: creation of target snapshot
-    k-1, None if there is none.
+    `source`: creation of the source snapshots k-1 and k, which may be cut to whole seconds, as
+    btrfsutil does it. `target`: creation of target snapshot k-1, None if there is none.
     """
 
     source: tuple[float, ...] = ()
@@ -65,10 +65,13 @@ class Proofs:
             return False
         if moments.target is None or target.st_ctime_ns >= int(moments.target) * _NANOSECONDS:
             return False
-        return all(
-            abs(source.st_ctime_ns - int(moment * _NANOSECONDS)) > _TICK_NS
-            for moment in moments.source
-        )
+        return not any(_is_near(source.st_ctime_ns, moment) for moment in moments.source)
+
+
+def _is_near(ctime_ns: int, moment: float) -> bool:
+    """Say whether a change may have had the same clock tick as the snapshot of `moment`."""
+    after_ns = ctime_ns - int(moment * _NANOSECONDS)
+    return -_TICK_NS <= after_ns <= _NANOSECONDS + _TICK_NS
 
 
 def _key(source: os.stat_result, entry_hash: int) -> int:

@@ -19,6 +19,7 @@ from dsgmigd.abilities import Abilities
 from dsgmigd.exclusion import is_excluded
 from dsgmigd.file_errors import source_error, target_error
 from dsgmigd.request import VerifyLevel
+from dsgmigd.verify.archives import Archives
 from dsgmigd.verify.findings import Verification
 from dsgmigd.verify.metadata import read_manifest_view
 from dsgmigd.verify.proof import Moments, Proofs
@@ -53,6 +54,8 @@ class Verifier:
         self._hash_threads = hash_threads
         self._checkpoint = checkpoint
         self._proofs = Proofs()
+        self._archives = Archives(reads_all=level == "exhaustive")
+        self._archives = Archives(reads_all=level == "exhaustive")
 
     def verify(
         self,
@@ -72,6 +75,13 @@ class Verifier:
         result = Verification(self._level, is_full_walk=changed is None)
         view = read_manifest_view(target_root, number)
         result.add(view.discrepancies)
+        result.add(
+            self._archives.check(
+                *(target_root, number, moments),
+                is_newest_right=not view.discrepancies,
+                reads_none=is_verified_before,
+            )
+        )
         proofs = Proofs()  # a look at some paths proves nothing for the next full walk
         if changed is None:
             proofs = self._proofs

@@ -232,7 +232,7 @@ class Walk:
         to_read = []
         for file in files:
             self._result.files += 1
-            entry = self._entry(file.pair)
+            entry = self._entry(file.pair, is_proven=file.is_proven)
             if self._reading.none or file.is_proven:
                 self._prove(file)
                 self._result.files_proven += not self._reading.none
@@ -283,11 +283,18 @@ class Walk:
             self._differ(pair.path, "manifest entry", expected, found)
         return found == expected
 
-    def _entry(self, pair: Pair, reference: str | None = None) -> dict[str, Any] | None:
+    def _entry(
+        self, pair: Pair, reference: str | None = None, *, is_proven: bool = False
+    ) -> dict[str, Any] | None:
         self._listed.discard(pair.path)
         entry = self._view.entries.get(pair.path)
-        if entry is None and _is_listed(os.fsencode(pair.path), reference):
+        if entry is not None and is_proven:
+            return entry  # it was listed, and with right, in the snapshot before
+        is_listed = _is_listed(os.fsencode(pair.path), reference)
+        if is_listed and entry is None:
             self._differ(pair.path, "manifest", "there", "not listed")
+        elif entry is not None and not is_listed:
+            self._differ(pair.path, "manifest", "of a kind that no manifest lists", "listed")
         return entry
 
     def _differ(self, path: str, attribute: str, source: object, target: object) -> None:

@@ -62,14 +62,15 @@ ALLOWED: dict[str, set[str]] = {
     "verify.findings": {"request", "verify.compare"},
     "verify.proof": set(),
     "verify.metadata": {"hashing", "verify.compare"},
+    "verify.archives": {"hashing", "verify.compare", "verify.proof"},
     "verify.side": {"descriptors", "hashing", "verify.compare"},
     "verify.walk": {
         *("abilities", "dsg.entry", "exclusion", "request", "verify.compare", "verify.findings"),
         *("verify.metadata", "verify.proof", "verify.side"),
     },
     "verify.verifier": {
-        *("abilities", "exclusion", "file_errors", "request", "verify.findings"),
-        *("verify.metadata", "verify.proof", "verify.side", "verify.walk"),
+        *("abilities", "exclusion", "file_errors", "request", "verify.archives"),
+        *("verify.findings", "verify.metadata", "verify.proof", "verify.side", "verify.walk"),
     },
     "verify.changes": {"btrfs.search", "verify.verifier"},
     # Effects at the edges.

@@ -76,3 +76,16 @@ def test_a_stream_that_was_begun_for_another_snapshot_is_not_taken(
 
     with pytest.raises(CommandFailed, match="status 4"):
         writer.write(held(3), None, Push("user", 0.0, "message"), is_sent=True)
+
+
+def test_a_stream_that_never_comes_leaves_the_staging_directory_closed(
+    writer: SnapshotWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A descriptor left open there would keep the dataset busy."""
+    monkeypatch.setattr(writer, "_send_command", lambda *_: ["/nowhere/btrfs"])
+    before = os.listdir("/proc/self/fd")
+
+    with pytest.raises(CommandFailed, match="nowhere/btrfs"):
+        writer.write(held(2), None, Push("user", 0.0, "message"), is_sent=True)
+
+    assert os.listdir("/proc/self/fd") == before

@@ -6,6 +6,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from dsgmigd.errors import (
     InterruptedByStop,
     LossNotAllowed,
     StreamCorrupt,
+    TargetFull,
     TargetUnwritable,
 )
 from dsgmigd.exclusion import is_excluded_name
@@ -523,8 +525,18 @@ def test_times_out_of_range_become_the_nearest_that_the_target_holds(world: Worl
     world.replay(
         send.set_times(b"f", atime=0, mtime=10**9 * 5000 + 7),
         abilities=Abilities(earliest_mtime=0, latest_mtime=4000),
+        allowed=["mtime_range"],
     )
     assert (world.root / "f").stat().st_mtime_ns == 4000 * 10**9
+
+
+def test_times_out_of_range_that_nobody_allowed_end_the_replay(world: World) -> None:
+    (world.root / "f").touch()
+    with pytest.raises(LossNotAllowed, match="time out of range"):
+        world.replay(
+            send.set_times(b"f", atime=0, mtime=10**9 * 5000),
+            abilities=Abilities(latest_mtime=4000),
+        )
 
 
 def test_borders_are_taken_away_and_deferred_and_move_with_their_directories(
@@ -597,6 +609,89 @@ def test_a_command_that_was_not_asked_for_is_corrupt(world: World) -> None:
         world.replay(send.command(Kind.ENCODED_WRITE, b"f"))
 
 
+def test_a_stream_without_data_is_refused_and_says_how_it_was_made(world: World) -> None:
+    (world.root / "f").write_bytes(b"kept")
+    with pytest.raises(StreamCorrupt, match=r"UPDATE_EXTENT carries no data: .* --no-data"):
+        world.replay(send.command(Kind.UPDATE_EXTENT, b"f", file_offset=0, size=4096))
+    assert (world.root / "f").read_bytes() == b"kept"
+
+
+def test_a_corrupt_command_is_named_by_its_number_in_the_stream(world: World) -> None:
+    with pytest.raises(StreamCorrupt, match="stream, command 3: RENAME lacks"):
+        world.replay(send.make_file(b"f"), send.command(Kind.RENAME, b"f"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        send.rename(b"", b".snap"),
+        send.rename(b"f", b""),
+        send.rename(b".snap", b""),
+        send.link(b"", b".snap/f"),
+        send.link(b"g", b""),
+        send.remove_directory(b""),
+        send.clone(b"f", b"", send.PARENT_UUID, at=0, origin_at=0, size=1),
+    ],
+)
+def test_the_root_is_not_renamed_linked_or_removed(world: World, command: Command) -> None:
+    (world.root / "f").write_bytes(b"kept")
+    with pytest.raises(StreamCorrupt, match="names b'', which is no path"):
+        world.replay(command)
+    assert (world.root / "f").read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        send.write(b"f", b"x", 2**63),
+        send.truncate(b"f", 2**64 - 1),
+        send.command(Kind.CHOWN, b"f", uid=2**40, gid=0),
+        send.command(Kind.MKNOD, b"n", mode=2**63, rdev=0),
+        send.command(Kind.CHMOD, b"f", mode=b"\xff" * 40),
+        send.command(Kind.UTIMES, b"f", atime=b"\x7f" * 12, mtime=b"\x7f" * 40),
+        send.clone(b"f", b"f", send.OWN_UUID, at=0, origin_at=2**63, size=1),
+        send.make_symlink(b"l", b"a\0b"),
+    ],
+)
+def test_what_no_system_call_takes_is_corrupt(world: World, command: Command) -> None:
+    (world.root / "f").write_bytes(b"kept")
+    with pytest.raises(StreamCorrupt, match="cannot be done"):
+        world.replay(command)
+    assert (world.root / "f").read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        send.write(b"other", b"x"),
+        send.truncate(b"other", 5),
+        send.allocate(b"other", mode=0, offset=0, size=9),
+        send.clone(b"f", b"other", send.OWN_UUID, at=0, origin_at=0, size=1),
+        send.clone(b"f", b"other", send.PARENT_UUID, at=0, origin_at=0, size=1),
+    ],
+)
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFCHR, stat.S_IFDIR])
+def test_only_a_regular_file_is_opened_for_its_content(
+    world: World, command: Command, kind: int
+) -> None:
+    """Nobody is at the other end of the FIFO; the device, /dev/null, would take what is written."""
+    for place in (world.root, world.parent):
+        make_other(place / "other", kind)
+    (world.root / "f").write_bytes(b"kept")
+    with pytest.raises(StreamCorrupt, match="b'other' is no regular file"):
+        world.replay(command)
+    assert (world.root / "f").read_bytes() == b"kept"
+
+
+def make_other(path: Path, kind: int) -> None:
+    if kind == stat.S_IFDIR:
+        path.mkdir()
+    elif kind == stat.S_IFCHR and os.geteuid():
+        pytest.skip("only root makes devices")
+    else:
+        os.mknod(path, kind | 0o600, os.makedev(1, 3))
+
+
 def test_a_command_that_lacks_an_attribute_is_corrupt(world: World) -> None:
     with pytest.raises(StreamCorrupt, match="RENAME lacks its attribute"):
         world.replay(send.command(Kind.RENAME, b"f"))
@@ -646,6 +741,40 @@ def test_no_descriptor_is_left_open_whether_a_replay_succeeds_or_fails(world: Wo
     assert os.listdir("/proc/self/fd") == before
 
 
+def test_a_mode_that_cannot_be_restored_leaves_no_descriptor_and_no_bare_oserror(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (world.root / "f").write_bytes(b"before")
+    (world.root / "f").chmod(0o4755)
+    monkeypatch.setattr("os.fchmod", refuse)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(TargetFull, match="finishing a file"):
+        world.replay(send.write(b"f", b"x"))
+    with pytest.raises(InterruptedByStop):
+        world.replay(send.write(b"f", b"x"), send.write(b"f", b"y"), checkpoint=stop_at_third())
+    assert os.listdir("/proc/self/fd") == before
+
+
+def stop_at_third() -> Callable[[], None]:
+    calls = count(1)
+
+    def checkpoint() -> None:
+        if next(calls) == 3:
+            raise InterruptedByStop
+
+    return checkpoint
+
+
+def test_no_descriptor_is_left_open_when_the_parent_is_not_there(world: World) -> None:
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(FileNotFoundError):
+        Replay(str(world.root), world.listener, parent_root=str(world.parent / "absent"))
+    assert os.listdir("/proc/self/fd") == before
+
+
 # The border.
 
 
@@ -679,6 +808,15 @@ def test_what_crosses_the_border_outwards_is_removed_with_all_below_it(world: Wo
     assert os.listdir(world.root) == []
     assert world.events == [("removed", b"d"), ("removed", b"g")]
     assert replay.deferred == frozenset()
+
+
+def test_a_directory_of_any_depth_crosses_the_border_outwards(world: World) -> None:
+    path = b"/".join([b"d"] * 1900)
+    world.replay(*(send.make_directory(path[:end]) for end in range(1, len(path) + 1, 2)))
+    world.replay(
+        send.make_file(path + b"/f"), send.make_symlink(b"d/l", b"d"), send.rename(b"d", b".snap")
+    )
+    assert os.listdir(world.root) == []
 
 
 def test_a_link_that_crosses_the_border_outwards_removes_nothing(world: World) -> None:
@@ -848,7 +986,21 @@ def test_staging_holds_what_the_source_holds_less_the_excluded_whatever_happened
         assert tree_of(root) == tree_of(expected)
 
 
-@pytest.mark.parametrize("path", [b"../escaped", b"a/../../escaped", b"..", b"a\0b"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"../escaped",
+        b"a/../../escaped",
+        b"..",
+        b"a\0b",
+        b"",
+        b"/a",
+        b"a/",
+        b"a//b",
+        b"./.snap",
+        b".",
+    ],
+)
 def test_a_path_that_leads_out_of_the_tree_is_no_send_stream(world: World, path: bytes) -> None:
     with pytest.raises(StreamCorrupt, match="is no path below the snapshot"):
         world.replay(send.make_file(path))

@@ -1,8 +1,7 @@
-"""Send streams, built here by an encoder of its own: what is read, and what is refused."""
+"""Send streams, built by an encoder of the tests' own: what is read, and what is refused."""
 
 import io
 import struct
-from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -10,51 +9,9 @@ from hypothesis import strategies as st
 
 from dsgmigd.btrfs.stream import Field, Kind, read_commands
 from dsgmigd.errors import StreamCorrupt
+from tests.unit.send_streams import CRC_TABLE, Pieces, command_bytes, stream_bytes
 
-Pieces = dict[int, bytes]
 END = (21, Pieces())
-
-
-def _crc_table() -> list[int]:
-    table = []
-    for byte in range(256):
-        value = byte
-        for _ in range(8):
-            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
-        table.append(value)
-    return table
-
-
-CRC_TABLE = _crc_table()
-
-
-def crc32c(data: bytes) -> int:
-    value = 0
-    for byte in data:
-        value = value >> 8 ^ CRC_TABLE[(value ^ byte) & 0xFF]
-    return value
-
-
-def command_bytes(number: int, payload: bytes) -> bytes:
-    crc = crc32c(struct.pack("<IHI", len(payload), number, 0) + payload)
-    return struct.pack("<IHI", len(payload), number, crc) + payload
-
-
-def attribute_bytes(number: int, data: bytes, version: int) -> bytes:
-    if number == 19 and version > 1:
-        return struct.pack("<H", number) + data
-    return struct.pack("<HH", number, len(data)) + data
-
-
-def stream_bytes(commands: Iterable[tuple[int, Pieces]], *, version: int = 1) -> bytes:
-    body = [
-        command_bytes(
-            number,
-            b"".join(attribute_bytes(key, data, version) for key, data in pieces.items()),
-        )
-        for number, pieces in commands
-    ]
-    return b"btrfs-stream\0" + struct.pack("<I", version) + b"".join(body)
 
 
 def read(stream: bytes) -> list[tuple[int, Pieces]]:

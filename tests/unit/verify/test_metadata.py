@@ -145,6 +145,15 @@ def test_an_archive_that_cannot_be_read_is_a_discrepancy(root: Path, content: by
     assert found(root, 2) == [(".dsg", "metadata")]
 
 
+def test_an_archive_with_another_entry_than_its_metadata_covers_is_found(root: Path) -> None:
+    write_documents(root, 2)
+    archive = root / ".dsg" / "archive" / "s1-sync.json.lz4"
+    document = orjson.loads(lz4.frame.decompress(archive.read_bytes()))
+    document["entries"]["a"]["hash"] = "0" * 16
+    archive.write_bytes(lz4.frame.compress(orjson.dumps(document)))
+    assert (".dsg/archive", "s1") in found(root, 2)
+
+
 @pytest.mark.parametrize("name", ["last-sync.json", "sync-messages.json", "archive"])
 def test_a_missing_document_is_a_discrepancy_and_no_error(root: Path, name: str) -> None:
     write_documents(root, 1)

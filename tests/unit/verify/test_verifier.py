@@ -11,6 +11,7 @@ import pytest
 
 from dsgmigd.abilities import Abilities
 from dsgmigd.errors import InterruptedByStop, SourceUnreadable, TargetUnwritable
+from dsgmigd.hashing import hash_bytes
 from dsgmigd.request import VerifyLevel
 from dsgmigd.verify.findings import Verification
 from dsgmigd.verify.proof import Moments
@@ -274,6 +275,20 @@ def test_a_file_or_link_without_an_entry_is_found(world: World, name: str) -> No
 def test_an_entry_without_a_file_is_found(world: World, name: str) -> None:
     def add(entries: Document) -> None:
         entries[name] = {**entries["a.txt"], "path": name}
+
+    assert spoil(world, add) == {(name, "manifest")}
+
+
+@pytest.mark.parametrize("name", ["d/.hidden", "absolute"])
+def test_an_entry_that_no_manifest_may_have_is_found(world: World, name: str) -> None:
+    """All that it says of what is there is true."""
+
+    def add(entries: Document) -> None:
+        path = world.target / name
+        entry = {**entries["a.txt"], "path": name, "filesize": 3, "hash": hash_bytes(b"hid")}
+        if path.is_symlink():
+            entry = {**entries["d/link"], "path": name, "reference": os.readlink(path)}
+        entries[name] = entry
 
     assert spoil(world, add) == {(name, "manifest")}
 
