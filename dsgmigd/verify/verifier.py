@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsgmigd.abilities import Abilities
-from dsgmigd.dsg.entry import is_listed_link, is_listed_name
+from dsgmigd.dsg.entry import is_listed
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
 from dsgmigd.file_errors import source_error, target_error
 from dsgmigd.hashing import hash_file
@@ -283,19 +283,13 @@ class _Walk:
     def _entry(self, pair: Pair, reference: str | None = None) -> dict[str, Any] | None:
         self._listed.discard(pair.path)
         entry = self._view.entries.get(pair.path)
-        if entry is None and _is_listed(os.fsencode(pair.path), reference):
+        target = None if reference is None else os.fsencode(reference)
+        if entry is None and is_listed(os.fsencode(pair.path), target):
             self._differ(pair.path, "manifest", "there", "not listed")
         return entry
 
     def _differ(self, path: str, attribute: str, source: object, target: object) -> None:
         self.result.add([Discrepancy(printable(path), attribute, str(source), str(target))])
-
-
-def _is_listed(path: bytes, reference: str | None) -> bool:
-    """Say whether a manifest lists the file at `path`, or the link to `reference`."""
-    if not all(is_listed_name(name) for name in path.split(b"/")):
-        return False
-    return reference is None or is_listed_link(path, os.fsencode(reference))
 
 
 Translate = Callable[[OSError, str], Exception]

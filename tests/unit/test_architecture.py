@@ -61,6 +61,11 @@ ALLOWED: dict[str, set[str]] = {
         *("abilities", "dsg.entry", "exclusion", "file_errors", "hashing", "request"),
         *("verify.compare", "verify.findings", "verify.metadata", "verify.proof"),
     },
+    "verify.chain": {"verify.compare", "verify.metadata", "verify.proof"},
+    "verify.own_manifest": {
+        *("dsg.entry", "file_errors", "hashing", "request", "verify.chain"),
+        *("verify.compare", "verify.findings", "verify.metadata", "verify.proof"),
+    },
     # Effects at the edges.
     "journal": set(),
     "notify": set(),
