@@ -87,13 +87,14 @@ ALLOWED: dict[str, set[str]] = {
         *("staging", "step", "verify.proof", "verify.verifier"),
     },
     "published": {
-        *("names", "progress", "report", "source", "staging", "verify.proof"),
-        "verify.verifier",
+        *("errors", "names", "progress", "report", "source", "staging", "verify.proof"),
+        *("verify.compare", "verify.findings", "verify.own_manifest", "verify.verifier"),
+        "zfs.dataset",
     },
     "migrate": {
         *("abilities", "build", "command", "dsg.pushlog", "errors", "names", "plan", "probe"),
         *("progress", "published", "report", "request", "source", "staging", "step"),
-        *("verify.verifier", "zfs.dataset", "zfs.pool"),
+        *("verify.own_manifest", "verify.verifier", "zfs.dataset", "zfs.pool"),
     },
     # The instance.
     "result": {"dsgmigd", "errors", "report"},
