@@ -61,11 +61,13 @@ class Report:
     def judge(self, name: SnapshotName, found: Verification) -> None:
         """Raise VerificationFailed if there were differences; note what was lost."""
         if found.discrepancy_count:
-            asked = "source" if self.has_source else "its manifests"
+            asked, hint = "source", "nothing was published from this run"
+            if not self.has_source:
+                asked, hint = "its manifests", "see whether the pool is damaged: zpool status -v"
             raise VerificationFailed(
                 f"{name}: {found.discrepancy_count} differences between {asked} and target, "
                 f"first: {found.discrepancies[0]}",
-                hint="the result lists them; nothing was published from this run",
+                hint=f"the result lists them; {hint}",
             )
         for kind, lost in found.losses.items():
             loss = self.losses.setdefault(kind, Loss(kind))

@@ -102,9 +102,12 @@ def test_all_are_checked_before_any_is_judged(target: Target) -> None:
     target.take(1)
     target.take(2, before=spoil)
     target.take(3)
-    with pytest.raises(VerificationFailed, match="s2: 1 differences between its manifests"):
+    with pytest.raises(
+        VerificationFailed, match="s2: 1 differences between its manifests"
+    ) as caught:
         target.check()
     assert [row.name for row in target.report.snapshots if row.verification] == ["s1", "s2", "s3"]
+    assert "zpool status" in caught.value.hint
 
 
 def test_the_hash_that_is_noted_on_a_snapshot_is_compared(target: Target) -> None:
