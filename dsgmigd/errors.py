@@ -120,7 +120,7 @@ class TargetExists(DsgmigdError):
 
 
 class TargetMissing(DsgmigdError):
-    """The pool or the parent dataset is not there, or cannot take a mounted dataset."""
+    """The pool, the parent dataset, or what was asked for in it is not there or cannot be used."""
 
     code = "target_missing"
     error_class = "operator"
@@ -169,7 +169,7 @@ class LossNotAllowed(DsgmigdError):
 
 
 class VerificationFailed(DsgmigdError):
-    """Source and target differ."""
+    """Source and target differ, or the target and its own manifests."""
 
     code = "verification_failed"
     error_class = "permanent"

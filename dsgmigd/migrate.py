@@ -24,7 +24,7 @@ from dsgmigd.names import DatasetName, RepoName, SnapshotName
 from dsgmigd.plan import Extend, Plan, Resume, make_plan
 from dsgmigd.probe import probe_abilities
 from dsgmigd.progress import Progress
-from dsgmigd.published import compare_published
+from dsgmigd.published import check_published, choose_snapshots, compare_published
 from dsgmigd.report import Report
 from dsgmigd.request import Loss, Request, VerifyLevel
 from dsgmigd.source import (
@@ -38,8 +38,9 @@ from dsgmigd.source import (
 from dsgmigd.staging import Places, Staging, describe_target
 from dsgmigd.step import SnapshotWriter
 from dsgmigd.survey import survey_snapshot
+from dsgmigd.verify.own_manifest import ManifestVerifier
 from dsgmigd.verify.verifier import Verifier
-from dsgmigd.zfs.dataset import Zfs
+from dsgmigd.zfs.dataset import Dataset, Zfs
 from dsgmigd.zfs.pool import check_pool
 
 
@@ -111,22 +112,40 @@ class Migration:
         pins.release_all()
         if self.report.target["mountpoint"] is None:  # a crash came between publishing and mounting
             self.report.target["mountpoint"] = self._staging.mount_target()
-        self.report.is_up_to_date = plan.is_up_to_date
+        self.report.outcome = "up_to_date" if plan.is_up_to_date else "done"
         return self.report
 
-    def verify(self, *, level: VerifyLevel) -> Report:
-        """Compare the published dataset with its source, snapshot by snapshot."""
+    def verify(self, *, level: VerifyLevel, snapshot: SnapshotName | None = None) -> Report:
+        """Compare the published dataset with its source: every snapshot, or `snapshot`."""
         repository, plan = self._survey()
+        wanted = choose_snapshots(self._staging, plan.wanted, snapshot, self.report)
         pins = Pins(repository, self._job.request_id)
         self.report.level = level
         try:
             self._staging.prepare_area()
-            held = {name: pins.hold(repository.snapshot(name)) for name in plan.wanted}
+            held = {name: pins.hold(repository.snapshot(name)) for name in wanted}
             missing = self._compare_published(held, level)
             if missing:
                 self.report.warnings.append(f"not in the target yet: {', '.join(missing)}")
         finally:
             pins.release_all()
+        self.report.outcome = "verified"
+        return self.report
+
+    def check(self, *, level: VerifyLevel, snapshot: SnapshotName | None = None) -> Report:
+        """Check the published dataset against its own manifests; no source has to be there."""
+        self.report.has_source, self.report.level = False, level
+        check_pool(self._commands, self._settings.target_parent)
+        self._staging.check_parent()
+        self._note_target(self._staging.read_target())
+        self._staging.prepare_area()
+        verifier = ManifestVerifier(
+            level=level,
+            hash_threads=self._settings.hash_threads,
+            checkpoint=self._progress.checkpoint,
+        )
+        check_published(self._staging, snapshot, verifier, self.report, self._progress)
+        self.report.outcome = "verified"
         return self.report
 
     # Finding out.
@@ -135,13 +154,12 @@ class Migration:
         check_pool(self._commands, self._settings.target_parent)
         self._staging.check_parent()
         repository = find_repository(self._settings.source_root, self._job.repo)
-        places = self._staging.places
         self.report.source = {
             "directory": repository.directory,
             "snapshots": len(repository.snapshots),
         }
-        self.report.target = {"dataset": places.target, "mountpoint": None, "replaced": None}
         target, staging = self._staging.read_target(), self._staging.read_staging()
+        self._note_target(target)
         replace = self._job.request.replace
         plan = make_plan(
             describe_source(
@@ -158,12 +176,17 @@ class Migration:
             limit=self._job.request.limit,
             replace=self._settings.replace_existing if replace is None else replace,
         )
-        if target and target.is_mounted:
-            self.report.target["mountpoint"] = target.mountpoint
         self.report.plan = describe_plan(plan)
         self._progress.snapshots_wanted = len(plan.wanted)
         self._progress.snapshots_done = len(plan.wanted) - len(plan.steps)
         return repository, plan
+
+    def _note_target(self, target: Dataset | None) -> None:
+        self.report.target = {
+            "dataset": self._staging.places.target,
+            "mountpoint": target.mountpoint if target and target.is_mounted else None,
+            "replaced": None,
+        }
 
     # Doing.
 

@@ -1,12 +1,14 @@
 """What is known of one migration, from its first moment to its result."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from dsgmigd.errors import VerificationFailed
 from dsgmigd.names import SnapshotName
 from dsgmigd.plan import Method
 from dsgmigd.verify.findings import Loss, Verification
+
+Outcome = Literal["done", "up_to_date", "verified"]
 
 
 @dataclass
@@ -41,24 +43,31 @@ class SnapshotRow:
 
 @dataclass
 class Report:
-    """What one run found and did; filled while it runs, so that a failure can show it too."""
+    """What one run found and did; filled while it runs, so that a failure can show it too.
+
+    `has_source` is false if the target was checked against its own manifests, and nothing else.
+    """
 
     source: dict[str, Any] = field(default_factory=dict)
     target: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
     level: str = ""
-    is_up_to_date: bool = False
+    outcome: Outcome = "done"
+    has_source: bool = True
     snapshots: list[SnapshotRow] = field(default_factory=list)
     losses: dict[str, Loss] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def judge(self, name: SnapshotName, found: Verification) -> None:
-        """Raise VerificationFailed if source and target differ; note what was lost."""
+        """Raise VerificationFailed if there were differences; note what was lost."""
         if found.discrepancy_count:
+            asked, hint = "source", "nothing was published from this run"
+            if not self.has_source:
+                asked, hint = "its manifests", "see whether the pool is damaged: zpool status -v"
             raise VerificationFailed(
-                f"{name}: {found.discrepancy_count} differences between source and target, "
+                f"{name}: {found.discrepancy_count} differences between {asked} and target, "
                 f"first: {found.discrepancies[0]}",
-                hint="the result lists them; nothing was published from this run",
+                hint=f"the result lists them; {hint}",
             )
         for kind, lost in found.losses.items():
             loss = self.losses.setdefault(kind, Loss(kind))
@@ -67,7 +76,7 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Return the part of a result that the migration itself fills."""
         return {
-            "source": self.source,
+            "source": self.source if self.has_source else None,
             "target": self.target,
             "plan": self.plan,
             "verification_level": self.level,

@@ -1,7 +1,8 @@
 """The result of one request: what REPO.result.json says.
 
-`outcome` is `done`, `up_to_date`, `failed` or `rejected`. `error` stands exactly with the last
-two. A result repeats the request, so that an old one is never taken for the answer to a new one.
+`outcome` is `done`, `up_to_date`, `verified`, `failed` or `rejected`. `error` stands exactly with
+the last two. A result repeats the request, so that an old one is never taken for the answer to a
+new one.
 """
 
 import platform
@@ -17,8 +18,7 @@ SCHEMA = 1
 
 def success(report: Report) -> dict[str, Any]:
     """Return the part of a result that says that all went well."""
-    outcome = "up_to_date" if report.is_up_to_date else "done"
-    return {"outcome": outcome, "error": None, **report.to_json()}
+    return {"outcome": report.outcome, "error": None, **report.to_json()}
 
 
 def failure(error: DsgmigdError, report: Report | None = None) -> dict[str, Any]:

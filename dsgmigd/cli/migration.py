@@ -27,7 +27,7 @@ from dsgmigd.daemon import Worker
 from dsgmigd.errors import AlreadyRunning, DsgmigdError
 from dsgmigd.journal import configure_logging
 from dsgmigd.migrate import Job, Migration, describe_plan
-from dsgmigd.names import RepoName, parse_repo_name
+from dsgmigd.names import RepoName, SnapshotName, parse_repo_name
 from dsgmigd.notify import Notifier
 from dsgmigd.progress import Progress
 from dsgmigd.report import Report
@@ -85,7 +85,7 @@ def migrate_command(
 
 
 @click.command(name="verify")
-@click.argument("repo")
+@click.argument("subject", metavar="REPO[@sK]")
 @click.option(
     "--level",
     type=click.Choice(VERIFY_LEVELS),
@@ -93,18 +93,29 @@ def migrate_command(
     show_default=True,
     help="What is read.",
 )
+@click.option(
+    "--without-source",
+    is_flag=True,
+    help="Check the dataset against its own manifests; the source may be gone.",
+)
 @click.option("--json", "is_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_obj
-def verify_command(context: Context, repo: str, *, level: VerifyLevel, is_json: bool) -> None:
-    """Compare a published dataset with its source, every snapshot of it.
+def verify_command(
+    context: Context, subject: str, *, level: VerifyLevel, without_source: bool, is_json: bool
+) -> None:
+    """Compare a published dataset with its source: every snapshot of it, or the one named.
 
     \b
     Examples:  dsgmigd verify SV
-               dsgmigd verify SV --level exhaustive
+               dsgmigd verify SV@s7 --level exhaustive
+               dsgmigd verify SV --without-source
     """
+    repo, at, snapshot = subject.partition("@")
 
     def verify(migration: Migration) -> Report:
-        return migration.verify(level=level)
+        wanted = SnapshotName.parse(snapshot) if at else None
+        compare = migration.check if without_source else migration.verify
+        return compare(level=level, snapshot=wanted)
 
     _work(context, repo, Request(), verify, is_json=is_json)
 
@@ -243,7 +254,8 @@ def _summary(result: dict[str, Any]) -> str:
     target = result["target"]
     where = f" in {target['dataset']}" if target else ""
     mounted = f", mounted at {target['mountpoint']}" if target and target["mountpoint"] else ""
-    lines.append(f"{result['repo']}: {result['outcome']}{where}{mounted}")
+    alone = ", against its own manifests only" if result["source"] is None else ""
+    lines.append(f"{result['repo']}: {result['outcome']}{where}{mounted}{alone}")
     if result["error"]:
         error = result["error"]
         lines.append(f"{error['code']}: {error['message']}\n  {error['hint']}")

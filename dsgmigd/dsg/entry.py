@@ -48,6 +48,13 @@ def is_listed_link(path: bytes, reference: bytes) -> bool:
     return not reference.startswith(b"/") and parts.count(b"..") <= path.count(b"/") + 1
 
 
+def is_listed(path: bytes, reference: bytes | None = None) -> bool:
+    """Say whether a manifest lists the file at `path`, or the link there to `reference`."""
+    if not all(is_listed_name(name) for name in path.split(b"/")):
+        return False
+    return reference is None or is_listed_link(path, reference)
+
+
 def file_entry(path: bytes, *, user: str, size: int, mtime: float, digest: str) -> bytes:
     """Return the entry of a regular file; `mtime` is st_mtime, the float, as DSG takes it."""
     return (b'{"type":"file","path":%b,"user":%b,"filesize":%d,"mtime":"%b","hash":"%b"}') % (

@@ -27,7 +27,7 @@ class Discrepancy:
         }
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.attribute} is {self.target}, the source has {self.source}"
+        return f"{self.path}: {self.attribute} is {self.target}, expected {self.source}"
 
 
 def printable(path: str) -> str:

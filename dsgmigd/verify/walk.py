@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsgmigd.abilities import Abilities, is_carried_xattr
-from dsgmigd.dsg.entry import is_listed_link, is_listed_name
+from dsgmigd.dsg.entry import is_listed
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
 from dsgmigd.request import Loss
 from dsgmigd.verify.compare import Discrepancy, compare_status, printable
@@ -290,10 +290,11 @@ class Walk:
         entry = self._view.entries.get(pair.path)
         if entry is not None and is_proven:
             return entry  # it was listed, and with right, in the snapshot before
-        is_listed = _is_listed(os.fsencode(pair.path), reference)
-        if is_listed and entry is None:
+        bytes_reference = None if reference is None else os.fsencode(reference)
+        has_entry = is_listed(os.fsencode(pair.path), bytes_reference)
+        if has_entry and entry is None:
             self._differ(pair.path, "manifest", "there", "not listed")
-        elif entry is not None and not is_listed:
+        elif entry is not None and not has_entry:
             self._differ(pair.path, "manifest", "of a kind that no manifest lists", "listed")
         return entry
 
@@ -310,10 +311,3 @@ def _join(path: str, name: str) -> str:
 
 def _presence(status: os.stat_result | None) -> str:
     return "missing" if status is None else "there"
-
-
-def _is_listed(path: bytes, reference: str | None) -> bool:
-    """Say whether a manifest lists the file at `path`, or the link to `reference`."""
-    if not all(is_listed_name(name) for name in path.split(b"/")):
-        return False
-    return reference is None or is_listed_link(path, os.fsencode(reference))

@@ -73,6 +73,11 @@ ALLOWED: dict[str, set[str]] = {
         *("verify.findings", "verify.metadata", "verify.proof", "verify.side", "verify.walk"),
     },
     "verify.changes": {"btrfs.search", "verify.verifier"},
+    "verify.chain": {"verify.compare", "verify.metadata", "verify.proof"},
+    "verify.own_manifest": {
+        *("dsg.entry", "file_errors", "hashing", "request", "verify.chain"),
+        *("verify.compare", "verify.findings", "verify.metadata", "verify.proof"),
+    },
     # Effects at the edges.
     "journal": set(),
     "notify": set(),
@@ -100,21 +105,14 @@ ALLOWED: dict[str, set[str]] = {
         *("checker", "dsg.pushlog", "errors", "names", "plan", "progress", "report", "request"),
         *("source", "staging", "step", "verify.verifier"),
     },
-    "published": {"checker", "names", "progress", "report", "source", "staging"},
+    "published": {
+        *("checker", "errors", "names", "progress", "report", "source", "staging"),
+        *("verify.compare", "verify.findings", "verify.own_manifest", "zfs.dataset"),
+    },
     "migrate": {
-        *(
-            "abilities",
-            "build",
-            "checker",
-            "command",
-            "dsg.pushlog",
-            "errors",
-            "names",
-            "plan",
-            "probe",
-        ),
-        *("progress", "published", "report", "request", "source", "staging", "step", "survey"),
-        *("verify.verifier", "zfs.dataset", "zfs.pool"),
+        *("abilities", "build", "checker", "command", "dsg.pushlog", "errors", "names", "plan"),
+        *("probe", "progress", "published", "report", "request", "source", "staging", "step"),
+        *("survey", "verify.own_manifest", "verify.verifier", "zfs.dataset", "zfs.pool"),
     },
     # The instance.
     "result": {"dsgmigd", "errors", "report"},

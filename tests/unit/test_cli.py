@@ -74,6 +74,10 @@ def test_submit_all_drops_one_request_for_each_repository_that_has_snapshots(con
         (("nonsense",), 2, "No such command"),
         (("run",), 2, "--instance"),
         (("run", "--instance", "0"), 2, "0"),
+        (("verify", "a/b@s1"), 2, "is not a repository name"),
+        (("verify", "SV@"), 2, "is not a snapshot name"),
+        (("verify", "SV@s01", "--without-source"), 2, "is not a snapshot name"),
+        (("verify", "SV@s1@s2"), 2, "is not a snapshot name"),
     ],
 )
 def test_wrong_usage_ends_with_status_2_and_says_why(

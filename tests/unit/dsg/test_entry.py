@@ -11,6 +11,7 @@ from dsgmigd.dsg.entry import (
     Described,
     describe,
     file_entry,
+    is_listed,
     is_listed_link,
     is_listed_name,
     link_entry,
@@ -142,3 +143,20 @@ def test_an_absolute_climbing_or_undecodable_link_is_not_listed(
     path: bytes, reference: bytes
 ) -> None:
     assert not is_listed_link(path, reference)
+
+
+@pytest.mark.parametrize(
+    ("path", "reference", "expected"),
+    [
+        (b"a/b", None, True),
+        (b".a/b", None, False),
+        (b"a/b.tmp", None, False),
+        (b"a/b", b"../c", True),
+        (b"a/b", b"/c", False),
+        (b"a/.b", b"c", False),
+    ],
+)
+def test_a_path_is_listed_if_all_its_names_are_and_its_link_may_be(
+    path: bytes, reference: bytes | None, *, expected: bool
+) -> None:
+    assert is_listed(path, reference) is expected

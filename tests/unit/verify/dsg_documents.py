@@ -16,7 +16,7 @@ _IGNORED = {"__pycache__", ".DS_Store"}
 
 
 def write_documents(
-    root: Path, number: int, *, change: Callable[[Document], None] = lambda _: None
+    root: Path, number: int, *, change: Callable[[Document], object] = lambda _: None
 ) -> None:
     """Write `.dsg/` of snapshot s`number`, of which all snapshots hold the files below `root`.
 

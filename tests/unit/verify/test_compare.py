@@ -105,7 +105,7 @@ def test_whole_seconds_are_compared_where_the_target_has_no_more(
 
 def test_a_discrepancy_says_in_words_and_in_json_what_differs() -> None:
     one = Discrepancy("a/b", "mode", "100644", "100600")
-    assert str(one) == "a/b: mode is 100600, the source has 100644"
+    assert str(one) == "a/b: mode is 100600, expected 100644"
     assert one.to_json() == {
         "path": "a/b",
         "attribute": "mode",

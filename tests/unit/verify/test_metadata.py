@@ -7,8 +7,9 @@ from pathlib import Path
 import lz4.frame
 import orjson
 import pytest
+import xxhash
 
-from dsgmigd.verify.metadata import read_manifest_view
+from dsgmigd.verify.metadata import read_archived, read_manifest_view
 from tests.unit.verify.dsg_documents import Document, write_documents
 
 
@@ -177,3 +178,81 @@ def test_a_document_that_is_nonsense_is_a_discrepancy_and_no_error(
     write_documents(root, 1)
     (root / ".dsg" / name).write_bytes(content)
     assert found(root, 1) != []
+
+
+@pytest.mark.parametrize("name", ["last-sync.json", "sync-messages.json"])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_a_pipe_or_a_link_in_the_place_of_a_document_is_a_discrepancy_and_no_end_of_time(
+    root: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    write_documents(root, 1)
+    (root / ".dsg" / name).unlink()
+    make(root / ".dsg" / name)
+    assert found(root, 1) == [(".dsg", "metadata")]
+
+
+def test_half_a_surrogate_can_stand_in_json_but_is_no_path(root: Path) -> None:
+    write_documents(root, 1)
+    path = root / ".dsg" / "last-sync.json"
+    path.write_bytes(path.read_bytes().replace(b'"a":{', b'"\\ud800":{'))
+    view = read_manifest_view(str(root), 1)
+    assert [one.attribute for one in view.discrepancies] == ["metadata"]
+    assert view.entries == {}
+
+
+# What DSG's own client writes.
+
+
+def rewrite(path: Path, change: Callable[[Document], None]) -> None:
+    """Change an archived manifest, laid out as DSG's client does."""
+    document = orjson.loads(lz4.frame.decompress(path.read_bytes()))
+    change(document)
+    laid_out = orjson.dumps(document, option=orjson.OPT_INDENT_2)
+    path.write_bytes(lz4.frame.compress(laid_out))
+
+
+def test_an_archive_in_another_layout_with_keys_that_are_null_says_the_same(root: Path) -> None:
+    write_documents(root, 2)
+    before = read_archived(str(root / ".dsg/archive/s1-sync.json.lz4")).identity()
+    rewrite(
+        root / ".dsg/archive/s1-sync.json.lz4",
+        lambda one: one["metadata"].update(project_config=None),
+    )
+    assert found(root, 2) == []
+    assert read_archived(str(root / ".dsg/archive/s1-sync.json.lz4")).identity() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one: one["metadata"].update(created_by="x"),
+        lambda one: one["entries"]["a"].update(user="x"),
+        lambda one: one["entries"].update({"b": one["entries"].pop("a")}),
+        lambda one: one.update(entries=dict(reversed(one["entries"].items()))),
+    ],
+)
+def test_a_manifest_that_says_anything_else_has_another_identity(
+    root: Path, change: Callable[[Document], None]
+) -> None:
+    write_documents(root, 2)
+    path = root / ".dsg/archive/s1-sync.json.lz4"
+    before = read_archived(str(path)).identity()
+    rewrite(path, change)
+    assert read_archived(str(path)).identity() != before
+
+
+@pytest.mark.parametrize(("written", "expected"), [("ünï", []), ("x", [(".dsg", "chain at s1")])])
+def test_the_configuration_that_newer_clients_note_is_part_of_the_chain(
+    root: Path, written: str, expected: list[tuple[str, str]]
+) -> None:
+    def note(metadata: Document) -> None:
+        config = {"name": "ünï", "data_dirs": ["b", "a"], "ignore": {"z": 1, "a": None}}
+        chained = metadata["entries_hash"] + metadata["snapshot_message"]
+        chained += orjson.dumps(config, option=orjson.OPT_SORT_KEYS).decode()
+        metadata["snapshot_hash"] = xxhash.xxh3_64_hexdigest(chained.encode())
+        metadata["project_config"] = config | {"name": written}
+
+    write_documents(root, 1)
+    edit(root / ".dsg/last-sync.json", lambda one: note(one["metadata"]))
+    edit(root / ".dsg/sync-messages.json", lambda one: note(one["snapshots"]["s1"]))
+    assert found(root, 1) == expected

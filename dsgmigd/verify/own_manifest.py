@@ -1,0 +1,259 @@
+"""Check the snapshots of a dataset against their own manifests; no source is looked at.
+
+Every file and link that a manifest lists has to be there and to be what its entry says, and
+everything that belongs in a manifest has to be listed. Contents are read and hashed, except of
+files that are proven by the snapshot before (proof.py, with the dataset in the place of both
+sides). What stands in no manifest, a hidden file say, is counted and not read: nothing tells what
+it has to be.
+
+In each discrepancy `source` is what the documents ask for, and `target` is what is there.
+
+Leaving errors: TargetUnwritable, whatever the checkpoint raises. Differences are data, not errors.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from dsgmigd.dsg.entry import is_listed
+from dsgmigd.file_errors import target_error
+from dsgmigd.hashing import hash_file
+from dsgmigd.request import VerifyLevel
+from dsgmigd.verify.chain import Chain
+from dsgmigd.verify.compare import Discrepancy, printable
+from dsgmigd.verify.findings import Verification
+from dsgmigd.verify.metadata import ManifestView, manifest_time, read_manifest_view
+from dsgmigd.verify.proof import Moments, Proofs
+
+# The creation of a snapshot is stamped when it is written out, which a busy pool does many seconds
+# after the contents were fixed; and others may write into the dataset at that very moment.
+_SETTLING_SECONDS = 60
+_NO_DATA = frozenset({".dsg", ".zfs"})
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOATIME
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What ZFS says of a snapshot: the hash that dsgmigd noted on it, if it did.
+
+    `created_before` is when the snapshot that was checked before it was made, since the epoch.
+    """
+
+    snapshot_hash: str | None = None
+    created_before: float | None = None
+
+
+class ManifestVerifier:
+    """Checks the snapshots of one dataset in their order, remembering what is proven."""
+
+    def __init__(
+        self,
+        *,
+        level: VerifyLevel,
+        hash_threads: int = 2,
+        checkpoint: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._level = level
+        self._hash_threads = hash_threads
+        self._checkpoint = checkpoint
+        self._proofs = Proofs()
+        self._chain = Chain()
+
+    def verify(
+        self, root: str, number: int, stamp: Stamp, *, is_document_only: bool = False
+    ) -> Verification:
+        """Check snapshot s`number` below `root`; `is_document_only` is as level structure."""
+        level: VerifyLevel = "structure" if is_document_only else self._level
+        moments = Moments() if level == "exhaustive" else _moments(stamp)
+        self._proofs.begin_snapshot()
+        view = read_manifest_view(root, number)
+        result = Verification(level)
+        result.add(view.discrepancies)
+        result.add(self._chain.check(root, number, view, moments))
+        result.add(_compare_stamp(view, stamp))
+        if level != "structure":
+            walk = _Walk(
+                result=result,
+                view=view,
+                proofs=self._proofs,
+                moments=moments,
+                checkpoint=self._checkpoint,
+            )
+            pool = ThreadPoolExecutor(self._hash_threads, thread_name_prefix="hash")
+            try:
+                walk.run(root, pool)
+            finally:
+                pool.shutdown(cancel_futures=True)
+        return result
+
+
+def _moments(stamp: Stamp) -> Moments:
+    if stamp.created_before is None:
+        return Moments()
+    return Moments(target=stamp.created_before - _SETTLING_SECONDS)
+
+
+def _compare_stamp(view: ManifestView, stamp: Stamp) -> list[Discrepancy]:
+    said = view.metadata.get("snapshot_hash")
+    if stamp.snapshot_hash is None or stamp.snapshot_hash == said:
+        return []
+    return [Discrepancy(".dsg", "snapshot_hash", stamp.snapshot_hash, str(said))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A file with an entry, all but its content compared, while it is read."""
+
+    path: str
+    status: os.stat_result
+    entry: dict[str, Any]
+    answer: Future[tuple[str, int]]
+
+
+class _Walk:
+    """One walk; its state dies with it."""
+
+    def __init__(
+        self,
+        *,
+        result: Verification,
+        view: ManifestView,
+        proofs: Proofs,
+        moments: Moments,
+        checkpoint: Callable[[], None],
+    ) -> None:
+        self.result = result
+        self._view = view
+        self._proofs = proofs
+        self._moments = moments
+        self._checkpoint = checkpoint
+        self._unseen = set(view.entries)
+
+    def run(self, root: str, pool: ThreadPoolExecutor) -> None:
+        """Check the tree below `root`."""
+        self._check_directory("", root, None, pool)
+        for path in sorted(self._unseen):
+            self._differ(path, "presence", "listed", "missing")
+
+    def _check_directory(
+        self, path: str, name: str, parent: int | None, pool: ThreadPoolExecutor
+    ) -> None:
+        prefix = f"{path}/" if path else ""
+        directories: list[str] = []
+        readings: list[_Reading] = []
+        with _opened(name, parent, path) as descriptor:
+            for name_in, status in _statuses(descriptor, path):
+                if not path and name_in in _NO_DATA:
+                    continue
+                self._checkpoint()
+                self.result.entries += 1
+                if stat.S_ISDIR(status.st_mode):
+                    directories.append(name_in)
+                entry = self._compare(prefix + name_in, name_in, status, descriptor)
+                if entry is not None:
+                    answer = pool.submit(hash_file, descriptor, os.fsencode(name_in))
+                    readings.append(_Reading(prefix + name_in, status, entry, answer))
+            for reading in readings:
+                self._finish(reading)
+            for directory in directories:
+                self._check_directory(prefix + directory, directory, descriptor, pool)
+
+    def _compare(
+        self, path: str, name: str, status: os.stat_result, directory: int
+    ) -> dict[str, Any] | None:
+        """Compare all but contents; return the entry of a file whose content is to be read."""
+        kind = _kind(status)
+        self.result.files += kind == "file"
+        reference = _reference(name, directory, path) if kind == "link" else None
+        entry = self._view.entries.get(path)
+        if entry is None:
+            if kind in {"file", "link"} and is_listed(os.fsencode(path), reference):
+                self._differ(path, "presence", "not listed", "there")
+            return None
+        self._unseen.discard(path)
+        if entry.get("type") != kind:
+            self._differ(path, "type", entry.get("type"), kind)
+            return None
+        if reference is not None and entry.get("reference") != os.fsdecode(reference):
+            found = printable(os.fsdecode(reference))
+            self._differ(path, "reference", entry.get("reference"), found)
+        return entry if kind == "file" and self._has_to_be_read(path, status, entry) else None
+
+    def _has_to_be_read(self, path: str, status: os.stat_result, entry: dict[str, Any]) -> bool:
+        """Say whether the content of a file may be right and is not proven to be."""
+        entry_hash = self._view.hashes[path]
+        if self._proofs.holds(status, status, entry_hash, self._moments):
+            self._proofs.renew(status, entry_hash)
+            self.result.files_proven += 1
+            return False
+        time = _time(status)
+        if entry.get("mtime") != time:
+            self._differ(path, "mtime", entry.get("mtime"), time)
+        if entry.get("filesize") != status.st_size:
+            self._differ(path, "size", entry.get("filesize"), status.st_size)
+            return False
+        return True
+
+    def _finish(self, reading: _Reading) -> None:
+        self._checkpoint()
+        path, status, entry = reading.path, reading.status, reading.entry
+        with _target_errors(f"reading {printable(path)!r}"):
+            digest, count = reading.answer.result()
+        self.result.files_read += 1
+        self.result.target_bytes_read += count
+        if entry.get("hash") != digest:
+            self._differ(path, "content", entry.get("hash"), digest)
+        elif entry.get("mtime") == _time(status):
+            self._proofs.add(status, status, self._view.hashes[path])
+
+    def _differ(self, path: str, attribute: str, listed: object, found: object) -> None:
+        self.result.add([Discrepancy(printable(path), attribute, str(listed), str(found))])
+
+
+def _kind(status: os.stat_result) -> str:
+    """Return the type of a file as entries name it."""
+    if stat.S_ISREG(status.st_mode):
+        return "file"
+    if stat.S_ISLNK(status.st_mode):
+        return "link"
+    return "directory" if stat.S_ISDIR(status.st_mode) else "special file"
+
+
+def _time(status: os.stat_result) -> str:
+    try:
+        return manifest_time(status.st_mtime)
+    except (ValueError, OverflowError, OSError):
+        return f"{status.st_mtime:.0f} seconds since 1970, which no entry can say"
+
+
+def _reference(name: str, directory: int, path: str) -> bytes:
+    with _target_errors(f"reading the link {printable(path)!r}"):
+        return os.readlink(os.fsencode(name), dir_fd=directory)
+
+
+@contextmanager
+def _target_errors(action: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise target_error(error, action) from error
+
+
+@contextmanager
+def _opened(name: str, parent: int | None, path: str) -> Iterator[int]:
+    with _target_errors(f"opening {printable(path)!r}"):
+        descriptor = os.open(name, _OPEN, dir_fd=parent)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _statuses(directory: int, path: str) -> list[tuple[str, os.stat_result]]:
+    with _target_errors(f"reading names in {printable(path)!r}"):
+        names = sorted(os.listdir(directory))
+        return [(name, os.lstat(name, dir_fd=directory)) for name in names]
