@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsgmigd.descriptors import Directories
+from dsgmigd.dsg import manifest as manifest_module
 from dsgmigd.dsg.manifest import Manifest
 from dsgmigd.dsg.refresh import Refresher, note_hard_links
 from dsgmigd.errors import InterruptedByStop, SourceUnreadable, TargetRefused, TargetUnwritable
@@ -261,11 +262,12 @@ def test_a_time_beyond_the_year_9999_is_named_with_its_path(
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.lists(st.tuples(st.booleans(), OPERATIONS), max_size=4))
+@given(st.lists(st.tuples(st.booleans(), OPERATIONS), max_size=4), st.sampled_from([1, 2, 1000]))
 def test_every_name_of_a_file_says_what_the_file_is_whichever_name_told_of_a_change(
-    steps: list[tuple[bool, list[Operation]]],
+    steps: list[tuple[bool, list[Operation]]], at_once: int
 ) -> None:
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_module, "_SETTLED_AT_ONCE", at_once)
         tree = Tree(Path(directory))
         for number, (is_resumed, operations) in enumerate(steps):
             if is_resumed:
