@@ -86,9 +86,12 @@ class Manifest:
         self.content_changed(path)
 
     def linked(self, existing: bytes, path: bytes) -> None:
-        """Take in a hard link; both names are looked at, to find out that they are one file."""
+        """Take in a hard link; both names are read, to find out that they are one file.
+
+        The content may change by the new name next, and that one may be or become unlisted.
+        """
         self.created(path)
-        self.times_changed(existing)
+        self.content_changed(existing)
 
     def appeared(self, path: bytes) -> None:
         """Take in whatever is at `path` now; settling finds out that it is a directory."""

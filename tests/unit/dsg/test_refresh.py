@@ -1,5 +1,6 @@
 """Entries brought up to date from real files, hard links among them."""
 
+import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterable
@@ -307,5 +308,21 @@ def test_content_that_a_new_name_tells_of_reaches_the_old_one_in_the_same_step(
     assert documents(tree.manifest) == tree.expected("first")
     tree.apply("link", b"d/b", new_name, b"")
     tree.apply("write", new_name, b"", b"new")
+    refresh(tree.manifest, tmp_path, user="second")
+    assert documents(tree.manifest) == tree.expected("second")
+
+
+@pytest.mark.parametrize("names", [[b".h"], [b"d/b", b".h"]])
+def test_content_that_a_new_hidden_name_tells_of_reaches_the_listed_one(
+    tmp_path: Path, names: list[bytes]
+) -> None:
+    tree = Tree(tmp_path)
+    tree.apply("create", b"a", b"", b"old")
+    refresh(tree.manifest, tmp_path, user="first")
+    assert documents(tree.manifest) == tree.expected("first")
+    tree.apply("link", b"a", names[0], b"")
+    for before, after in itertools.pairwise(names):
+        tree.apply("rename", before, after, b"")
+    tree.apply("write", names[-1], b"", b"new")
     refresh(tree.manifest, tmp_path, user="second")
     assert documents(tree.manifest) == tree.expected("second")
