@@ -5,34 +5,30 @@ Written from the format, not from the writer: nothing of `dsgmigd.dsg` is used h
 
 import json
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import lz4.frame
-import xxhash
 
 from dsgmigd.hashing import hash_bytes
 from dsgmigd.verify.compare import Discrepancy
+from dsgmigd.verify.digests import Digests
+from dsgmigd.verify.document import Document, digest_of, read_document
+from dsgmigd.verify.listing import Listing
 
 _TIME_ZONE = ZoneInfo("America/Los_Angeles")
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_ORDER = {
-    "file": ["type", "path", "user", "filesize", "mtime", "hash"],
-    "link": ["type", "path", "user", "reference"],
-}
+_PIECE_BYTES = 256 * 1024
 
 
 @dataclass
 class ManifestView:
-    """What last-sync.json of a snapshot says; `entries` by path, as the walk finds them.
+    """What last-sync.json of a snapshot lists, for the walk to compare with what is there."""
 
-    `hashes` tells an entry from every other that could stand at its path.
-    """
-
-    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
-    hashes: dict[str, int] = field(default_factory=dict)
+    listing: Listing = field(default_factory=Listing)
     discrepancies: list[Discrepancy] = field(default_factory=list)
 
     def differ(self, path: str, attribute: str, source: object, target: object) -> None:
@@ -45,40 +41,64 @@ def manifest_time(mtime: float) -> str:
     return datetime.fromtimestamp(mtime, _TIME_ZONE).isoformat(timespec="seconds")
 
 
-def read_manifest_view(root: str, number: int) -> ManifestView:
-    """Read and check `.dsg/` below `root`, which has to be that of snapshot s`number`."""
-    view = ManifestView()
-    directory = os.path.join(root, ".dsg")
-    try:
-        manifest = _read_json(os.path.join(directory, "last-sync.json"))
-        messages = _read_json(os.path.join(directory, "sync-messages.json"))
-        entries = dict(manifest["entries"])
-        # What is no object is an entry that is missing, and breaks count and hash besides.
-        view.entries = {path: entry for path, entry in entries.items() if isinstance(entry, dict)}
-        _check_entries(view, manifest["metadata"])
-        _check_chain(view, manifest["metadata"], messages["snapshots"], number)
-        _check_archive(view, directory, messages["snapshots"], number)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        view.differ(".dsg", "metadata", "readable", repr(error))
-    return view
+class Documents:
+    """Reads and checks the documents of one repository's snapshots, in their order.
+
+    Lines that were right in the manifest before are not decoded again; and when that manifest was
+    read here, its archive has to hold it byte for byte.
+    """
+
+    def __init__(self) -> None:
+        self._known = Digests()
+        self._before: tuple[int, Document] | None = None
+
+    def read(self, root: str, number: int) -> ManifestView:
+        """Read and check `.dsg/` below `root`, which has to be that of snapshot s`number`."""
+        view = ManifestView()
+        directory = os.path.join(root, ".dsg")
+        before, self._before = self._before, None
+        try:
+            manifest = self._read_manifest(view, os.path.join(directory, "last-sync.json"))
+            with open(os.path.join(directory, "sync-messages.json"), "rb") as file:
+                messages = json.load(file)["snapshots"]
+            _check_entries(view, manifest)
+            _check_chain(view, manifest.metadata, messages, number)
+            archive = os.path.join(directory, "archive")
+            if _has_all_archives(view, archive, number) and number > 1:
+                # Older archives were checked with the snapshot before; ZFS has kept them since.
+                name = f"s{number - 1}"
+                expected = before[1] if before and before[0] == number - 1 else None
+                archived = self._read_archived(archive, name, expected)
+                _compare_archived(view, name, archived, expected, messages[name])
+            self._before = number, replace(manifest, listing=Listing())
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            view.differ(".dsg", "metadata", "readable", repr(error))
+        return view
+
+    def _read_manifest(self, view: ManifestView, path: str) -> Document:
+        found = Digests()
+        manifest = read_document(partial(_pieces, path), self._known, found)
+        self._known, view.listing = found, manifest.listing
+        return manifest
+
+    def _read_archived(self, archive: str, name: str, expected: Document | None) -> Document:
+        """Return what the archived manifest of snapshot `name` says, or what it had to say."""
+        read = partial(_unpacked, os.path.join(archive, f"{name}-sync.json.lz4"))
+        if expected is not None and digest_of(read()) == expected.digest:
+            return expected
+        return read_document(read, self._known, Digests())
 
 
-def _read_json(path: str) -> Any:
-    with open(path, "rb") as file:
-        return json.load(file)
-
-
-def _check_entries(view: ManifestView, metadata: dict[str, Any]) -> None:
-    for path, entry in view.entries.items():
-        if entry["path"] != path or list(entry) != _ORDER[entry["type"]]:
-            view.differ(path, "manifest entry", "path and keys in order", entry)
-    contents = {path: _encode(entry).encode() for path, entry in view.entries.items()}
-    view.hashes = {path: xxhash.xxh3_64_intdigest(one) for path, one in contents.items()}
-    entries_hash = hash_bytes(*contents.values())
-    if metadata["entries_hash"] != entries_hash:
-        view.differ(".dsg", "entries_hash", entries_hash, metadata["entries_hash"])
-    if metadata["entry_count"] != len(view.entries):
-        view.differ(".dsg", "entry_count", len(view.entries), metadata["entry_count"])
+def _check_entries(view: ManifestView, manifest: Document) -> None:
+    for path, entry in manifest.misshapen:
+        view.differ(path, "manifest entry", "path and keys in order", entry)
+    claimed_hash, claimed_count = (
+        manifest.metadata[key] for key in ("entries_hash", "entry_count")
+    )
+    if claimed_hash != manifest.entries_hash:
+        view.differ(".dsg", "entries_hash", manifest.entries_hash, claimed_hash)
+    if claimed_count != manifest.entry_count:
+        view.differ(".dsg", "entry_count", manifest.entry_count, claimed_count)
 
 
 def _check_chain(
@@ -101,18 +121,38 @@ def _check_chain(
         previous_id, previous_hash = name, one["snapshot_hash"]
 
 
-def _check_archive(
-    view: ManifestView, directory: str, messages: dict[str, Any], number: int
-) -> None:
-    archive = os.path.join(directory, "archive")
+def _has_all_archives(view: ManifestView, archive: str, number: int) -> bool:
     expected = {f"s{index}-sync.json.lz4" for index in range(1, number)}
     found = set(os.listdir(archive))
     if found != expected:
         view.differ(".dsg/archive", "files", sorted(expected - found), sorted(found - expected))
-    elif number > 1:
-        # Older archives were checked with the snapshot before; ZFS has kept them since.
-        name = f"s{number - 1}"
-        with open(os.path.join(archive, f"{name}-sync.json.lz4"), "rb") as file:
-            metadata = json.loads(lz4.frame.decompress(file.read()))["metadata"]
-        if metadata != messages[name]:
-            view.differ(".dsg/archive", name, messages[name], metadata)
+    return found == expected
+
+
+def _compare_archived(
+    view: ManifestView, name: str, archived: Document, expected: Document | None, metadata: Any
+) -> None:
+    """Compare the archived manifest of snapshot `name` with what is known of that snapshot."""
+    if archived.metadata != metadata:
+        view.differ(".dsg/archive", name, metadata, archived.metadata)
+    elif archived.entries_hash != metadata["entries_hash"]:
+        view.differ(".dsg/archive", name, metadata["entries_hash"], archived.entries_hash)
+    elif expected is not None and archived is not expected:
+        view.differ(".dsg/archive", name, f"last-sync.json of {name}", "other bytes")
+
+
+def _pieces(path: str) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
+
+
+def _unpacked(path: str) -> Iterator[bytes]:
+    """Yield the content of a file that is one lz4 frame; ValueError, RuntimeError if it is none."""
+    decompressor = lz4.frame.LZ4FrameDecompressor()
+    for piece in _pieces(path):
+        if decompressor.eof:
+            raise ValueError(f"something stands behind the frame in {path}")
+        yield decompressor.decompress(piece)
+    if not decompressor.eof or decompressor.unused_data:
+        raise ValueError(f"{path} is not one whole frame")

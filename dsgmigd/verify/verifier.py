@@ -9,13 +9,13 @@ Leaving errors: SourceUnreadable, TargetUnwritable, whatever the checkpoint rais
 data, not errors.
 """
 
+import json
 import os
 import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from dsgmigd.abilities import Abilities
 from dsgmigd.dsg.entry import is_listed_link, is_listed_name
@@ -25,7 +25,7 @@ from dsgmigd.hashing import hash_file
 from dsgmigd.request import VerifyLevel
 from dsgmigd.verify.compare import Discrepancy, compare_status, printable
 from dsgmigd.verify.findings import Verification
-from dsgmigd.verify.metadata import ManifestView, manifest_time, read_manifest_view
+from dsgmigd.verify.metadata import Documents, ManifestView, manifest_time
 from dsgmigd.verify.proof import Moments, Proofs
 
 _NANOSECONDS = 1_000_000_000
@@ -50,6 +50,7 @@ class _File:
     pair: Pair
     source: os.stat_result
     target: os.stat_result
+    entry_hash: int
     is_proven: bool
 
 
@@ -69,6 +70,7 @@ class Verifier:
         self._hash_threads = hash_threads
         self._checkpoint = checkpoint
         self._proofs = Proofs()
+        self._documents = Documents()
 
     def verify(
         self,
@@ -85,7 +87,7 @@ class Verifier:
         run, and this walk only renews what later proofs build on.
         """
         self._proofs.begin_snapshot()
-        view = read_manifest_view(target_root, number)
+        view = self._documents.read(target_root, number)
         walk = _Walk(
             result=Verification(self._level),
             view=view,
@@ -127,7 +129,6 @@ class _Walk:
         self._reads_all = reads_all
         self._reads_none = reads_none
         self._checkpoint = checkpoint
-        self._listed = set(view.entries)
         self._target_of: dict[int, int] = {}
         self._source_of: dict[int, int] = {}
 
@@ -141,7 +142,7 @@ class _Walk:
             root = Pair(".", ".", source, target)
             self._compare_status(root, os.fstat(source), os.fstat(target))
             self._compare_directory("", source, target, pool)
-        for path in sorted(self._listed):
+        for path in self._view.listing.untaken():
             self._differ(path, "manifest", "not there", "listed")
 
     def _compare_directory(
@@ -194,7 +195,8 @@ class _Walk:
             self.result.add_loss("subsecond_mtime", pair.path)
         if stat.S_IFMT(source.st_mode) != stat.S_IFMT(target.st_mode):
             return None
-        entry_hash = self._view.hashes.get(pair.path, 0)
+        is_directory = stat.S_ISDIR(source.st_mode)
+        entry_hash = 0 if is_directory else self._view.listing.hash_of(pair.path)
         is_proven = not self._reads_all and self._proofs.holds(
             source, target, entry_hash, self._moments
         )
@@ -202,11 +204,12 @@ class _Walk:
             self._compare_xattrs(pair)
         if stat.S_ISREG(source.st_mode):
             self._compare_link_groups(pair, source, target)
-            return _File(pair, source, target, is_proven)
+            return _File(pair, source, target, entry_hash, is_proven)
         if stat.S_ISLNK(source.st_mode):
             self._compare_links(pair)
-        self._proofs.add(source, target, entry_hash)
-        return pair if stat.S_ISDIR(source.st_mode) else None
+        if not is_proven:
+            self._proofs.add(source, target, entry_hash)
+        return pair if is_directory else None
 
     def _compare_links(self, pair: Pair) -> None:
         source = os.readlink(pair.name, dir_fd=pair.source)
@@ -214,8 +217,8 @@ class _Walk:
         if source != target:
             self._differ(pair.path, "link target", printable(source), printable(target))
         entry = self._entry(pair, source)
-        if entry is not None and entry.get("reference") != source:
-            self._differ(pair.path, "manifest reference", source, entry)
+        if entry is not None and json.loads(entry).get("reference") != source:
+            self._differ(pair.path, "manifest reference", source, entry.decode())
 
     def _compare_link_groups(
         self, pair: Pair, source: os.stat_result, target: os.stat_result
@@ -262,27 +265,22 @@ class _Walk:
                 self._prove(file)
 
     def _prove(self, file: _File) -> None:
-        entry_hash = self._view.hashes.get(file.pair.path, 0)
-        if file.is_proven:
-            self._proofs.renew(file.source, entry_hash)
-        else:
-            self._proofs.add(file.source, file.target, entry_hash)
+        if not file.is_proven:
+            self._proofs.add(file.source, file.target, file.entry_hash)
 
-    def _agrees(
-        self, pair: Pair, target: os.stat_result, digest: str, entry: dict[str, Any] | None
-    ) -> bool:
+    def _agrees(self, pair: Pair, target: os.stat_result, digest: str, entry: bytes | None) -> bool:
         """Compare a file's entry in the manifest, if it has one, with the file itself."""
         if entry is None:
             return True
         expected = ("file", target.st_size, manifest_time(target.st_mtime), digest)
-        found = tuple(entry.get(key) for key in ("type", "filesize", "mtime", "hash"))
+        said = json.loads(entry)
+        found = tuple(said.get(key) for key in ("type", "filesize", "mtime", "hash"))
         if found != expected:
             self._differ(pair.path, "manifest entry", expected, found)
         return found == expected
 
-    def _entry(self, pair: Pair, reference: str | None = None) -> dict[str, Any] | None:
-        self._listed.discard(pair.path)
-        entry = self._view.entries.get(pair.path)
+    def _entry(self, pair: Pair, reference: str | None = None) -> bytes | None:
+        entry = self._view.listing.take(pair.path)
         if entry is None and _is_listed(os.fsencode(pair.path), reference):
             self._differ(pair.path, "manifest", "there", "not listed")
         return entry

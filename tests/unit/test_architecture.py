@@ -55,8 +55,13 @@ ALLOWED: dict[str, set[str]] = {
     # The verifier: it shares rules with the copying, and the hash, but no code that copies.
     "verify.compare": {"abilities"},
     "verify.findings": {"request", "verify.compare"},
-    "verify.proof": set(),
-    "verify.metadata": {"hashing", "verify.compare"},
+    "verify.digests": set(),
+    "verify.proof": {"verify.digests"},
+    "verify.listing": set(),
+    "verify.document": {"hashing", "verify.digests", "verify.listing"},
+    "verify.metadata": {
+        *("hashing", "verify.compare", "verify.digests", "verify.document", "verify.listing"),
+    },
     "verify.verifier": {
         *("abilities", "dsg.entry", "exclusion", "file_errors", "hashing", "request"),
         *("verify.compare", "verify.findings", "verify.metadata", "verify.proof"),
