@@ -10,6 +10,7 @@ Leaving errors: ValueError, KeyError, TypeError and RuntimeError for what is no 
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import xxhash
@@ -19,6 +20,8 @@ from dsgmigd.verify.digests import Digests
 from dsgmigd.verify.listing import Listing, split_line
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
+_LINES_AT_ONCE = 256
 _HEAD = b'{"entries":{'
 _LONGEST_LINE = 1024 * 1024
 _ORDER = {
@@ -91,31 +94,47 @@ class _ByLine:
     def _checked(
         self, lines: Iterator[bytes], entries: xxhash.xxh3_64
     ) -> Iterator[tuple[str, bytes]]:
-        """Yield the lines of entries, up to the one that has no comma."""
+        """Yield path and line of all entries; take no line behind them."""
         before = None
-        for line in lines:
-            text = line.removesuffix(b",")
-            path, entry = split_line(text)
-            if before is not None and path <= before:
-                raise ValueError("not sorted")
-            before = path
-            digest = xxhash.xxh3_128_digest(text)
-            if digest in self._known or self._is_right(text, path):
-                self._found.add(digest)
-            entries.update(entry)
-            yield path, text
-            if len(text) == len(line):
-                return
+        members = _members(lines)
+        while some := list(islice(members, _LINES_AT_ONCE)):
+            digests = [xxhash.xxh3_128_digest(text) for text in some]
+            pairs = list(zip(some, digests, strict=True))
+            wrong = self._wrong([text for text, digest in pairs if digest not in self._known])
+            for text, digest in pairs:
+                path, entry = split_line(text)
+                if before is not None and path <= before:
+                    raise ValueError("not sorted")
+                before = path
+                if text not in wrong:
+                    self._found.add(digest)
+                entries.update(entry)
+                yield path, text
 
-    def _is_right(self, text: bytes, path: str) -> bool:
-        """Say whether an entry has the right shape; ValueError unless it is encoded as DSG does."""
-        members = json.loads(b"{" + text + b"}")
-        if _encode(members).encode() != b"{" + text + b"}" or list(members) != [path]:
+    def _wrong(self, texts: list[bytes]) -> set[bytes]:
+        """Return the members of another shape; ValueError unless all are encoded as DSG does."""
+        if not texts:
+            return set()
+        # Each is decoded alone, so that none can end in another; encoding all at once is quicker.
+        decoded = [_decode("{" + text.decode() + "}") for text in texts]
+        if _encode(decoded).encode() != b"[{" + b"},{".join(texts) + b"}]":
             raise ValueError("an entry in another encoding")
-        if _has_right_shape(path, members[path]):
-            return True
-        self._document.misshapen.append((path, members[path]))
-        return False
+        wrong = set()
+        for text, one in zip(texts, decoded, strict=True):
+            ((path, entry),) = one.items()
+            if not _has_right_shape(path, entry):
+                self._document.misshapen.append((path, entry))
+                wrong.add(text)
+        return wrong
+
+
+def _members(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the lines without their commas, up to the first that has none."""
+    for line in lines:
+        text = line.removesuffix(b",")
+        yield text
+        if len(text) == len(line):
+            return
 
 
 def _read_whole(content: bytes) -> Document:

@@ -110,6 +110,13 @@ def test_another_layout_says_what_a_json_parser_finds(
     assert [path for path, _ in found.misshapen] == [path for path in entries if path not in users]
 
 
+def test_an_entry_that_goes_on_in_the_next_line_is_one_entry(whole: list[bytes]) -> None:
+    content = lines('"a":{"type":"link","user":{"x":"1"}', '"b":{"y":"2"}}')
+    _, listed = read(content)
+    assert [path for path, _ in listed] == ["a"]
+    assert whole == [content]
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -177,13 +184,25 @@ def test_an_entry_of_another_shape_is_named_each_time(
 def test_lines_that_are_known_are_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
     known = Digests()
     read_document(pieces_of(lines(member("a"), member("b"))), Digests(), known)
-    decoded = []
+    decoded: list[str] = []
 
-    def note(_: object, __: bytes, path: str) -> bool:
-        decoded.append(path)
-        return True
+    def note(text: str) -> Any:
+        decoded.append(text)
+        return json.loads(text)
 
-    monkeypatch.setattr(document_module._ByLine, "_is_right", note)
+    monkeypatch.setattr(document_module, "_decode", note)
     _, listed = read(lines(member("a"), member("b", "ben"), member("c")), known)
     assert [path for path, _ in listed] == ["a", "b", "c"]
-    assert decoded == ["b", "c"]
+    assert decoded == ["{" + member("b", "ben") + "}", "{" + member("c") + "}"]
+
+
+@pytest.mark.parametrize("count", [255, 256, 257, 600])
+def test_many_entries_are_checked_some_at_a_time(count: int, whole: list[bytes]) -> None:
+    entries = {f"{number:04}": entry_of(f"{number:04}") for number in range(count)}
+    entries[f"{count - 1:04}"]["type"] = "file"
+    found = read_document(
+        pieces_of(render({"entries": entries, "metadata": METADATA}), 1000), Digests(), Digests()
+    )
+    assert found.entry_count == count
+    assert [path for path, _ in found.misshapen] == [f"{count - 1:04}"]
+    assert whole == []
