@@ -18,6 +18,9 @@ class Digests:
         """Take in a digest; one that is in already is kept twice."""
         self._buckets[digest[:_BUCKET_BYTES]] += digest
 
+    def __bool__(self) -> bool:
+        return bool(self._buckets)
+
     def __contains__(self, digest: bytes) -> bool:
         # Two digests beside each other may look like a third, as likely as two may be equal.
         bucket = self._buckets.get(digest[:_BUCKET_BYTES])

@@ -59,6 +59,8 @@ class Proofs:
 
         If they are, that is remembered for the next walk.
         """
+        if not self._before:
+            return False  # the first walk of all: nothing to compute
         fingerprint = _fingerprint(source, target, entry_hash)
         if fingerprint not in self._before:
             return False

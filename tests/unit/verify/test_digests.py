@@ -10,9 +10,11 @@ from dsgmigd.verify.digests import Digests
 @given(st.sets(st.integers(0, 50)), st.sets(st.integers(0, 50)))
 def test_what_was_added_is_in_and_nothing_else_is(added: set[int], asked: set[int]) -> None:
     digests = Digests()
+    assert not digests
     for number in added:
         digests.add(_digest(number))
         digests.add(_digest(number))
+    assert bool(digests) == bool(added)
     assert {number for number in asked if _digest(number) in digests} == added & asked
 
 
