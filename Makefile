@@ -5,7 +5,7 @@ quickstart = packaging/quickstart
 venv = .venv
 pytest = $(venv)/bin/pytest -q
 
-.PHONY: help demo demo-clean test check unit integration bench fmt clean
+.PHONY: help demo demo-clean test check unit integration bench bench-memory fmt clean
 
 help:
 	@echo "make demo         migrate three sample repositories, on file-backed btrfs and ZFS (root)"
@@ -15,6 +15,7 @@ help:
 	@echo "make unit         unit tests"
 	@echo "make integration  tests on real btrfs and real ZFS (root)"
 	@echo "make bench        what one later snapshot costs, beside rsync and hashing all (root)"
+	@echo "make bench-memory the memory that two million entries take (root, 10 GB, ten minutes)"
 	@echo "make fmt          format the code"
 	@echo "make clean        remove what make made here"
 
@@ -47,6 +48,10 @@ integration: $(venv)/ready
 bench:
 	@$(quickstart)/install-requirements
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/later_snapshot.py $(BENCH)
+
+bench-memory:
+	@$(quickstart)/install-requirements
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/many_entries.py $(BENCH)
 
 fmt: $(venv)/ready
 	$(venv)/bin/ruff format
