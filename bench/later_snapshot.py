@@ -162,7 +162,7 @@ def migrate(
     parent = f"{pool.name}/{level}"
     bed.run("zfs", "create", parent)
     config = directory / "dsgmigd.toml"
-    losses = ["xattr", "subsecond_mtime"] if bed.zfs_kind() == "fuse" else []
+    losses = ["xattr", "acl", "subsecond_mtime"] if bed.zfs_kind() == "fuse" else []
     config.write_text(
         f"[spool]\ndirectory = {json.dumps(str(directory / 'spool'))}\n"
         f"[source]\nroot = {json.dumps(str(source_root))}\n"

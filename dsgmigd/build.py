@@ -8,6 +8,7 @@ import time
 
 import structlog
 
+from dsgmigd.checker import SnapshotChecker
 from dsgmigd.dsg.pushlog import Push
 from dsgmigd.errors import SourceChanged, TargetFull
 from dsgmigd.names import SnapshotName
@@ -24,7 +25,6 @@ from dsgmigd.source import (
 )
 from dsgmigd.staging import SNAPSHOT_HASH, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED, Staging
 from dsgmigd.step import SnapshotWriter
-from dsgmigd.verify.proof import Moments
 from dsgmigd.verify.verifier import Verifier
 
 
@@ -39,6 +39,7 @@ class Build:
         staging: Staging,
         writer: SnapshotWriter,
         verifier: Verifier,
+        nested: dict[SnapshotName, frozenset[bytes]],
         level: VerifyLevel,
         report: Report,
         progress: Progress,
@@ -47,13 +48,12 @@ class Build:
         self._held = held
         self._staging = staging
         self._writer = writer
-        self._verifier = verifier
+        self._nested = nested
+        self._checker = SnapshotChecker(verifier, staging, level)
         self._level = level
         self._report = report
         self._progress = progress
         self._log = structlog.get_logger()
-        self._source_moment: float | None = None
-        self._target_moment: float | None = None
 
     def close(self) -> None:
         """Leave nothing running."""
@@ -72,12 +72,13 @@ class Build:
         # A mark below this run's level proves less than its verification is going to build on.
         strength = VERIFY_STRENGTH.get(made.properties.get(VERIFIED, ""), 0)
         is_verified_before = strength >= VERIFY_STRENGTH[self._level]
-        with self._staging.view(self._staging.owner_of(name), name) as view:
-            found = self._verifier.verify(
-                held.path, view, name.number, Moments(), is_verified_before=is_verified_before
-            )
+        found = self._checker.check(
+            *(held, self._staging.owner_of(name), float(made.created_at)),
+            is_last=True,
+            is_verified_before=is_verified_before,
+        )
         self._report.judge(name, found)
-        self._source_moment, self._target_moment = held.created_at, float(made.created_at)
+        self._writer.set_borders(found.borders)
 
     def take(self, step: Step, push: Push, following: Step | None = None) -> None:
         """Make one snapshot of staging and verify it; meanwhile `following` is prepared."""
@@ -90,11 +91,10 @@ class Build:
             target_moment = self._make(held, parent, push, row)
             if following is not None and self._method(following) == "send":
                 self._writer.begin(self._held[following.snapshot], held)
-            self._verify(held, row)
+            self._verify(held, row, target_moment, is_last=following is None)
         except TargetFull as error:
             self._staging.retreat(step.parent)
             raise self._explain_full(error, held) from error
-        self._source_moment, self._target_moment = held.created_at, target_moment
 
     def _method(self, step: Step) -> Method:
         """Return how a step can be taken, now that it is known what could be pinned."""
@@ -107,7 +107,9 @@ class Build:
         """Write a snapshot; return a moment not later than its creation."""
         started = time.monotonic()
         self._progress.enter("copy", held.name)
-        written = self._writer.write(held, parent, push, is_sent=row.method == "send")
+        written = self._writer.write(
+            *(held, parent, push), is_sent=row.method == "send", nested=self._nested[held.name]
+        )
         check_unchanged(held, self._repository.snapshot(held.name))
         row.bytes, row.changed = written.bytes_written, written.files_hashed
         row.entries_hash = written.metadata["entries_hash"]
@@ -124,22 +126,21 @@ class Build:
         self._log.info("snapshot.made", snapshot=row.name, bytes=row.bytes, files=row.changed)
         return target_moment
 
-    def _verify(self, held: HeldSnapshot, row: SnapshotRow) -> None:
+    def _verify(
+        self, held: HeldSnapshot, row: SnapshotRow, target_moment: float, *, is_last: bool
+    ) -> None:
         started = time.monotonic()
         self._progress.enter("verify")
-        sources = (self._source_moment, held.created_at)
-        moments = Moments(
-            source=tuple(moment for moment in sources if moment is not None),
-            target=self._target_moment,
-        )
         staging = self._staging.places.staging
-        with self._staging.view(staging, held.name) as view:
-            found = self._verifier.verify(held.path, view, held.name.number, moments)
+        is_full_walk = is_last or row.method != "send"
+        found = self._checker.check(held, staging, target_moment, is_last=is_full_walk)
         row.verify_seconds = time.monotonic() - started
         row.files, row.verification = found.files, found
         if found.discrepancy_count:
             self._staging.drop_snapshot(held.name)
         self._report.judge(held.name, found)
+        if found.is_full_walk:
+            self._writer.set_borders(found.borders)
         self._staging.mark_verified(staging, held.name, self._level)
         self._log.info(
             "snapshot.verified",

@@ -12,7 +12,8 @@ import os
 from types import TracebackType
 from typing import Self
 
-_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NOATIME: looking must not change what is looked at.
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOATIME
 _KEPT_OPEN = 256
 
 

@@ -26,9 +26,9 @@ def target_error(error: OSError, action: str) -> DsgmigdError:
     return TargetUnwritable(words, hint="check the pool: zpool status -v")
 
 
-def source_error(error: OSError, path: str) -> SourceUnreadable:
-    """Return the error to raise for an OSError of the source at `path`."""
+def source_error(error: OSError, action: str) -> SourceUnreadable:
+    """Return the error to raise for an OSError of the source during `action`."""
     return SourceUnreadable(
-        f"reading {path!r} failed: {error.strerror}",
+        f"{action} failed in the source: {error.strerror}",
         hint="check the source file system: dmesg, btrfs device stats, btrfs scrub",
     )

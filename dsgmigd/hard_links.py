@@ -54,4 +54,4 @@ def _linked_files(tree: Directories, top: bytes) -> Iterator[tuple[bytes, os.sta
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            raise source_error(error, os.fsdecode(path)) from error
+            raise source_error(error, f"reading {os.fsdecode(path)!r}") from error

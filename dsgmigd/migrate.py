@@ -14,8 +14,9 @@ from itertools import zip_longest
 
 import structlog
 
-from dsgmigd.abilities import Abilities, check_losses
+from dsgmigd.abilities import Abilities
 from dsgmigd.build import Build
+from dsgmigd.checker import SnapshotChecker
 from dsgmigd.command import Commands
 from dsgmigd.dsg.pushlog import NO_MESSAGE, UNKNOWN_USER, Push, find_pushes
 from dsgmigd.errors import InterruptedByStop
@@ -36,6 +37,7 @@ from dsgmigd.source import (
 )
 from dsgmigd.staging import Places, Staging, describe_target
 from dsgmigd.step import SnapshotWriter
+from dsgmigd.survey import survey_snapshot
 from dsgmigd.verify.verifier import Verifier
 from dsgmigd.zfs.dataset import Zfs
 from dsgmigd.zfs.pool import check_pool
@@ -107,6 +109,8 @@ class Migration:
             pins.release_all()
             raise
         pins.release_all()
+        if self.report.target["mountpoint"] is None:  # a crash came between publishing and mounting
+            self.report.target["mountpoint"] = self._staging.mount_target()
         self.report.is_up_to_date = plan.is_up_to_date
         return self.report
 
@@ -176,8 +180,10 @@ class Migration:
             self._recheck({name: held[name] for name in plan.rechecks})
         if plan.base is None:
             return
+        abilities = self._probe()
+        nested = self._survey_steps(plan, held, abilities)
         self._progress.enter("stage")
-        with contextlib.closing(self._build(plan, repository, held)) as build:
+        with contextlib.closing(self._build(plan, repository, held, abilities, nested)) as build:
             if plan.steps and isinstance(plan.base, Resume | Extend):
                 build.go_on_after(plan.base.snapshot)
             pushes = self._find_pushes(repository, plan)
@@ -196,12 +202,24 @@ class Migration:
         self, held: dict[SnapshotName, HeldSnapshot], level: VerifyLevel
     ) -> list[str]:
         verifier = self._verifier(level, self._probe())
-        return compare_published(self._staging, held, verifier, self.report, self._progress)
+        checker = SnapshotChecker(verifier, self._staging, level)
+        return compare_published(self._staging, held, checker, self.report, self._progress)
 
     def _probe(self) -> Abilities:
-        abilities = probe_abilities(self._staging.area_mountpoint())
-        check_losses(abilities, self._allowed)
-        return abilities
+        return probe_abilities(self._staging.area_mountpoint())
+
+    def _survey_steps(
+        self, plan: Plan, held: dict[SnapshotName, HeldSnapshot], abilities: Abilities
+    ) -> dict[SnapshotName, frozenset[bytes]]:
+        """Look through what will be copied; return where other subvolumes begin."""
+        nested = {}
+        for step in plan.steps:
+            self._progress.enter("survey", step.snapshot)
+            since = held[step.snapshot].changed_since(held[step.parent] if step.parent else None)
+            nested[step.snapshot] = survey_snapshot(
+                held[step.snapshot], since or 0, abilities, self._allowed
+            )
+        return nested
 
     def _verifier(self, level: VerifyLevel, abilities: Abilities) -> Verifier:
         return Verifier(
@@ -212,9 +230,13 @@ class Migration:
         )
 
     def _build(
-        self, plan: Plan, repository: Repository, held: dict[SnapshotName, HeldSnapshot]
+        self,
+        plan: Plan,
+        repository: Repository,
+        held: dict[SnapshotName, HeldSnapshot],
+        abilities: Abilities,
+        nested: dict[SnapshotName, frozenset[bytes]],
     ) -> Build:
-        abilities = self._probe()
         if isinstance(plan.base, Extend):
             root = self._staging.clone_target(plan.base.snapshot)
         elif isinstance(plan.base, Resume):
@@ -225,7 +247,7 @@ class Migration:
             root,
             commands=self._commands,
             abilities=abilities,
-            may_lose_xattrs="xattr" in self._allowed,
+            allowed=self._allowed,
             send_protocol=self._settings.send_protocol,
             progress=self._progress,
         )
@@ -235,6 +257,7 @@ class Migration:
             staging=self._staging,
             writer=writer,
             verifier=self._verifier(self._level, abilities),
+            nested=nested,
             level=self._level,
             report=self.report,
             progress=self._progress,

@@ -12,12 +12,12 @@ from typing import Any, Literal, NoReturn, get_args
 
 from dsgmigd.errors import InvalidRequest
 
-VerifyLevel = Literal["complete", "exhaustive", "structure"]
-Loss = Literal["xattr", "subsecond_mtime"]
+VerifyLevel = Literal["complete", "changes", "exhaustive", "structure"]
+Loss = Literal["xattr", "acl", "subsecond_mtime", "mtime_range"]
 
 VERIFY_LEVELS: tuple[VerifyLevel, ...] = get_args(VerifyLevel)
 # What a snapshot was verified at stands for every weaker level too.
-VERIFY_STRENGTH: dict[str, int] = {"structure": 1, "complete": 2, "exhaustive": 3}
+VERIFY_STRENGTH: dict[str, int] = {"structure": 1, "changes": 2, "complete": 3, "exhaustive": 4}
 LOSSES: tuple[Loss, ...] = get_args(Loss)
 
 BODY_LIMIT_BYTES = 64 * 1024

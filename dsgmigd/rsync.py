@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable
 
-from dsgmigd.abilities import Abilities
+from dsgmigd.abilities import STORAGE_XATTRS, Abilities
 from dsgmigd.command import Commands
 from dsgmigd.errors import CommandFailed, TargetFull
 from dsgmigd.exclusion import rsync_filters
@@ -40,9 +40,11 @@ class Rsync:
             self._run(*options, source + "/", target + "/")
 
     def _run(self, *arguments: str) -> None:
-        options = ["-aHS", "--numeric-ids"]
+        options = ["-aHSx", "--numeric-ids"]
+        if self._abilities.acls:
+            options.append("-A")
         if self._abilities.xattrs:
-            options += ["-A", "-X"]
+            options += ["-X", f"--filter=-x {STORAGE_XATTRS}*"]
         if self._abilities.subsecond_mtime:
             options.append("--modify-window=-1")  # else times of one second are taken for equal
         try:

@@ -19,6 +19,7 @@ from dsgmigd.btrfs.subvolume import (
     Subvolume,
     create_pin,
     delete_pin,
+    last_common_transaction,
     read_subvolume,
     sync_filesystem,
 )
@@ -82,6 +83,15 @@ class HeldSnapshot:
     created_at: float
     is_sendable: bool
     is_pinned: bool
+    subvolume: Subvolume | None = None
+
+    def changed_since(self, before: "HeldSnapshot | None") -> int | None:
+        """Return the transaction since which it may differ from `before`; None if unknown."""
+        if before is None or before.subvolume is None or self.subvolume is None:
+            return None
+        if before.version != before.subvolume.ctransid or self.version != self.subvolume.ctransid:
+            return None
+        return last_common_transaction(before.subvolume, self.subvolume)
 
 
 def list_repositories(root: str) -> list[str]:
@@ -104,8 +114,7 @@ def _has_snapshot(root: str, name: str) -> bool:
 
 def find_repository(root: str, name: RepoName) -> Repository:
     """Return the repository `name`: its normalised copy if there is one, else itself."""
-    if not os.path.isdir(root):
-        raise _no_root(root, FileNotFoundError(2, os.strerror(2)))
+    check_root(root)
     for directory in (os.path.join(root, name + _NORMALISED), os.path.join(root, name)):
         if os.path.isdir(directory) and not os.path.islink(directory):
             sync_filesystem(directory)
@@ -114,6 +123,12 @@ def find_repository(root: str, name: RepoName) -> Repository:
         f"there is no repository {name} in {root}: neither {name}{_NORMALISED}/ nor {name}/",
         hint="check the spelling, and [source] root in the configuration",
     )
+
+
+def check_root(root: str) -> None:
+    """Raise SourceMissing if the source root is not there."""
+    if not os.path.isdir(root):
+        raise _no_root(root, FileNotFoundError(2, os.strerror(2)))
 
 
 def _no_root(root: str, error: OSError) -> SourceMissing:
@@ -210,6 +225,7 @@ class Pins:
             created_at=snapshot.created_at,
             is_sendable=True,
             is_pinned=True,
+            subvolume=snapshot.subvolume,
         )
 
     def _make_directory(self) -> None:
@@ -232,6 +248,7 @@ class Pins:
             created_at=snapshot.created_at,
             is_sendable=subvolume is not None and subvolume.is_read_only,
             is_pinned=False,
+            subvolume=subvolume,
         )
 
     def release_all(self) -> None:

@@ -49,6 +49,7 @@ from dsgmigd.syscalls import rename_noreplace
 _REQUEST = ".request"
 _CLAIM = ".claim."
 _RESULT = ".result.json"
+_SUBMIT = ".submit."
 _REJECTED = "rejected"
 _PRIVATE = ".dsgmigd"
 _RESULT_MODE = 0o644
@@ -61,6 +62,7 @@ class Spool:
         self.directory = directory
         self._instance = instance
         self._private = os.path.join(directory, _PRIVATE)
+        self.work_directory = os.path.join(self._private, "work")
 
     def check(self) -> None:
         """Raise SpoolUnusable if there is no spool."""
@@ -146,6 +148,15 @@ class Spool:
                     found.append((parse_repo_name(repo), int(instance)))
         return sorted(found)
 
+    def repositories(self) -> list[RepoName]:
+        """Return every repository that anybody ever worked on."""
+        return [RepoName(name) for name in os.listdir(os.path.join(self._private, "locks"))]
+
+    def submissions(self) -> list[str]:
+        """Return the paths of requests on their way into the spool."""
+        names = sorted(os.listdir(self.directory))
+        return [os.path.join(self.directory, name) for name in names if name.startswith(_SUBMIT)]
+
     def read_result(self, repo: RepoName) -> dict[str, Any] | None:
         """Return the newest result of `repo`."""
         return read_json(self._path(repo, _RESULT))
@@ -160,7 +171,7 @@ class Spool:
         self.check()
         document = options.to_json()
         body = json.dumps(document).encode() if document else b""
-        temporary = os.path.join(self.directory, f".submit.{uuid.uuid4().hex}")
+        temporary = os.path.join(self.directory, f"{_SUBMIT}{uuid.uuid4().hex}")
         try:
             write_durably(temporary, body, 0o644)
             rename_noreplace(temporary, self._path(repo, _REQUEST))
@@ -260,7 +271,7 @@ class Spool:
         self._write_record(claim)
 
     def _write_record(self, claim: Claim) -> None:
-        temporary = os.path.join(self._private, "work", f"{claim.repo}.claim.{self._instance}")
+        temporary = os.path.join(self.work_directory, f"{claim.repo}.claim.{self._instance}")
         write_durably(temporary, json.dumps(claim.record).encode(), RECORD_MODE)
         os.rename(temporary, claim.path)
         sync_directory(self.directory)
@@ -279,7 +290,7 @@ class Spool:
 
     def _publish_result(self, repo: RepoName, request_id: str, result: dict[str, Any]) -> None:
         kept = self._kept_result(repo, request_id)
-        temporary = os.path.join(self._private, "work", f"{repo}.result.{self._instance}")
+        temporary = os.path.join(self.work_directory, f"{repo}.result.{self._instance}")
         write_durably(temporary, _to_json(result), _RESULT_MODE)
         with contextlib.suppress(FileExistsError):
             os.link(temporary, kept)
@@ -303,7 +314,7 @@ class Spool:
             return False
         shown = self.read_result(claim.repo)
         if shown is None or shown.get("request_id") != claim.request_id:
-            temporary = os.path.join(self._private, "work", f"{claim.repo}.show.{self._instance}")
+            temporary = os.path.join(self.work_directory, f"{claim.repo}.show.{self._instance}")
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             os.link(kept, temporary)
@@ -342,7 +353,7 @@ class Spool:
 
     def write_status(self, status: dict[str, Any]) -> None:
         """Say what this instance does; a hint for people, so not durable."""
-        temporary = os.path.join(self._private, "work", f"status.{self._instance}")
+        temporary = os.path.join(self.work_directory, f"status.{self._instance}")
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(status, file)
         os.rename(temporary, self._instance_path(self._instance, "json"))

@@ -154,6 +154,7 @@ class Staging:
                 hint=f"look at it, then destroy it: zfs destroy -r {dataset.name}",
             )
         self._zfs.set_property(dataset.name, REQUEST, self._request_id)
+        self._drop_view()  # it may show a snapshot that has to go
         for name in reversed(names[names.index(str(snapshot)) + 1 :]):
             self._zfs.destroy(f"{dataset.name}@{name}")
         self._zfs.unmount(dataset.name)
@@ -209,13 +210,18 @@ class Staging:
         )
         try:
             make()
-        except TargetExists:  # what a dead request left
-            self._own(self.places.view)
-            self._zfs.destroy(self.places.view)
+        except TargetExists:
+            self._drop_view()
             make()
         try:
             yield self._mountpoint(self.places.view)
         finally:
+            self._zfs.destroy(self.places.view)
+
+    def _drop_view(self) -> None:
+        """Destroy the view that a dead request left, if there is one."""
+        if self._zfs.read(self.places.view, KEYS) is not None:
+            self._own(self.places.view)
             self._zfs.destroy(self.places.view)
 
     def owner_of(self, snapshot: SnapshotName) -> str:

@@ -5,12 +5,13 @@ Leaving errors: those of dsgmigd.btrfs.replay, dsgmigd.rsync and dsgmigd.dsg.
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO, Any
 
 from dsgmigd.abilities import Abilities
+from dsgmigd.borders import existing_paths
 from dsgmigd.btrfs.replay import Replay
 from dsgmigd.btrfs.stream import NEWEST_VERSION, read_commands
 from dsgmigd.btrfs.subvolume import newest_send_protocol
@@ -33,6 +34,7 @@ from dsgmigd.file_errors import target_error
 from dsgmigd.hard_links import names_across_border
 from dsgmigd.names import SnapshotName
 from dsgmigd.progress import Progress
+from dsgmigd.request import Loss
 from dsgmigd.rsync import Rsync
 from dsgmigd.source import HeldSnapshot
 
@@ -59,14 +61,15 @@ class SnapshotWriter:
         *,
         commands: Commands,
         abilities: Abilities,
-        may_lose_xattrs: bool,
+        allowed: tuple[Loss, ...],
         send_protocol: int | None,
         progress: Progress,
     ) -> None:
         self._root = root
         self._commands = commands
         self._abilities = abilities
-        self._may_lose_xattrs = may_lose_xattrs
+        self._allowed = allowed
+        self._borders: frozenset[bytes] = frozenset()
         self._send_protocol = send_protocol
         self._progress = progress
         self._rsync = Rsync(commands, abilities, progress.checkpoint)
@@ -93,6 +96,10 @@ class SnapshotWriter:
         pipe = self._commands.pipe(*self._send_command(held, parent))
         self._begun = held.name, self._stream.enter_context(pipe)
 
+    def set_borders(self, borders: Iterable[str]) -> None:
+        """Learn at which paths of staging empty directories stand for other subvolumes."""
+        self._borders = frozenset(os.fsencode(path) for path in borders)
+
     def load(self) -> None:
         """Take up the metadata that the last snapshot left in staging."""
         try:
@@ -108,12 +115,21 @@ class SnapshotWriter:
             note_hard_links(self._manifest, staging)
 
     def write(
-        self, held: HeldSnapshot, parent: HeldSnapshot | None, push: Push, *, is_sent: bool
+        self,
+        held: HeldSnapshot,
+        parent: HeldSnapshot | None,
+        push: Push,
+        *,
+        is_sent: bool,
+        nested: frozenset[bytes] = frozenset(),
     ) -> Written:
-        """Make staging equal to the snapshot `held`; it is equal to `parent` now."""
+        """Make staging equal to the snapshot `held`; it is equal to `parent` now.
+
+        `nested` are paths at which other subvolumes may begin that `parent` did not have.
+        """
         bytes_before = self._progress.bytes_written
         if is_sent:
-            self._replay(held, parent)
+            self._replay(held, parent, nested)
         else:
             self._rsync.mirror(held.path, self._root)
             self._manifest = _reread_all(self._manifest, self._root)
@@ -133,13 +149,16 @@ class SnapshotWriter:
             metadata, self._progress.bytes_written - bytes_before, refresher.files_hashed
         )
 
-    def _replay(self, held: HeldSnapshot, parent: HeldSnapshot | None) -> None:
+    def _replay(
+        self, held: HeldSnapshot, parent: HeldSnapshot | None, nested: frozenset[bytes]
+    ) -> None:
         replay = Replay(
             self._root,
             self._manifest,
             parent_root=parent.path if parent else None,
-            has_xattrs=self._abilities.xattrs,
-            may_lose_xattrs=self._may_lose_xattrs,
+            abilities=self._abilities,
+            allowed=self._allowed,
+            borders=self._borders if parent else (),
         )
         before = self._progress.bytes_written
 
@@ -150,9 +169,9 @@ class SnapshotWriter:
         with self._sending(held, parent) as stream:
             replay.apply(read_commands(stream.read), checkpoint=checkpoint)
         checkpoint()
-        paths = replay.deferred | names_across_border(
-            held.path, replay.deferred, replay.changed_outside
-        )
+        # Of what was deferred, the directories in the place of a subvolume may be gone by now.
+        deferred, self._borders = existing_paths(held.path, replay.deferred | nested)
+        paths = deferred | names_across_border(held.path, deferred, replay.changed_outside)
         if paths:
             self._rsync.copy_paths(paths, held.path, self._root)
             for path in sorted(paths):

@@ -16,16 +16,19 @@ import stat
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from dsgmigd.abilities import Abilities, is_carried_xattr
 from dsgmigd.btrfs.border import Border
 from dsgmigd.btrfs.stream import Attributes, Command, Field, Kind
 from dsgmigd.btrfs.tree import Tree
 from dsgmigd.errors import LossNotAllowed, StreamCorrupt
 from dsgmigd.file_errors import source_error, target_error
+from dsgmigd.request import Loss
 
 _NANOSECONDS = 1_000_000_000
 _CLONE_CHUNK_BYTES = 1024 * 1024
 # linux/falloc.h
 _KEEP_SIZE = 1
+_EVERYTHING = Abilities()
 _PUNCH_HOLE = 2
 
 
@@ -63,8 +66,10 @@ class ChangeListener(Protocol):
 class Replay:
     """One replay onto the directory `root`.
 
-    `parent_root` is the parent snapshot as it is in the source: clones read from it. Without
-    `has_xattrs`, extended attributes are an error unless `may_lose_xattrs`.
+    `parent_root` is the parent snapshot as it is in the source: clones read from it. What the
+    target's `abilities` do not cover is an error unless its loss is `allowed`. `borders` are the
+    empty directories of the parent where other subvolumes begin, of which streams do not tell:
+    they are removed, deferred, and move with their directories.
 
     `changed_outside` are the paths beyond the border that the stream changed: a file there may
     have names inside, by hard links, of which the stream does not tell.
@@ -76,14 +81,16 @@ class Replay:
         listener: ChangeListener,
         *,
         parent_root: str | None = None,
-        has_xattrs: bool = True,
-        may_lose_xattrs: bool = False,
+        abilities: Abilities = _EVERYTHING,
+        allowed: Iterable[Loss] = (),
+        borders: Iterable[bytes] = (),
     ) -> None:
         self._tree = Tree(root)
         self._parent = Tree(parent_root) if parent_root else None
         self._listener = listener
-        self._has_xattrs = has_xattrs
-        self._may_lose_xattrs = may_lose_xattrs
+        self._abilities = abilities
+        self._allowed = frozenset(allowed)
+        self._borders = tuple(borders)
         self._uuid = b""
         self._changed_path: bytes | None = None
         self._border = Border()
@@ -123,6 +130,9 @@ class Replay:
     def apply(self, commands: Iterable[Command], *, checkpoint: Callable[[], None]) -> None:
         """Apply all commands; `checkpoint` is called between them and may raise to stop."""
         try:
+            for path in self._borders:
+                self._tree.remove_directory(path)
+                self._border.defer(path)
             for kind, attributes in commands:
                 checkpoint()
                 self._apply_one(kind, attributes)
@@ -280,7 +290,7 @@ class Replay:
             try:
                 data = os.pread(source, min(_CLONE_CHUNK_BYTES, end - offset), source_offset)
             except OSError as error:
-                raise source_error(error, os.fsdecode(path)) from error
+                raise source_error(error, f"reading {os.fsdecode(path)!r}") from error
             if not data:
                 raise _corrupt(f"a clone reaches beyond the end of its source {path!r}")
             self._tree.write_at(path, offset, memoryview(data))
@@ -300,23 +310,29 @@ class Replay:
         self._tree.change_owner(path, uid, gid)
 
     def _set_times(self, path: bytes, attributes: Attributes) -> None:
-        access_ns = _nanoseconds(attributes, Field.ATIME)
-        self._tree.set_times(path, access_ns, _nanoseconds(attributes, Field.MTIME))
+        held = self._abilities.held_mtime_ns
+        access_ns = held(_nanoseconds(attributes, Field.ATIME))
+        self._tree.set_times(path, access_ns, held(_nanoseconds(attributes, Field.MTIME)))
         self._tell_group(path, is_followed=self._listener.times_changed(path))
 
     def _set_xattr(self, path: bytes, attributes: Attributes) -> None:
-        if self._has_xattrs:
-            name, value = attributes[Field.XATTR_NAME], attributes[Field.XATTR_DATA]
-            self._tree.set_xattr(path, bytes(name), bytes(value))
-        elif not self._may_lose_xattrs:
+        name, value = bytes(attributes[Field.XATTR_NAME]), bytes(attributes[Field.XATTR_DATA])
+        if not is_carried_xattr(os.fsdecode(name)):
+            return
+        loss = self._abilities.xattr_loss(os.fsdecode(name))
+        if loss is None:
+            self._tree.set_xattr(path, name, value)
+        elif loss not in self._allowed:
             raise LossNotAllowed(
-                f"{os.fsdecode(path)!r} has extended attributes or ACLs, the target holds none",
-                hint='choose a target with xattr=sa, or submit with "allow_loss": ["xattr"]',
+                f"{os.fsdecode(path)!r} has {os.fsdecode(name)}, which the target cannot hold",
+                hint=f'choose another target, or submit with "allow_loss": ["{loss}"]',
             )
 
     def _remove_xattr(self, path: bytes, attributes: Attributes) -> None:
-        if self._has_xattrs:
-            self._tree.remove_xattr(path, bytes(attributes[Field.XATTR_NAME]))
+        name = bytes(attributes[Field.XATTR_NAME])
+        text = os.fsdecode(name)
+        if is_carried_xattr(text) and self._abilities.xattr_loss(text) is None:
+            self._tree.remove_xattr(path, name)
 
 
 def _path(attributes: Attributes, field: Field = Field.PATH) -> bytes:

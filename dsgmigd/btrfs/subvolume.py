@@ -32,12 +32,14 @@ class Subvolume:
 
     `ctransid` moves with every change inside, but only once the change is committed: call
     `sync_filesystem` before comparing. (`generation` would not do: making a snapshot moves the
-    origin's.) `created_at` is in seconds since the epoch.
+    origin's.) `otransid` is the transaction in which it was made, `created_at` is in seconds since
+    the epoch.
     """
 
     uuid: str
     parent_uuid: str | None
     ctransid: int
+    otransid: int
     is_read_only: bool
     created_at: float
 
@@ -60,9 +62,26 @@ def read_subvolume(path: str) -> Subvolume | None:
         uuid=str(uuid.UUID(bytes=info.uuid)),
         parent_uuid=str(uuid.UUID(bytes=info.parent_uuid)) if any(info.parent_uuid) else None,
         ctransid=info.ctransid,
+        otransid=info.otransid,
         is_read_only=is_read_only,
         created_at=info.otime,
     )
+
+
+def last_common_transaction(before: Subvolume, after: Subvolume) -> int | None:
+    """Return a transaction at which both had the same content, of which only `after` moved on.
+
+    None if they are not related in that way. A snapshot is made while its transaction is
+    committed, so something of that transaction itself may be older or newer.
+    """
+    if after.parent_uuid == before.uuid:
+        common = after.otransid
+    elif after.parent_uuid is not None and after.parent_uuid == before.parent_uuid:
+        common = before.otransid
+    else:
+        return None
+    has_moved_on = before.ctransid > common or before.otransid > after.otransid
+    return None if has_moved_on else common
 
 
 def sync_filesystem(path: str) -> None:

@@ -5,6 +5,7 @@ import click
 from dsgmigd import __version__
 from dsgmigd.cli.configuration import config_group
 from dsgmigd.cli.context import Context
+from dsgmigd.cli.doctor import doctor_command
 from dsgmigd.cli.migration import migrate_command, plan_command, run_command, verify_command
 from dsgmigd.cli.queue import status_command, submit_command
 
@@ -40,6 +41,7 @@ for command in (
     status_command,
     verify_command,
     plan_command,
+    doctor_command,
     config_group,
 ):
     main.add_command(command)

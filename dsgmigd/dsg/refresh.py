@@ -100,7 +100,7 @@ class Refresher:
             parent, name = self._source.parent_of(path)
             digest, count = hash_file(parent, name)
         except OSError as error:
-            raise source_error(error, os.fsdecode(path)) from error
+            raise source_error(error, f"reading {os.fsdecode(path)!r}") from error
         self.files_hashed += 1
         self.bytes_hashed += count
         return digest

@@ -7,8 +7,6 @@ from typing import Any
 
 from dsgmigd.abilities import Abilities
 
-_NANOSECONDS = 1_000_000_000
-
 
 @dataclass(frozen=True)
 class Discrepancy:
@@ -41,7 +39,7 @@ def compare_status(
     path: str, source: os.stat_result, target: os.stat_result, abilities: Abilities
 ) -> list[Discrepancy]:
     """Return where two lstat results differ that must agree."""
-    is_same_time = _is_same_time(source.st_mtime_ns, target.st_mtime_ns, abilities)
+    is_same_time = abilities.held_mtime_ns(source.st_mtime_ns) == target.st_mtime_ns
     if (
         is_same_time
         and source.st_mode == target.st_mode
@@ -67,12 +65,6 @@ def compare_status(
     if _is_device(source) and source.st_rdev != target.st_rdev:
         found.append(_differ(path, "device", source.st_rdev, target.st_rdev))
     return found
-
-
-def _is_same_time(source_ns: int, target_ns: int, abilities: Abilities) -> bool:
-    if abilities.subsecond_mtime:
-        return source_ns == target_ns
-    return source_ns // _NANOSECONDS == target_ns // _NANOSECONDS
 
 
 def _is_device(status: os.stat_result) -> bool:

@@ -27,9 +27,14 @@ class Loss:
 
 @dataclass
 class Verification:
-    """What the check of one snapshot saw."""
+    """What the check of one snapshot saw.
+
+    Without `is_full_walk` it looked at changed paths only. `borders` are the paths, as the file
+    system gave them, where another subvolume or file system begins: nothing beyond was migrated.
+    """
 
     level: VerifyLevel
+    is_full_walk: bool = True
     entries: int = 0
     files: int = 0
     files_read: int = 0
@@ -39,6 +44,7 @@ class Verification:
     discrepancy_count: int = 0
     discrepancies: list[Discrepancy] = field(default_factory=list)
     losses: dict[LossName, Loss] = field(default_factory=dict)
+    borders: list[str] = field(default_factory=list)
 
     def add(self, found: list[Discrepancy]) -> None:
         """Count discrepancies, and keep the first of them."""
@@ -53,9 +59,14 @@ class Verification:
         if len(loss.examples) < _KEPT_EXAMPLES:
             loss.examples.append(printable(path))
 
+    def add_border(self, path: str) -> None:
+        """Note a path where another subvolume or file system begins, which was not migrated."""
+        self.borders.append(path)
+
     def to_json(self) -> dict[str, Any]:
         """Return the check as it stands in a result's row."""
         return vars(self) | {
             "discrepancies": [item.to_json() for item in self.discrepancies],
             "losses": [asdict(loss) for loss in self.losses.values()],
+            "borders": [printable(path) for path in self.borders],
         }

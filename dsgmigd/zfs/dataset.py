@@ -91,6 +91,10 @@ class Zfs:
         """Return how many bytes can still be written below the dataset `name`."""
         return int(self._zfs("get", "-Hp", "-o", "value", "available", name))
 
+    def used_bytes(self, name: str) -> int:
+        """Return how many bytes become free when the dataset `name` is destroyed."""
+        return int(self._zfs("get", "-Hp", "-o", "value", "used", name))
+
     def create(self, name: str, options: Mapping[str, str], properties: Mapping[str, str]) -> None:
         """Create and mount the file system `name`; its parent must exist."""
         with mounting():

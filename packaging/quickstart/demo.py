@@ -100,7 +100,7 @@ def marker() -> Path:
 
 def config_text(*, spool: Path, source: Path, kind: bed.ZfsKind) -> str:
     """Return the demo's configuration; JSON's strings are TOML's basic strings."""
-    losses = ["xattr", "subsecond_mtime"] if kind == "fuse" else []
+    losses = ["xattr", "acl", "subsecond_mtime"] if kind == "fuse" else []
     return (
         f"[spool]\ndirectory = {json.dumps(str(spool))}\n\n"
         f"[source]\nroot = {json.dumps(str(source))}\n\n"

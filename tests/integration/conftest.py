@@ -204,7 +204,7 @@ def write_config(made: Bed, extra: str = "", *, source: str = "", target: str = 
 
     `source` and `target` are more keys of these tables, `extra` is TOML with its own tables.
     """
-    losses = ["xattr", "subsecond_mtime"] if bed.zfs_kind() == "fuse" else []
+    losses = ["xattr", "acl", "subsecond_mtime"] if bed.zfs_kind() == "fuse" else []
     made.config.write_text(
         f"[spool]\ndirectory = {json.dumps(str(made.spool))}\nrescan_seconds = 1\n"
         f"[source]\nroot = {json.dumps(str(made.source_root))}\n{source}\n"

@@ -13,6 +13,7 @@ _FALLOC_KEEP_SIZE = 1
 _FALLOC_PUNCH_HOLE = 2
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
+_SUBVOLUME_ROOT = 256
 # linux/fs.h: _IOW(0x94, 13, struct file_clone_range)
 _FICLONERANGE = 0x4020940D
 _CLONE_RANGE = struct.Struct("<qQQQ")
@@ -39,6 +40,9 @@ class History:
 
     def delete(self) -> None:
         """Delete the subvolume and its snapshots."""
+        for place, names, _ in os.walk(os.fsencode(self.live), topdown=False):
+            for name in names:
+                self.do("delete_subvolume", os.path.join(place, name))
         for path in (self.live, *self.snapshots):
             _btrfs("subvolume", "delete", str(path))
         shutil.rmtree(self.directory)
@@ -112,6 +116,14 @@ class History:
 
     def remove_tree(self, name: bytes) -> None:
         shutil.rmtree(self.path(name))
+
+    def make_subvolume(self, name: bytes) -> None:
+        if not os.path.lexists(self.path(name)) and os.path.isdir(os.path.dirname(self.path(name))):
+            _btrfs("subvolume", "create", os.fsdecode(self.path(name)))
+
+    def delete_subvolume(self, name: bytes) -> None:
+        if os.lstat(self.path(name)).st_ino == _SUBVOLUME_ROOT:
+            _btrfs("subvolume", "delete", os.fsdecode(self.path(name)))
 
     def symlink(self, name: bytes, reference: bytes) -> None:
         os.symlink(reference, self.path(name))

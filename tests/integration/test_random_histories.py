@@ -11,6 +11,7 @@ import stat
 import subprocess
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from dsgmigd.abilities import Abilities
 from dsgmigd.btrfs.stream import Field, Kind, read_commands
+from dsgmigd.btrfs.subvolume import read_subvolume
 from dsgmigd.command import Commands
 from dsgmigd.descriptors import Directories
 from dsgmigd.dsg.manifest import Manifest
@@ -32,9 +34,11 @@ from dsgmigd.names import SnapshotName
 from dsgmigd.progress import Progress
 from dsgmigd.source import HeldSnapshot
 from dsgmigd.step import SnapshotWriter
+from dsgmigd.survey import survey_snapshot
+from dsgmigd.verify.changes import find_changes
 from dsgmigd.verify.proof import Moments
-from dsgmigd.verify.verifier import Verifier
-from tests.integration.comparer import differences
+from dsgmigd.verify.verifier import Changed, Verifier
+from tests.integration.comparer import borders, differences, is_border, read_tree
 from tests.integration.history import History
 
 # Always the same hundred, unless somebody asks for a number: then new ones.
@@ -108,7 +112,7 @@ class Replayed:
             str(root),
             commands=Commands(),
             abilities=Abilities(),
-            may_lose_xattrs=False,
+            allowed=(),
             send_protocol=None,
             progress=Progress(),
         )
@@ -120,7 +124,12 @@ class Replayed:
         for number, path in enumerate(self.history.snapshots, start=1):
             held = held_snapshot(number, path)
             push = Push(f"user{number}", 1.4e9 + number, "message")
-            self.writer.write(held, parent, push, is_sent=True)
+            since = held.changed_since(parent)
+            nested = survey_snapshot(held, since or 0, Abilities(), ())
+            self.writer.write(held, parent, push, is_sent=True, nested=nested)
+            if parent is not None:
+                assert since is not None
+                check_changes(Path(parent.path), path, find_changes(str(path), since))
             self.check_trees(path, parent)
             users = self.check_manifest(path, push.user, users)
             found = self.verifier.verify(str(path), str(self.root), number, Moments())
@@ -134,7 +143,9 @@ class Replayed:
         receive = ["btrfs", "receive", "-q", str(self.received)]
         subprocess.run(receive, check=True, input=stream, capture_output=True)
         # btrfs receive leaves the root its own time when nothing but the excluded changed there.
-        found = differences(self.received / path.name, self.root)
+        found = set(differences(self.received / path.name, self.root))
+        # It knows nothing of nested subvolumes either.
+        found -= {f"extra: {border!r}" for border in borders(path)}
         assert [words for words in found if not words.startswith("b'.': facts")] == []
         assert parsed(stream) == dumped(stream)
 
@@ -175,8 +186,58 @@ def fresh_manifest(root: Path, source: Path) -> list[dict[str, Any]]:
 
 
 def held_snapshot(number: int, path: Path) -> HeldSnapshot:
-    name = SnapshotName(number)
-    return HeldSnapshot(name, str(path), path.name, number, 0.0, is_sendable=True, is_pinned=True)
+    subvolume = read_subvolume(str(path))
+    assert subvolume is not None
+    return HeldSnapshot(
+        name=SnapshotName(number),
+        path=str(path),
+        identity=subvolume.uuid,
+        version=subvolume.ctransid,
+        created_at=subvolume.created_at,
+        is_sendable=True,
+        is_pinned=True,
+        subvolume=subvolume,
+    )
+
+
+@dataclass
+class InodeState:
+    """What an inode is, the names that lead to it, and the names in it if it is a directory."""
+
+    facts: tuple[object, ...]
+    paths: set[bytes] = field(default_factory=set)
+    links: set[tuple[int, bytes]] = field(default_factory=set)
+    names: list[bytes] = field(default_factory=list)
+
+
+def check_changes(before: Path, after: Path, changed: Changed) -> None:
+    """Fail if anything differs between two snapshots that the source did not call changed."""
+    old, new = inodes(before), inodes(after)
+    for number, state in new.items():
+        known = old.get(number, InodeState(()))
+        if (state.facts, state.links) != (known.facts, known.links):
+            assert state.paths <= changed.paths
+        if state.names != known.names:
+            assert state.paths <= changed.directories
+
+
+def inodes(root: Path) -> dict[int, InodeState]:
+    """Return every inode of a snapshot by its number."""
+    found: dict[int, InodeState] = {}
+    for path, entry in read_tree(root, frozenset()).items():
+        full = os.path.join(os.fsencode(root), path)
+        status = os.lstat(full)
+        if is_border(status):
+            continue
+        state = found.setdefault(
+            status.st_ino, InodeState((entry.facts, entry.xattrs, entry.digest))
+        )
+        state.paths.add(b"" if path == b"." else path)
+        if path != b".":
+            state.links.add((os.lstat(os.path.dirname(full)).st_ino, os.path.basename(path)))
+        if stat.S_ISDIR(status.st_mode):
+            state.names = sorted(os.listdir(full))
+    return found
 
 
 def parsed(stream: bytes) -> list[tuple[str, str]]:
@@ -289,6 +350,14 @@ class Machine(RuleBasedStateMachine):
     @rule(name=names, is_whole_tree=st.booleans())
     def remove_directory(self, name: bytes, *, is_whole_tree: bool) -> None:
         self.history.do("remove_tree" if is_whole_tree else "remove_directory", name)
+
+    @rule(name=names)
+    def make_subvolume(self, name: bytes) -> None:
+        self.history.do("make_subvolume", name)
+
+    @rule(name=names)
+    def delete_subvolume(self, name: bytes) -> None:
+        self.history.do("delete_subvolume", name)
 
     @rule(name=names, reference=st.sampled_from([b"a", b"../x", b"/etc/passwd", b"\xff"]))
     def symlink(self, name: bytes, reference: bytes) -> None:

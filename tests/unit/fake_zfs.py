@@ -361,6 +361,9 @@ class FakeZfs:
         is_snapshot = isinstance(subject, FakeSnapshot)
         values = {
             "available": str(self.available),
+            "used": str(
+                _size(subject.place if isinstance(subject, FakeDataset) else subject.files)
+            ),
             "creation": str(subject.creation),
             "type": "snapshot" if is_snapshot else "filesystem",
             "origin": "-",
@@ -426,6 +429,10 @@ def _properties(options: dict[str, list[str]]) -> dict[str, str]:
             raise _Failure(f"bad property list: invalid property '{key}'", status=2)
         properties[key] = value
     return properties
+
+
+def _size(directory: Path) -> int:
+    return sum(path.lstat().st_size for path in directory.rglob("*") if path.is_file())
 
 
 def _replace(target: Path, source: Path, *, without: set[str] | None = None) -> None:

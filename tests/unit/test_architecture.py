@@ -33,14 +33,18 @@ ALLOWED: dict[str, set[str]] = {
     "file_errors": {"errors"},
     "command": {"errors"},
     "progress": {"errors"},
-    "abilities": {"errors", "request"},
+    "abilities": {"request"},
     "probe": {"abilities", "file_errors"},
     # Adapters.
     "btrfs.stream": {"errors"},
     "btrfs.border": {"exclusion"},
     "btrfs.tree": {"descriptors", "syscalls"},
-    "btrfs.replay": {"btrfs.border", "btrfs.stream", "btrfs.tree", "errors", "file_errors"},
+    "btrfs.replay": {
+        *("abilities", "btrfs.border", "btrfs.stream", "btrfs.tree", "errors", "file_errors"),
+        "request",
+    },
     "btrfs.subvolume": {"errors"},
+    "btrfs.search": set(),
     "zfs.mounting": set(),
     "zfs.dataset": {"errors", "zfs.mounting"},
     "zfs.pool": {"errors", "zfs.dataset"},
@@ -52,6 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     "dsg.archive": {"dsg.metadata", "errors", "exclusion", "file_errors"},
     "rsync": {"abilities", "command", "errors", "exclusion"},
     "hard_links": {"descriptors", "exclusion", "file_errors"},
+    "borders": {"descriptors", "file_errors"},
     # The verifier: it shares rules with the copying, and the hash, but no code that copies.
     "verify.compare": {"abilities"},
     "verify.findings": {"request", "verify.compare"},
@@ -62,10 +67,16 @@ ALLOWED: dict[str, set[str]] = {
     "verify.metadata": {
         *("hashing", "verify.compare", "verify.digests", "verify.document", "verify.listing"),
     },
-    "verify.verifier": {
-        *("abilities", "dsg.entry", "exclusion", "file_errors", "hashing", "request"),
-        *("verify.compare", "verify.findings", "verify.metadata", "verify.proof"),
+    "verify.side": {"descriptors", "hashing", "verify.compare"},
+    "verify.walk": {
+        *("abilities", "dsg.entry", "exclusion", "request", "verify.compare", "verify.findings"),
+        *("verify.metadata", "verify.proof", "verify.side"),
     },
+    "verify.verifier": {
+        *("abilities", "exclusion", "file_errors", "request", "verify.findings"),
+        *("verify.metadata", "verify.proof", "verify.side", "verify.walk"),
+    },
+    "verify.changes": {"btrfs.search", "verify.verifier"},
     # Effects at the edges.
     "journal": set(),
     "notify": set(),
@@ -76,23 +87,37 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"errors", "names", "plan", "verify.findings"},
     "source": {"btrfs.subvolume", "dsg.pushlog", "errors", "exclusion", "names", "plan"},
     "staging": {"errors", "names", "plan", "request", "zfs.dataset"},
+    "survey": {
+        *("abilities", "btrfs.search", "errors", "exclusion", "file_errors", "request", "source"),
+    },
+    "checker": {
+        *("file_errors", "request", "source", "staging", "verify.changes", "verify.findings"),
+        *("verify.proof", "verify.verifier"),
+    },
     "step": {
-        *("abilities", "btrfs.replay", "btrfs.stream", "btrfs.subvolume", "command"),
+        *("abilities", "borders", "btrfs.replay", "btrfs.stream", "btrfs.subvolume", "command"),
         *("descriptors", "dsg.archive", "dsg.manifest", "dsg.metadata", "dsg.pushlog"),
         *("dsg.refresh", "errors", "exclusion", "file_errors", "hard_links", "names"),
-        *("progress", "rsync", "source"),
+        *("progress", "request", "rsync", "source"),
     },
     "build": {
-        *("dsg.pushlog", "errors", "names", "plan", "progress", "report", "request", "source"),
-        *("staging", "step", "verify.proof", "verify.verifier"),
+        *("checker", "dsg.pushlog", "errors", "names", "plan", "progress", "report", "request"),
+        *("source", "staging", "step", "verify.verifier"),
     },
-    "published": {
-        *("names", "progress", "report", "source", "staging", "verify.proof"),
-        "verify.verifier",
-    },
+    "published": {"checker", "names", "progress", "report", "source", "staging"},
     "migrate": {
-        *("abilities", "build", "command", "dsg.pushlog", "errors", "names", "plan", "probe"),
-        *("progress", "published", "report", "request", "source", "staging", "step"),
+        *(
+            "abilities",
+            "build",
+            "checker",
+            "command",
+            "dsg.pushlog",
+            "errors",
+            "names",
+            "plan",
+            "probe",
+        ),
+        *("progress", "published", "report", "request", "source", "staging", "step", "survey"),
         *("verify.verifier", "zfs.dataset", "zfs.pool"),
     },
     # The instance.
@@ -101,6 +126,18 @@ ALLOWED: dict[str, set[str]] = {
         *("claim", "command", "errors", "journal", "migrate", "notify", "progress", "result"),
         "spool",
         "wake",
+    },
+    "doctor": set(),
+    "doctor.leftover": {"names"},
+    "doctor.pins": {"btrfs.subvolume", "doctor.leftover", "errors", "names", "source"},
+    "doctor.datasets": {
+        *("doctor.leftover", "errors", "names", "probe", "request", "staging", "zfs.dataset"),
+        "zfs.pool",
+    },
+    "doctor.temporaries": {"doctor.leftover", "errors", "names", "spool"},
+    "doctor.examine": {
+        *("command", "doctor.datasets", "doctor.leftover", "doctor.pins", "doctor.temporaries"),
+        *("errors", "names", "spool", "zfs.dataset"),
     },
     "config": {"daemon", "errors", "migrate", "names", "request"},
     # The command line: builds the objects.
@@ -112,14 +149,18 @@ ALLOWED: dict[str, set[str]] = {
         *("cli.context", "cli.output", "command", "daemon", "errors", "journal", "migrate"),
         *("names", "notify", "progress", "report", "request", "result"),
     },
-    "cli": {"cli.configuration", "cli.context", "cli.migration", "cli.queue", "dsgmigd"},
+    "cli.doctor": {"cli.context", "cli.output", "doctor.examine", "doctor.leftover"},
+    "cli": {
+        *("cli.configuration", "cli.context", "cli.doctor", "cli.migration", "cli.queue"),
+        "dsgmigd",
+    },
     "__main__": {"cli", "journal"},
 }
 
 PURE = [
     *("plan", "request", "names", "errors", "exclusion", "btrfs.stream", "btrfs.border"),
     *("dsg.manifest", "dsg.entry", "dsg.metadata", "dsg.pushlog", "verify.compare"),
-    *("abilities", "verify.findings"),
+    *("abilities", "verify.findings", "doctor.leftover"),
 ]
 IMPURE_IMPORTS = {"os", "subprocess", "socket", "time", "structlog"}
 EXEMPT = {

@@ -32,7 +32,8 @@ def test_a_snapshot_verified_at_a_weaker_level_is_read_before_anything_is_built_
 ) -> None:
     asked: list[bool] = []
 
-    def verify(*_: object, is_verified_before: bool) -> Verification:
+    def verify(*_: object, is_verified_before: bool, changed: object) -> Verification:
+        assert changed is None
         asked.append(is_verified_before)
         return Verification(level)
 
@@ -49,11 +50,12 @@ def test_a_snapshot_verified_at_a_weaker_level_is_read_before_anything_is_built_
         repository=cast("Any", None),
         held={S1: held},
         staging=cast("Any", staging),
-        writer=cast("Any", SimpleNamespace(load=lambda: None)),
+        writer=cast("Any", SimpleNamespace(load=lambda: None, set_borders=list)),
         verifier=cast("Any", SimpleNamespace(verify=verify)),
         level=level,
         report=Report(),
         progress=Progress(),
+        nested={},
     ).go_on_after(S1)
 
     assert asked == [is_trusted]

@@ -2,30 +2,37 @@
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dsgmigd.abilities import Abilities
+from dsgmigd.abilities import FARTHEST_SECONDS, HIGHEST_ID
 from dsgmigd.errors import TargetFull, TargetUnwritable
 from dsgmigd.probe import probe_abilities
 
+SECOND = 1_000_000_000
 
-def test_the_probe_finds_what_the_file_system_here_can_do_and_leaves_nothing(
-    tmp_path: Path,
-) -> None:
-    file = tmp_path / "file"
-    file.touch()
-    os.utime(file, ns=(1, 1_000_000_001))
-    try:
-        os.setxattr(file, "user.x", b"1")
-    except OSError:
-        holds_xattrs = False
-    else:
-        holds_xattrs = True
-    file.unlink()
-    assert probe_abilities(str(tmp_path)) == Abilities(xattrs=holds_xattrs, subsecond_mtime=True)
+
+def refusing(number: int) -> Callable[..., None]:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+def test_the_probe_leaves_nothing(tmp_path: Path) -> None:
+    probe_abilities(str(tmp_path))
     assert os.listdir(tmp_path) == []
+
+
+def test_an_ordinary_file_system_here_holds_what_any_source_has(tmp_path: Path) -> None:
+    found = probe_abilities(str(tmp_path))
+    assert found.subsecond_mtime
+    assert not found.has_name_rules
+    assert found.earliest_mtime <= -(2**31)
+    assert 2**32 < found.latest_mtime <= FARTHEST_SECONDS
+    assert found.highest_id == HIGHEST_ID
 
 
 def test_times_that_lose_their_nanoseconds_are_noticed(
@@ -33,33 +40,104 @@ def test_times_that_lose_their_nanoseconds_are_noticed(
 ) -> None:
     utime = os.utime
     monkeypatch.setattr(
-        os, "utime", lambda file, ns: utime(file, ns=(ns[0], ns[1] // 10**9 * 10**9))
+        os, "utime", lambda file, ns: utime(file, ns=(ns[0], ns[1] // SECOND * SECOND))
     )
-    assert not probe_abilities(str(tmp_path)).subsecond_mtime
+    found = probe_abilities(str(tmp_path))
+    assert not found.subsecond_mtime
+    assert found.latest_mtime > 2**32
+
+
+def test_the_range_of_times_is_found_to_the_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    utime = os.utime
+
+    def wrap(file: str, ns: tuple[int, int]) -> None:
+        seconds = (ns[1] // SECOND + 2**31) % 2**32 - 2**31
+        utime(file, ns=(ns[0], seconds * SECOND + ns[1] % SECOND))
+
+    monkeypatch.setattr(os, "utime", wrap)
+    found = probe_abilities(str(tmp_path))
+    assert (found.earliest_mtime, found.latest_mtime) == (-(2**31), 2**31 - 1)
 
 
 @pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EPERM])
 def test_a_file_system_that_refuses_attributes_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(number, os.strerror(number))
+    monkeypatch.setattr(os, "setxattr", refusing(number))
+    found = probe_abilities(str(tmp_path))
+    assert (found.xattrs, found.acls) == (False, False)
 
-    monkeypatch.setattr(os, "setxattr", refuse)
-    assert not probe_abilities(str(tmp_path)).xattrs
+
+def test_a_file_system_may_hold_attributes_and_no_acls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def choose(_path: str, name: bytes, _value: bytes) -> None:
+        if name.startswith(b"system."):
+            raise OSError(errno.EOPNOTSUPP, "")
+
+    monkeypatch.setattr(os, "setxattr", choose)
+    found = probe_abilities(str(tmp_path))
+    assert (found.xattrs, found.acls) == (True, False)
+
+
+def test_the_highest_owner_is_found_by_who_can_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chown = os.chown
+
+    def bounded(path: str, uid: int, gid: int) -> None:
+        if uid > 2**31 - 1:
+            raise OSError(errno.EOVERFLOW, "")
+        chown(path, uid, gid)
+
+    monkeypatch.setattr(os, "chown", bounded)
+    expected = 2**31 - 1 if os.geteuid() == 0 else HIGHEST_ID
+    assert probe_abilities(str(tmp_path)).highest_id == expected
+
+
+def test_a_file_system_without_device_nodes_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "mknod", refusing(errno.EPERM))
+    assert not probe_abilities(str(tmp_path)).devices
 
 
 def test_a_full_file_system_is_not_taken_for_one_without_attributes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "setxattr", refuse)
+    monkeypatch.setattr(os, "setxattr", refusing(errno.ENOSPC))
     with pytest.raises(TargetFull):
         probe_abilities(str(tmp_path))
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_directory_that_is_not_there_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(TargetUnwritable, match="No such file"):
         probe_abilities(str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize("rule", ["utf8_names_only", "normalizes_names", "folds_case"])
+def test_the_rules_for_names_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
+    """The file system's answers are made up: none here has such rules."""
+    real_open, lexists = open, os.path.lexists
+
+    def choosy(path: str | bytes, mode: str) -> object:
+        if rule == "utf8_names_only" and isinstance(path, bytes):
+            raise OSError(errno.EILSEQ, "")
+        return real_open(path, mode)
+
+    def seeing(path: str) -> bool:
+        name = os.path.basename(path)
+        return {"normalizes_names": "e\u0301", "folds_case": "CASE"}.get(rule) == name or lexists(
+            path
+        )
+
+    monkeypatch.setattr("builtins.open", choosy)
+    monkeypatch.setattr(os.path, "lexists", seeing)
+    found = probe_abilities(str(tmp_path))
+    rules = ("utf8_names_only", "normalizes_names", "folds_case")
+    assert [name for name in rules if getattr(found, name)] == [rule]

@@ -189,6 +189,30 @@ def test_a_run_resumes_at_a_snapshot_with_the_files_as_they_were(
     assert commands.properties(f"{AREA}/staging/SV")[PROPERTY_PREFIX + "request"] == "r2"
 
 
+def test_a_run_resumes_before_a_snapshot_that_a_dead_run_was_reading(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    staging.create()
+    take_snapshot(staging, S1, "one")
+    take_snapshot(staging, S2, "two")
+    left = f"{PROPERTY_PREFIX}request=dead"
+    commands.output("zfs", "clone", "-o", left, f"{AREA}/staging/SV@s2", f"{AREA}/views/SV")
+    staging_of(commands, "r2").resume(S1)
+    assert chain_names(staging) == ["s1"]
+    assert f"{AREA}/views/SV" not in commands.names()
+
+
+def test_a_run_does_not_resume_over_a_view_that_is_not_ours(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    staging.create()
+    take_snapshot(staging, S1, "one")
+    commands.output("zfs", "clone", f"{AREA}/staging/SV@s1", f"{AREA}/views/SV")
+    with pytest.raises(TargetChanged, match="not one that dsgmigd made"):
+        staging.resume(S1)
+    assert f"{AREA}/views/SV" in commands.names()
+
+
 def test_a_run_does_not_resume_at_a_snapshot_that_is_not_there(
     commands: FakeZfs, staging: Staging
 ) -> None:

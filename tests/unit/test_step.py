@@ -28,7 +28,7 @@ def writer(tmp_path: Path) -> Iterator[SnapshotWriter]:
         str(tmp_path),
         commands=Commands(),
         abilities=Abilities(),
-        may_lose_xattrs=False,
+        allowed=(),
         send_protocol=None,
         progress=Progress(),
     )

@@ -7,11 +7,13 @@ import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dsgmigd.abilities import Abilities
 from dsgmigd.btrfs.replay import Replay
 from dsgmigd.btrfs.stream import Command, Kind
 from dsgmigd.errors import (
@@ -83,16 +85,14 @@ class World:
         self,
         *commands: Command,
         has_parent: bool = True,
-        has_xattrs: bool = True,
-        may_lose_xattrs: bool = False,
         checkpoint: Callable[[], None] = lambda: None,
+        **options: Any,
     ) -> Replay:
         replay = Replay(
             str(self.root),
             self.listener,
             parent_root=str(self.parent) if has_parent else None,
-            has_xattrs=has_xattrs,
-            may_lose_xattrs=may_lose_xattrs,
+            **options,
         )
         replay.apply([send.begin(), *commands], checkpoint=checkpoint)
         return replay
@@ -485,8 +485,8 @@ def test_extended_attributes_are_set_and_removed_or_the_target_is_to_blame(world
 
 def test_extended_attributes_that_the_target_cannot_hold_end_the_replay(world: World) -> None:
     (world.root / "f").touch()
-    with pytest.raises(LossNotAllowed, match="'f' has extended attributes"):
-        world.replay(send.set_xattr(b"f", b"user.a", b"1"), has_xattrs=False)
+    with pytest.raises(LossNotAllowed, match=r"'f' has user\.a, which the target cannot hold"):
+        world.replay(send.set_xattr(b"f", b"user.a", b"1"), abilities=Abilities(xattrs=False))
 
 
 def test_extended_attributes_may_be_lost_when_that_is_allowed(world: World) -> None:
@@ -494,10 +494,53 @@ def test_extended_attributes_may_be_lost_when_that_is_allowed(world: World) -> N
     world.replay(
         send.set_xattr(b"f", b"user.a", b"1"),
         send.remove_xattr(b"f", b"user.a"),
-        has_xattrs=False,
-        may_lose_xattrs=True,
+        abilities=Abilities(xattrs=False),
+        allowed=["xattr"],
     )
     assert os.listxattr(world.root / "f") == []
+
+
+def test_an_acl_is_a_loss_of_its_own(world: World) -> None:
+    (world.root / "f").touch()
+    set_acl = send.set_xattr(b"f", b"system.posix_acl_access", b"1")
+    with pytest.raises(LossNotAllowed, match=r"system\.posix_acl_access") as caught:
+        world.replay(set_acl, abilities=Abilities(acls=False), allowed=["xattr"])
+    assert '"allow_loss": ["acl"]' in caught.value.hint
+    world.replay(set_acl, abilities=Abilities(acls=False), allowed=["acl"])
+
+
+def test_how_btrfs_stores_a_file_is_not_carried(world: World) -> None:
+    (world.root / "f").touch()
+    world.replay(
+        send.set_xattr(b"f", b"btrfs.compression", b"zstd"),
+        send.remove_xattr(b"f", b"btrfs.compression"),
+    )
+    assert os.listxattr(world.root / "f") == []
+
+
+def test_times_out_of_range_become_the_nearest_that_the_target_holds(world: World) -> None:
+    (world.root / "f").touch()
+    world.replay(
+        send.set_times(b"f", atime=0, mtime=10**9 * 5000 + 7),
+        abilities=Abilities(earliest_mtime=0, latest_mtime=4000),
+    )
+    assert (world.root / "f").stat().st_mtime_ns == 4000 * 10**9
+
+
+def test_borders_are_taken_away_and_deferred_and_move_with_their_directories(
+    world: World,
+) -> None:
+    (world.root / "a/nested").mkdir(parents=True)
+    replay = world.replay(send.rename(b"a", b"b"), borders=[b"a/nested"])
+    assert replay.deferred == {b"b/nested"}
+    assert os.listdir(world.root / "b") == []
+
+
+def test_a_border_that_is_not_empty_is_never_removed(world: World) -> None:
+    (world.root / "nested/data").mkdir(parents=True)
+    with pytest.raises(TargetUnwritable, match="not empty"):
+        world.replay(borders=[b"nested"])
+    assert (world.root / "nested/data").is_dir()
 
 
 # A link in the tree is never followed.

@@ -1,0 +1,1 @@
+"""What dead requests left behind: how it is found, judged, and removed."""
