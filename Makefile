@@ -5,7 +5,7 @@ quickstart = packaging/quickstart
 venv = .venv
 pytest = $(venv)/bin/pytest -q
 
-.PHONY: help demo demo-clean test check unit integration nightly bench fmt clean
+.PHONY: help demo demo-clean test check unit integration nightly bench bench-memory fmt clean
 
 help:
 	@echo "make demo         migrate three sample repositories, on file-backed btrfs and ZFS (root)"
@@ -16,6 +16,7 @@ help:
 	@echo "make integration  tests on real btrfs and real ZFS (root)"
 	@echo "make nightly      thousands of random histories, faulty streams and faults (root)"
 	@echo "make bench        what one later snapshot costs, beside rsync and hashing all (root)"
+	@echo "make bench-memory the memory that two million entries take (root, 10 GB, ten minutes)"
 	@echo "make fmt          format the code"
 	@echo "make clean        remove what make made here"
 
@@ -55,6 +56,10 @@ nightly: $(venv)/ready
 bench:
 	@$(quickstart)/install-requirements
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/later_snapshot.py $(BENCH)
+
+bench-memory:
+	@$(quickstart)/install-requirements
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/many_entries.py $(BENCH)
 
 fmt: $(venv)/ready
 	$(venv)/bin/ruff format

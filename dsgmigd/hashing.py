@@ -12,15 +12,20 @@ _CHUNK_BYTES = 1024 * 1024
 
 def hash_bytes(*pieces: bytes) -> str:
     """Return the hash of the pieces joined."""
-    state = xxhash.xxh3_64()
+    state = start_hash()
     for piece in pieces:
         state.update(piece)
     return str(state.hexdigest())
 
 
+def start_hash() -> xxhash.xxh3_64:
+    """Return a hash that takes its content piece by piece: `update`, at last `hexdigest`."""
+    return xxhash.xxh3_64()
+
+
 def hash_descriptor(descriptor: int) -> tuple[str, int]:
     """Read a file to its end; return its hash and how many bytes were read."""
-    state = xxhash.xxh3_64()
+    state = start_hash()
     total = 0
     while chunk := os.pread(descriptor, _CHUNK_BYTES, total):
         state.update(chunk)

@@ -76,7 +76,6 @@ class SnapshotWriter:
         self._dsg = DsgDirectory(root)
         self._manifest = Manifest()
         self._messages: list[Metadata] = []
-        self._manifest_bytes: bytes | None = None
         self._begun: tuple[SnapshotName, IO[bytes]] | None = None
         self._stream = ExitStack()
 
@@ -103,10 +102,8 @@ class SnapshotWriter:
 
     def load(self) -> None:
         """Take up the metadata that the last snapshot left in staging."""
-        content = self._dsg.read_manifest()
         try:
-            entries, _ = split_manifest(content)
-            for path, entry in entries:
+            for path, entry in split_manifest(self._dsg.read_manifest()):
                 self._manifest.load(path, entry)
         except (ValueError, KeyError, AttributeError) as error:
             raise TargetChanged(
@@ -114,7 +111,6 @@ class SnapshotWriter:
                 hint="restore it from the last snapshot of the dataset",
             ) from error
         self._messages = self._dsg.read_messages()
-        self._manifest_bytes = content
         with Directories(self._root) as staging:
             note_hard_links(self._manifest, staging)
 
@@ -205,13 +201,17 @@ class SnapshotWriter:
         if self._messages:
             last = self._messages[-1]
             previous = Previous(SnapshotName.parse(last["snapshot_id"]), last["snapshot_hash"])
-        entries = list(self._manifest.entries())
-        metadata = make_metadata(name, entries, push, previous)
-        content = render_manifest(entries, metadata)
-        self._messages.append(metadata)
-        self._dsg.write_snapshot(content, self._messages, self._manifest_bytes)
-        self._manifest_bytes = content
-        return metadata
+
+        def describe(entry_count: int, entries_hash: str) -> Metadata:
+            self._messages.append(make_metadata(name, entry_count, entries_hash, push, previous))
+            return self._messages[-1]
+
+        self._dsg.write_manifest(
+            render_manifest(self._manifest.entries(), describe),
+            previous=str(previous.snapshot) if previous else None,
+        )
+        self._dsg.write_messages(self._messages)
+        return self._messages[-1]
 
     def _set_root_times(self, held: HeldSnapshot) -> None:
         """Give the root the times of the source's: writing `.dsg` moved them."""

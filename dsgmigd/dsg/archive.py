@@ -9,7 +9,8 @@ Leaving errors: TargetFull, TargetUnwritable, TargetChanged.
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 import lz4.frame
 
@@ -23,6 +24,7 @@ MESSAGES_NAME = "sync-messages.json"
 ARCHIVE_NAME = "archive"
 _DIRECTORY_MODE = 0o755
 _FILE_MODE = 0o644
+_PIECE_BYTES = 1024 * 1024
 
 
 def archive_name(snapshot: str) -> str:
@@ -37,13 +39,15 @@ class DsgDirectory:
         self._path = os.path.join(root, os.fsdecode(DSG_DIRECTORY))
         self._is_there = False
 
-    def read_manifest(self) -> bytes:
-        """Return last-sync.json."""
-        return self._read(MANIFEST_NAME)
+    def read_manifest(self) -> Iterator[bytes]:
+        """Yield the lines of last-sync.json."""
+        with self._reading(MANIFEST_NAME) as file:
+            yield from file
 
     def read_messages(self) -> list[Metadata]:
         """Return the metadata of the snapshots so far."""
-        content = self._read(MESSAGES_NAME)
+        with self._reading(MESSAGES_NAME) as file:
+            content = file.read()
         try:
             return split_messages(content)
         except (ValueError, KeyError, AttributeError) as error:
@@ -52,18 +56,27 @@ class DsgDirectory:
                 hint="the staging dataset was touched; destroy it, the migration starts anew",
             ) from error
 
-    def write_snapshot(
-        self, manifest: bytes, all_metadata: list[Metadata], previous_manifest: bytes | None
-    ) -> None:
-        """Write the documents of one snapshot, and the manifest before into the archive."""
+    def write_manifest(self, pieces: Iterable[bytes], *, previous: str | None) -> None:
+        """Write last-sync.json; the one that is there goes into the archive, as `previous`'s."""
         with _target_errors(f"writing {self._path}"):
             if not self._is_there:
                 self._make_directories()
-            if previous_manifest is not None:
-                previous = all_metadata[-2]["snapshot_id"]
-                self._write(archive_name(previous), lz4.frame.compress(previous_manifest))
-            self._write(MANIFEST_NAME, manifest)
-            self._write(MESSAGES_NAME, render_messages(all_metadata))
+            if previous is not None:
+                self._write(archive_name(previous), self._compressed_manifest())
+            self._write(MANIFEST_NAME, pieces)
+
+    def write_messages(self, all_metadata: list[Metadata]) -> None:
+        """Write sync-messages.json: the metadata of the snapshots so far."""
+        with _target_errors(f"writing {self._path}"):
+            self._write(MESSAGES_NAME, [render_messages(all_metadata)])
+
+    def _compressed_manifest(self) -> Iterator[bytes]:
+        compressor = lz4.frame.LZ4FrameCompressor()
+        with self._reading(MANIFEST_NAME) as file:
+            yield compressor.begin(source_size=os.fstat(file.fileno()).st_size)
+            while piece := file.read(_PIECE_BYTES):
+                yield compressor.compress(piece)
+            yield compressor.flush()
 
     def _make_directories(self) -> None:
         for directory in (self._path, os.path.join(self._path, ARCHIVE_NAME)):
@@ -71,17 +84,19 @@ class DsgDirectory:
             os.chmod(directory, _DIRECTORY_MODE)  # whatever the umask is
         self._is_there = True
 
-    def _read(self, name: str) -> bytes:
+    @contextlib.contextmanager
+    def _reading(self, name: str) -> Iterator[BinaryIO]:
         path = os.path.join(self._path, name)
-        with _target_errors(f"reading {path}"), open(path, "rb") as file:
-            return file.read()
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        with _target_errors(f"reading {path}"), open(os.open(path, flags), "rb") as file:
+            yield file
 
-    def _write(self, name: str, content: bytes) -> None:
+    def _write(self, name: str, pieces: Iterable[bytes]) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(os.path.join(self._path, name), flags, _FILE_MODE)
         with open(descriptor, "wb") as file:
             os.fchmod(descriptor, _FILE_MODE)
-            file.write(content)
+            file.writelines(pieces)
 
 
 @contextlib.contextmanager

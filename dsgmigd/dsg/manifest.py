@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from dsgmigd.dsg.entry import (
-    Described,
     describe,
     file_entry,
     is_listed_link,
@@ -23,6 +22,8 @@ from dsgmigd.dsg.entry import (
     path_in_json,
     to_json,
 )
+
+_SETTLED_AT_ONCE = 10_000
 
 
 class Staleness(IntEnum):
@@ -59,7 +60,7 @@ class Folder:
 Node = Leaf | Folder
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StaleEntry:
     """An entry to settle; without `needs_content` the digest that it has still holds."""
 
@@ -73,7 +74,7 @@ class Manifest:
 
     def __init__(self) -> None:
         self._root = Folder(None, b"")
-        self._stale: set[Leaf] = set()
+        self._stale: dict[Leaf, None] = {}
         self._before: dict[bytes, bytes] = {}
         self._linked: dict[int, set[Leaf]] = {}
 
@@ -85,9 +86,12 @@ class Manifest:
         self.content_changed(path)
 
     def linked(self, existing: bytes, path: bytes) -> None:
-        """Take in a hard link; both names are looked at, to find out that they are one file."""
+        """Take in a hard link; both names are read, to find out that they are one file.
+
+        The content may change by the new name next, and that one may be or become unlisted.
+        """
         self.created(path)
-        self.times_changed(existing)
+        self.content_changed(existing)
 
     def appeared(self, path: bytes) -> None:
         """Take in whatever is at `path` now; settling finds out that it is a directory."""
@@ -140,9 +144,13 @@ class Manifest:
         return bool(self._stale)
 
     def take_stale(self) -> list[StaleEntry]:
-        """Return the entries to settle, by path; what settling adds comes with the next call."""
-        stale = sorted((_path_of(leaf), id(leaf), leaf) for leaf in self._stale)
-        self._stale.clear()
+        """Return the latest entries to settle, by path; there may be more, and settling adds some.
+
+        The latest first, so that few wait at any time when directories turn up one by one.
+        """
+        count = min(len(self._stale), _SETTLED_AT_ONCE)
+        leaves = [self._stale.popitem()[0] for _ in range(count)]
+        stale = sorted((_path_of(leaf), id(leaf), leaf) for leaf in leaves)
         return [
             StaleEntry(path, leaf, leaf.staleness is Staleness.CONTENT or leaf.entry is None)
             for path, _, leaf in stale
@@ -158,10 +166,11 @@ class Manifest:
         if digest is None:
             raise ValueError(f"no digest for {stale.path!r}")
         before = self._entry_before(stale)
-        if before and before.digest == digest:
-            user = before.user
-        leaf.entry = file_entry(stale.path, user=user, size=size, mtime=mtime, digest=digest)
-        leaf.staleness = Staleness.FRESH
+        described = describe(before) if before else None
+        if described and described.digest == digest:
+            user = described.user
+        entry = file_entry(stale.path, user=user, size=size, mtime=mtime, digest=digest)
+        _settle(leaf, entry, before)
 
     def settle_link(self, stale: StaleEntry, *, user: str, reference: bytes) -> None:
         """Make the entry of a symbolic link, if it gets one."""
@@ -170,15 +179,14 @@ class Manifest:
             return
         text = reference.decode()
         before = self._entry_before(stale)
-        if before and before.reference == text:
-            user = before.user
-        stale.leaf.entry = link_entry(stale.path, user=user, reference=text)
-        stale.leaf.staleness = Staleness.FRESH
+        described = describe(before) if before else None
+        if described and described.reference == text:
+            user = described.user
+        _settle(stale.leaf, link_entry(stale.path, user=user, reference=text), before)
 
     def settle_unlisted(self, stale: StaleEntry) -> None:
         """Note that what is there gets no entry: a device, say."""
-        stale.leaf.entry = None
-        stale.leaf.staleness = Staleness.FRESH
+        _settle(stale.leaf, None, None)
 
     def settle_directory(self, stale: StaleEntry, names: list[bytes]) -> None:
         """Make a directory of what turned out to be one; its `names` are stale now."""
@@ -263,7 +271,7 @@ class Manifest:
 
     def _mark(self, leaf: Leaf, staleness: Staleness) -> None:
         leaf.staleness = max(leaf.staleness, staleness)
-        self._stale.add(leaf)
+        self._stale[leaf] = None
 
     def _remember(self, path: bytes, leaf: Leaf) -> None:
         if leaf.entry is not None and path not in self._before:
@@ -271,14 +279,20 @@ class Manifest:
 
     def _drop(self, leaf: Leaf) -> None:
         leaf.parent = None  # its link group finds it gone by this
-        self._stale.discard(leaf)
+        self._stale.pop(leaf, None)
 
-    def _entry_before(self, stale: StaleEntry) -> Described | None:
+    def _entry_before(self, stale: StaleEntry) -> bytes | None:
         """Return what stood at this path before the step."""
         entry = self._before.get(stale.path) or stale.leaf.entry
         if entry is None or path_in_json(entry) != to_json(stale.path.decode()):
             return None
-        return describe(entry)
+        return entry
+
+
+def _settle(leaf: Leaf, entry: bytes | None, before: bytes | None) -> None:
+    # What did not change stays one object: all may be read anew while what was is still held.
+    leaf.entry = before if entry == before else entry
+    leaf.staleness = Staleness.FRESH
 
 
 def _path_of(node: Node) -> bytes:

@@ -1,22 +1,27 @@
 """The documents below `.dsg/`, as bytes: last-sync.json and sync-messages.json.
 
-last-sync.json has one entry a line, so that it can be searched and compared with line tools.
+last-sync.json has one entry a line, so that it can be searched and compared with line tools, and so
+that it can be written and read in pieces: with millions of entries it is large.
 `snapshot_hash` chains the snapshots: it covers the entries, the message and the hash before.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from dsgmigd.dsg.entry import local_time, path_in_json, to_json
 from dsgmigd.dsg.pushlog import Push
-from dsgmigd.hashing import hash_bytes
+from dsgmigd.hashing import hash_bytes, start_hash
 from dsgmigd.names import SnapshotName
 
 MANIFEST_VERSION = "0.1.0"
 NOTES = "btrsnap-migration"
 
+_HEAD = b'{"entries":{'
+_TAIL = b'},"metadata":'
+_ENTRIES_AT_ONCE = 1024
 _OTHER_SHAPE = (KeyError, TypeError, AttributeError)
 
 Metadata = dict[str, Any]
@@ -31,16 +36,19 @@ class Previous:
 
 
 def make_metadata(
-    snapshot: SnapshotName, entries: list[bytes], push: Push, previous: Previous | None
+    snapshot: SnapshotName,
+    entry_count: int,
+    entries_hash: str,
+    push: Push,
+    previous: Previous | None,
 ) -> Metadata:
     """Return the metadata of a snapshot, keys in DSG's order."""
-    entries_hash = hash_bytes(*entries)
     chained = entries_hash + push.message + (previous.snapshot_hash if previous else "")
     return {
         "manifest_version": MANIFEST_VERSION,
         "snapshot_id": str(snapshot),
         "created_at": local_time(push.pushed_at),
-        "entry_count": len(entries),
+        "entry_count": entry_count,
         "entries_hash": entries_hash,
         "created_by": push.user,
         "snapshot_message": push.message,
@@ -50,24 +58,61 @@ def make_metadata(
     }
 
 
-def render_manifest(entries: Iterable[bytes], metadata: Metadata) -> bytes:
-    """Return the bytes of last-sync.json."""
-    lines = b",\n".join(path_in_json(entry) + b":" + entry for entry in entries)
-    head = b'{"entries":{\n' + lines + b"\n}" if lines else b'{"entries":{}'
-    return head + b',"metadata":' + to_json(metadata) + b"}\n"
+def render_manifest(
+    entries: Iterable[bytes], describe: Callable[[int, str], Metadata]
+) -> Iterator[bytes]:
+    """Yield last-sync.json in pieces.
 
-
-def split_manifest(content: bytes) -> tuple[list[tuple[bytes, bytes]], Metadata]:
-    """Return (path, entry) pairs and metadata of a last-sync.json that dsgmigd wrote.
-
-    Raises ValueError if the bytes are not such a document.
+    `describe` gets the count and the hash of the entries, when all are through, and returns the
+    metadata, which stands behind them.
     """
-    document = json.loads(content)
+    waiting = iter(entries)
+    digest = start_hash()
+    count = 0
+    start = _HEAD + b"\n"
+    while some := list(islice(waiting, _ENTRIES_AT_ONCE)):
+        digest.update(b"".join(some))
+        count += len(some)
+        yield start + b",\n".join([path_in_json(entry) + b":" + entry for entry in some])
+        start = b",\n"
+    metadata = to_json(describe(count, str(digest.hexdigest())))
+    yield (b"\n" if count else _HEAD) + _TAIL + metadata + b"}\n"
+
+
+def split_manifest(lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield path and entry of every entry in the lines of a last-sync.json that dsgmigd wrote.
+
+    Raises ValueError if they are not such a document, at their end if hash or count are others.
+    """
+    waiting = iter(lines)
+    digest = start_hash()
+    count = 0
+    line = next(waiting, b"")
+    if line == _HEAD + b"\n":
+        for line in waiting:
+            if line.startswith(_TAIL):
+                break
+            path, entry = _split_line(line)
+            digest.update(entry)
+            count += 1
+            yield path, entry
+        line = _HEAD + line
     try:
-        pairs = [(path.encode(), to_json(entry)) for path, entry in document["entries"].items()]
-        return pairs, document["metadata"]
+        metadata = json.loads(line + b"".join(waiting))["metadata"]
+        described = metadata["entry_count"], metadata["entries_hash"]
     except _OTHER_SHAPE as error:
         raise ValueError(f"it is no manifest: {error!r}") from error
+    if described != (count, digest.hexdigest()):
+        raise ValueError("its entries are not those that its metadata describes")
+
+
+def _split_line(line: bytes) -> tuple[bytes, bytes]:
+    # No quotation mark within a JSON string is without its backslash: this is the end of the key.
+    key, separator, rest = line.partition(b'":{"')
+    path, entry = key + b'"', b'{"' + rest.rstrip(b",\n")
+    if not separator or path_in_json(entry) != path:
+        raise ValueError(f"no entry under its own path: {line[:200]!r}")
+    return (json.loads(path).encode() if b"\\" in path else path[1:-1]), entry
 
 
 def render_messages(all_metadata: Iterable[Metadata]) -> bytes:

@@ -42,7 +42,7 @@ class Chain:
             if os.path.lexists(path) and not self._is_archive_of(earlier, path, moments):
                 found.append(Discrepancy(".dsg/archive", name, f"as in @{name}", "another"))
         if view.metadata:  # it could be read
-            self._metadata[number], self._identities[number] = said(view.metadata), view.identity()
+            self._metadata[number], self._identities[number] = said(view.metadata), view.identity
         return found
 
     def _is_archive_of(self, number: int, path: str, moments: Moments) -> bool:
@@ -50,9 +50,8 @@ class Chain:
         try:
             status = os.lstat(path)
             if self._proofs.holds(status, status, number, moments):
-                self._proofs.renew(status, number)
                 return True
-            is_equal = read_archived(path).identity() == self._identities[number]
+            is_equal = read_archived(path).identity == self._identities[number]
         except UNREADABLE:
             return False
         if is_equal:

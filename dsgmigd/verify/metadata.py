@@ -6,70 +6,42 @@ Written from the format, not from the writer: nothing of `dsgmigd.dsg` is used h
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import lz4.frame
-import xxhash
 
 from dsgmigd.hashing import hash_bytes
 from dsgmigd.verify.compare import Discrepancy
+from dsgmigd.verify.digests import Digests
+from dsgmigd.verify.document import Document, digest_of, read_document
+from dsgmigd.verify.listing import Listing
 
 # What reading a document raises that is none, or is not of the form.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
 
 _TIME_ZONE = ZoneInfo("America/Los_Angeles")
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_PIECE_BYTES = 256 * 1024
 _encode_sorted = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
-_ORDER = {
-    "file": ["type", "path", "user", "filesize", "mtime", "hash"],
-    "link": ["type", "path", "user", "reference"],
-}
 
 
 @dataclass
 class ManifestView:
-    """What last-sync.json of a snapshot says; `entries` by path, as the walk finds them.
+    """What the documents of a snapshot say, for a walk to compare with what is there.
 
-    `hashes` tells an entry from every other that could stand at its path. `messages` is the
-    metadata of all snapshots up to this one, by name.
+    `listing` has the entries of last-sync.json, `metadata` is its metadata, and `messages` that of
+    all snapshots up to this one, by name. `identity` tells the manifest from every other, in
+    whatever layout it is written.
     """
 
-    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
-    hashes: dict[str, int] = field(default_factory=dict)
+    listing: Listing = field(default_factory=Listing)
     metadata: dict[str, Any] = field(default_factory=dict)
     messages: dict[str, Any] = field(default_factory=dict)
+    identity: str = ""
     discrepancies: list[Discrepancy] = field(default_factory=list)
-
-    def take(self, manifest: dict[str, Any]) -> str:
-        """Take in a document of the form of last-sync.json; return the hash of its entries.
-
-        What is not of that form leaves as ValueError, KeyError or TypeError, and nothing is taken.
-        """
-        metadata = dict(manifest["metadata"])
-        # What is no object is an entry that is missing, and breaks count and hash besides.
-        entries = {
-            path: entry
-            for path, entry in dict(manifest["entries"]).items()
-            if isinstance(entry, dict)
-        }
-        contents = {path: _encode(entry).encode() for path, entry in entries.items()}
-        "".join(contents).encode()  # JSON can spell half a surrogate, which no path can hold
-        self.hashes = {path: xxhash.xxh3_64_intdigest(one) for path, one in contents.items()}
-        self.entries, self.metadata = entries, metadata
-        return hash_bytes(*contents.values())
-
-    def identity(self) -> str:
-        """Return what tells this manifest from every other, in whatever layout it is written."""
-
-        def pieces() -> Iterator[bytes]:
-            yield _encode_sorted(said(self.metadata)).encode(errors="surrogatepass")
-            for path, entry_hash in self.hashes.items():
-                yield b"\0%b\0%x" % (path.encode(), entry_hash)
-
-        return hash_bytes(*pieces())
 
     def differ(self, path: str, attribute: str, source: object, target: object) -> None:
         """Note a discrepancy."""
@@ -81,45 +53,72 @@ def manifest_time(mtime: float) -> str:
     return datetime.fromtimestamp(mtime, _TIME_ZONE).isoformat(timespec="seconds")
 
 
-def read_manifest_view(root: str, number: int) -> ManifestView:
-    """Read and check `.dsg/` below `root`, which has to be that of snapshot s`number`."""
-    view = ManifestView()
-    directory = os.path.join(root, ".dsg")
-    try:
-        manifest = _read_json(os.path.join(directory, "last-sync.json"))
-        messages = dict(_read_json(os.path.join(directory, "sync-messages.json"))["snapshots"])
-        view.messages = {name: one for name, one in messages.items() if isinstance(one, dict)}
-        _check_entries(view, view.take(manifest))
-        _check_chain(view, messages, number)
-        _check_archive(view, directory, messages, number)
-    except UNREADABLE as error:
-        view.differ(".dsg", "metadata", "readable", repr(error))
-    return view
+class Documents:
+    """Reads and checks the documents of one repository's snapshots, in their order.
+
+    Lines that were right in the manifest before are not decoded again; and when that manifest was
+    read here, its archive has to hold it byte for byte, unless `may_be_laid_out_anew`: DSG's client
+    does that when it archives a manifest.
+    """
+
+    def __init__(self, *, may_be_laid_out_anew: bool = False) -> None:
+        self._may_be_laid_out_anew = may_be_laid_out_anew
+        self._known = Digests()
+        self._before: tuple[int, Document] | None = None
+
+    def read(self, root: str, number: int) -> ManifestView:
+        """Read and check `.dsg/` below `root`, which has to be that of snapshot s`number`."""
+        view = ManifestView()
+        directory = os.path.join(root, ".dsg")
+        before, self._before = self._before, None
+        try:
+            manifest = self._read_manifest(view, os.path.join(directory, "last-sync.json"))
+            messages = _read_messages(os.path.join(directory, "sync-messages.json"))
+            view.messages = {name: one for name, one in messages.items() if isinstance(one, dict)}
+            _check_entries(view, manifest)
+            _check_chain(view, messages, number)
+            archive = os.path.join(directory, "archive")
+            if _has_all_archives(view, archive, number) and number > 1:
+                # Older archives are looked at elsewhere: archives.py, chain.py.
+                name = f"s{number - 1}"
+                is_known = before and before[0] == number - 1 and not self._may_be_laid_out_anew
+                expected = before[1] if before and is_known else None
+                archived = self._read_archived(archive, name, expected)
+                _compare_archived(view, name, archived, expected, messages[name])
+            self._before = number, replace(manifest, listing=Listing())
+        except UNREADABLE as error:
+            view.differ(".dsg", "metadata", "readable", repr(error))
+        return view
+
+    def _read_manifest(self, view: ManifestView, path: str) -> Document:
+        found = Digests()
+        manifest = read_document(partial(_pieces, path), self._known, found)
+        self._known = found
+        _take(view, manifest)
+        return manifest
+
+    def _read_archived(self, archive: str, name: str, expected: Document | None) -> Document:
+        """Return what the archived manifest of snapshot `name` says, or what it had to say."""
+        read = partial(_unpacked, os.path.join(archive, f"{name}-sync.json.lz4"))
+        if expected is not None and digest_of(read()) == expected.digest:
+            return expected
+        return read_document(read, self._known, Digests())
 
 
 def read_archived(path: str) -> ManifestView:
     """Read an archived manifest, without a check; raises what is UNREADABLE."""
     view = ManifestView()
-    view.take(_read_compressed(path))
+    _take(view, read_document(partial(_unpacked, path), Digests(), Digests()))
     return view
 
 
-def _read_json(path: str) -> Any:
-    return json.loads(_read(path))
-
-
-def _read_compressed(path: str) -> Any:
-    return json.loads(lz4.frame.decompress(_read(path)))
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb", opener=_open_regular) as file:
-        return file.read()
-
-
-def _open_regular(path: str, flags: int) -> int:
-    """Open a file; a symbolic link is not followed, and a pipe is empty instead of for ever."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+def _take(view: ManifestView, manifest: Document) -> None:
+    view.metadata = dict(manifest.metadata)
+    view.listing = manifest.listing
+    # The hash of the entries covers their order, but not the keys under which they stand.
+    odd = [path for path, _ in manifest.misshapen]
+    identity = _encode_sorted([said(view.metadata), manifest.entries_hash, odd])
+    view.identity = hash_bytes(identity.encode(errors="surrogatepass"))
 
 
 def said(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -127,15 +126,20 @@ def said(metadata: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in dict(metadata).items() if value is not None}
 
 
-def _check_entries(view: ManifestView, entries_hash: str) -> None:
-    for path, entry in view.entries.items():
-        if entry["path"] != path or list(entry) != _ORDER[entry["type"]]:
-            view.differ(path, "manifest entry", "path and keys in order", entry)
-    metadata = view.metadata
-    if metadata["entries_hash"] != entries_hash:
-        view.differ(".dsg", "entries_hash", entries_hash, metadata["entries_hash"])
-    if metadata["entry_count"] != len(view.entries):
-        view.differ(".dsg", "entry_count", len(view.entries), metadata["entry_count"])
+def _read_messages(path: str) -> dict[str, Any]:
+    return dict(json.loads(b"".join(_pieces(path)))["snapshots"])
+
+
+def _check_entries(view: ManifestView, manifest: Document) -> None:
+    for path, entry in manifest.misshapen:
+        view.differ(path, "manifest entry", "path and keys in order", entry)
+    claimed_hash, claimed_count = (
+        manifest.metadata[key] for key in ("entries_hash", "entry_count")
+    )
+    if claimed_hash != manifest.entries_hash:
+        view.differ(".dsg", "entries_hash", manifest.entries_hash, claimed_hash)
+    if claimed_count != manifest.entry_count:
+        view.differ(".dsg", "entry_count", manifest.entry_count, claimed_count)
 
 
 def _check_chain(view: ManifestView, messages: dict[str, Any], number: int) -> None:
@@ -162,22 +166,43 @@ def _config(metadata: dict[str, Any]) -> str:
     return _encode_sorted(config) if config else ""
 
 
-def _check_archive(
-    view: ManifestView, directory: str, messages: dict[str, Any], number: int
-) -> None:
-    archive = os.path.join(directory, "archive")
+def _has_all_archives(view: ManifestView, archive: str, number: int) -> bool:
     expected = {f"s{index}-sync.json.lz4" for index in range(1, number)}
     found = set(os.listdir(archive))
     if found != expected:
         view.differ(".dsg/archive", "files", sorted(expected - found), sorted(found - expected))
-    elif number > 1:
-        # Older archives are looked at elsewhere: archives.py.
-        name = f"s{number - 1}"
-        archived = ManifestView()
-        entries_hash = archived.take(
-            _read_compressed(os.path.join(archive, f"{name}-sync.json.lz4"))
-        )
-        found_pair = (said(archived.metadata), entries_hash)
-        expected_pair = (said(messages[name]), messages[name]["entries_hash"])
-        if found_pair != expected_pair:
-            view.differ(".dsg/archive", name, expected_pair, found_pair)
+    return found == expected
+
+
+def _compare_archived(
+    view: ManifestView, name: str, archived: Document, expected: Document | None, metadata: Any
+) -> None:
+    """Compare the archived manifest of snapshot `name` with what is known of that snapshot."""
+    if said(archived.metadata) != said(metadata):
+        view.differ(".dsg/archive", name, metadata, archived.metadata)
+    elif archived.entries_hash != metadata["entries_hash"]:
+        view.differ(".dsg/archive", name, metadata["entries_hash"], archived.entries_hash)
+    elif expected is not None and archived is not expected:
+        view.differ(".dsg/archive", name, f"last-sync.json of {name}", "other bytes")
+
+
+def _pieces(path: str) -> Iterator[bytes]:
+    with open(path, "rb", opener=_open_regular) as file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open a file; a symbolic link is not followed, and a pipe is empty instead of for ever."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _unpacked(path: str) -> Iterator[bytes]:
+    """Yield the content of a file that is one lz4 frame; ValueError, RuntimeError if it is none."""
+    decompressor = lz4.frame.LZ4FrameDecompressor()
+    for piece in _pieces(path):
+        if decompressor.eof:
+            raise ValueError(f"something stands behind the frame in {path}")
+        yield decompressor.decompress(piece)
+    if not decompressor.eof or decompressor.unused_data:
+        raise ValueError(f"{path} is not one whole frame")

@@ -11,6 +11,7 @@ In each discrepancy `source` is what the documents ask for, and `target` is what
 Leaving errors: TargetUnwritable, whatever the checkpoint raises. Differences are data, not errors.
 """
 
+import json
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from dsgmigd.request import VerifyLevel
 from dsgmigd.verify.chain import Chain
 from dsgmigd.verify.compare import Discrepancy, printable
 from dsgmigd.verify.findings import Verification
-from dsgmigd.verify.metadata import ManifestView, manifest_time, read_manifest_view
+from dsgmigd.verify.metadata import Documents, ManifestView, manifest_time
 from dsgmigd.verify.proof import Moments, Proofs
 
 # The creation of a snapshot is stamped when it is written out, which a busy pool does many seconds
@@ -62,6 +63,7 @@ class ManifestVerifier:
         self._checkpoint = checkpoint
         self._proofs = Proofs()
         self._chain = Chain()
+        self._documents = Documents(may_be_laid_out_anew=True)
 
     def verify(
         self, root: str, number: int, stamp: Stamp, *, is_document_only: bool = False
@@ -70,7 +72,7 @@ class ManifestVerifier:
         level: VerifyLevel = "structure" if is_document_only else self._level
         moments = Moments() if level == "exhaustive" else _moments(stamp)
         self._proofs.begin_snapshot()
-        view = read_manifest_view(root, number)
+        view = self._documents.read(root, number)
         result = Verification(level)
         result.add(view.discrepancies)
         result.add(self._chain.check(root, number, view, moments))
@@ -131,12 +133,11 @@ class _Walk:
         self._proofs = proofs
         self._moments = moments
         self._checkpoint = checkpoint
-        self._unseen = set(view.entries)
 
     def run(self, root: str, pool: ThreadPoolExecutor) -> None:
         """Check the tree below `root`."""
         self._check_directory("", root, None, pool)
-        for path in sorted(self._unseen):
+        for path in self._view.listing.untaken():
             self._differ(path, "presence", "listed", "missing")
 
     def _check_directory(
@@ -169,12 +170,12 @@ class _Walk:
         kind = _kind(status)
         self.result.files += kind == "file"
         reference = _reference(name, directory, path) if kind == "link" else None
-        entry = self._view.entries.get(path)
-        if entry is None:
+        line = self._view.listing.take(path)
+        if line is None:
             if kind in {"file", "link"} and is_listed(os.fsencode(path), reference):
                 self._differ(path, "presence", "not listed", "there")
             return None
-        self._unseen.discard(path)
+        entry = json.loads(line)
         if entry.get("type") != kind:
             self._differ(path, "type", entry.get("type"), kind)
             return None
@@ -185,9 +186,8 @@ class _Walk:
 
     def _has_to_be_read(self, path: str, status: os.stat_result, entry: dict[str, Any]) -> bool:
         """Say whether the content of a file may be right and is not proven to be."""
-        entry_hash = self._view.hashes[path]
+        entry_hash = self._view.listing.hash_of(path)
         if self._proofs.holds(status, status, entry_hash, self._moments):
-            self._proofs.renew(status, entry_hash)
             self.result.files_proven += 1
             return False
         time = _time(status)
@@ -208,7 +208,7 @@ class _Walk:
         if entry.get("hash") != digest:
             self._differ(path, "content", entry.get("hash"), digest)
         elif entry.get("mtime") == _time(status):
-            self._proofs.add(status, status, self._view.hashes[path])
+            self._proofs.add(status, status, self._view.listing.hash_of(path))
 
     def _differ(self, path: str, attribute: str, listed: object, found: object) -> None:
         self.result.add([Discrepancy(printable(path), attribute, str(listed), str(found))])

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import xxhash
 
-_FINGERPRINT = struct.Struct("<9q")
-_INODE_MASK = (1 << 63) - 1
+from dsgmigd.verify.digests import Digests
+
+_FINGERPRINT = struct.Struct("<QqqqQqqqQ")
 _NANOSECONDS = 1_000_000_000
 # The kernel's coarse clock ticks every 1 to 10 ms.
 _TICK_NS = 20_000_000
@@ -36,21 +37,16 @@ class Proofs:
     """What the walk of snapshot k-1 found equal, and what the walk of snapshot k finds."""
 
     def __init__(self) -> None:
-        self._before: dict[int, int] = {}
-        self._now: dict[int, int] = {}
+        self._before = Digests()
+        self._now = Digests()
 
     def begin_snapshot(self) -> None:
         """Let what was found in the last walk be the base of the next."""
-        self._before, self._now = self._now, {}
+        self._before, self._now = self._now, Digests()
 
     def add(self, source: os.stat_result, target: os.stat_result, entry_hash: int) -> None:
         """Remember that source and target were found equal in this walk."""
-        self._now[_key(source, entry_hash)] = _fingerprint(source, target, entry_hash)
-
-    def renew(self, source: os.stat_result, entry_hash: int) -> None:
-        """Remember for the next walk what held in this one."""
-        key = _key(source, entry_hash)
-        self._now[key] = self._before[key]
+        self._now.add(_fingerprint(source, target, entry_hash))
 
     def holds(
         self,
@@ -59,13 +55,21 @@ class Proofs:
         entry_hash: int,
         moments: Moments,
     ) -> bool:
-        """Say whether source and target are equal because they were so in snapshot k-1."""
-        known = self._before.get(_key(source, entry_hash))
-        if known is None or known != _fingerprint(source, target, entry_hash):
+        """Say whether source and target are equal because they were so in snapshot k-1.
+
+        If they are, that is remembered for the next walk.
+        """
+        if not self._before:
+            return False  # the first walk of all: nothing to compute
+        fingerprint = _fingerprint(source, target, entry_hash)
+        if fingerprint not in self._before:
             return False
         if moments.target is None or target.st_ctime_ns >= int(moments.target) * _NANOSECONDS:
             return False
-        return not any(_is_near(source.st_ctime_ns, moment) for moment in moments.source)
+        if any(_is_near(source.st_ctime_ns, moment) for moment in moments.source):
+            return False
+        self._now.add(fingerprint)
+        return True
 
 
 def _is_near(ctime_ns: int, moment: float) -> bool:
@@ -74,21 +78,16 @@ def _is_near(ctime_ns: int, moment: float) -> bool:
     return -_TICK_NS <= after_ns <= _NANOSECONDS + _TICK_NS
 
 
-def _key(source: os.stat_result, entry_hash: int) -> int:
-    """Tell the names of one inode apart by their entries; where two keys meet, one is re-read."""
-    return source.st_ino ^ entry_hash
-
-
-def _fingerprint(source: os.stat_result, target: os.stat_result, entry_hash: int) -> int:
+def _fingerprint(source: os.stat_result, target: os.stat_result, entry_hash: int) -> bytes:
     packed = _FINGERPRINT.pack(
-        source.st_ino & _INODE_MASK,
+        source.st_ino,
         source.st_ctime_ns,
         source.st_mtime_ns,
         source.st_size,
-        target.st_ino & _INODE_MASK,
+        target.st_ino,
         target.st_ctime_ns,
         target.st_mtime_ns,
         target.st_size,
-        entry_hash & _INODE_MASK,
+        entry_hash,
     )
-    return int(xxhash.xxh3_64_intdigest(packed))
+    return bytes(xxhash.xxh3_128_digest(packed))

@@ -21,7 +21,7 @@ from dsgmigd.file_errors import source_error, target_error
 from dsgmigd.request import VerifyLevel
 from dsgmigd.verify.archives import Archives
 from dsgmigd.verify.findings import Verification
-from dsgmigd.verify.metadata import read_manifest_view
+from dsgmigd.verify.metadata import Documents
 from dsgmigd.verify.proof import Moments, Proofs
 from dsgmigd.verify.side import Side
 from dsgmigd.verify.walk import Reading, Walk
@@ -55,7 +55,7 @@ class Verifier:
         self._checkpoint = checkpoint
         self._proofs = Proofs()
         self._archives = Archives(reads_all=level == "exhaustive")
-        self._archives = Archives(reads_all=level == "exhaustive")
+        self._documents = Documents()
 
     def verify(
         self,
@@ -73,7 +73,7 @@ class Verifier:
         run, and this walk only renews what later proofs build on.
         """
         result = Verification(self._level, is_full_walk=changed is None)
-        view = read_manifest_view(target_root, number)
+        view = self._documents.read(target_root, number)
         result.add(view.discrepancies)
         result.add(
             self._archives.check(

@@ -9,12 +9,12 @@ directory has to stand in the target, and the result names it.
 Leaving errors: those of side.py, whatever the checkpoint raises. Differences are data, not errors.
 """
 
+import json
 import os
 import stat
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from dsgmigd.abilities import Abilities, is_carried_xattr
 from dsgmigd.dsg.entry import is_listed
@@ -27,6 +27,7 @@ from dsgmigd.verify.proof import Moments, Proofs
 from dsgmigd.verify.side import Side
 
 _LARGE_BYTES = 1024 * 1024
+_NAMES_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class _File:
     pair: Pair
     source: os.stat_result
     target: os.stat_result
+    entry_hash: int
     is_proven: bool
 
 
@@ -83,7 +85,6 @@ class Walk:
         self._abilities = abilities
         self._reading = reading
         self._checkpoint = checkpoint
-        self._listed = set(view.entries)
         self._target_of: dict[int, int] = {}
         self._source_of: dict[int, int] = {}
 
@@ -94,8 +95,11 @@ class Walk:
         while waiting:
             path = waiting.pop()
             names = self._common_names(path)
-            waiting += reversed(self._compare_names(path, names))
-        for path in sorted(self._listed):
+            below: list[str] = []
+            for start in range(0, len(names), _NAMES_AT_ONCE):
+                below += self._compare_names(path, names[start : start + _NAMES_AT_ONCE])
+            waiting += reversed(below)
+        for path in self._view.listing.untaken():
             self._differ(path, "manifest", "not there", "listed")
 
     def compare_some(self, names: dict[str, set[str]], directories: Iterable[str]) -> None:
@@ -170,7 +174,8 @@ class Walk:
         self._note_loss(self._abilities.mtime_loss(source.st_mtime_ns), pair.path)
         if stat.S_IFMT(source.st_mode) != stat.S_IFMT(target.st_mode):
             return None
-        entry_hash = self._view.hashes.get(pair.path, 0)
+        is_directory = stat.S_ISDIR(source.st_mode)
+        entry_hash = 0 if is_directory else self._view.listing.hash_of(pair.path)
         is_proven = not self._reading.all and self._proofs.holds(
             source, target, entry_hash, self._moments
         )
@@ -178,11 +183,12 @@ class Walk:
             self._compare_xattrs(pair)
         if stat.S_ISREG(source.st_mode):
             self._compare_link_groups(pair, source, target)
-            return _File(pair, source, target, is_proven)
+            return _File(pair, source, target, entry_hash, is_proven)
         if stat.S_ISLNK(source.st_mode):
             self._compare_links(pair)
-        self._proofs.add(source, target, entry_hash)
-        return pair if stat.S_ISDIR(source.st_mode) else None
+        if not is_proven:
+            self._proofs.add(source, target, entry_hash)
+        return pair if is_directory else None
 
     def _compare_links(self, pair: Pair) -> None:
         source = self._source.reference(pair.path, pair.name, pair.source)
@@ -190,8 +196,8 @@ class Walk:
         if source != target:
             self._differ(pair.path, "link target", printable(source), printable(target))
         entry = self._entry(pair, source)
-        if entry is not None and entry.get("reference") != source:
-            self._differ(pair.path, "manifest reference", source, entry)
+        if entry is not None and json.loads(entry).get("reference") != source:
+            self._differ(pair.path, "manifest reference", source, entry.decode())
 
     def _compare_link_groups(
         self, pair: Pair, source: os.stat_result, target: os.stat_result
@@ -265,29 +271,24 @@ class Walk:
         )
 
     def _prove(self, file: _File) -> None:
-        entry_hash = self._view.hashes.get(file.pair.path, 0)
-        if file.is_proven:
-            self._proofs.renew(file.source, entry_hash)
-        else:
-            self._proofs.add(file.source, file.target, entry_hash)
+        if not file.is_proven:
+            self._proofs.add(file.source, file.target, file.entry_hash)
 
-    def _agrees(
-        self, pair: Pair, target: os.stat_result, digest: str, entry: dict[str, Any] | None
-    ) -> bool:
+    def _agrees(self, pair: Pair, target: os.stat_result, digest: str, entry: bytes | None) -> bool:
         """Compare a file's entry in the manifest, if it has one, with the file itself."""
         if entry is None:
             return True
         expected = ("file", target.st_size, manifest_time(target.st_mtime), digest)
-        found = tuple(entry.get(key) for key in ("type", "filesize", "mtime", "hash"))
+        said = json.loads(entry)
+        found = tuple(said.get(key) for key in ("type", "filesize", "mtime", "hash"))
         if found != expected:
             self._differ(pair.path, "manifest entry", expected, found)
         return found == expected
 
     def _entry(
         self, pair: Pair, reference: str | None = None, *, is_proven: bool = False
-    ) -> dict[str, Any] | None:
-        self._listed.discard(pair.path)
-        entry = self._view.entries.get(pair.path)
+    ) -> bytes | None:
+        entry = self._view.listing.take(pair.path)
         if entry is not None and is_proven:
             return entry  # it was listed, and with right, in the snapshot before
         bytes_reference = None if reference is None else os.fsencode(reference)

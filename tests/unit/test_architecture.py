@@ -60,9 +60,14 @@ ALLOWED: dict[str, set[str]] = {
     # The verifier: it shares rules with the copying, and the hash, but no code that copies.
     "verify.compare": {"abilities"},
     "verify.findings": {"request", "verify.compare"},
-    "verify.proof": set(),
-    "verify.metadata": {"hashing", "verify.compare"},
+    "verify.digests": set(),
+    "verify.proof": {"verify.digests"},
+    "verify.listing": set(),
+    "verify.document": {"hashing", "verify.digests", "verify.listing"},
     "verify.archives": {"hashing", "verify.compare", "verify.proof"},
+    "verify.metadata": {
+        *("hashing", "verify.compare", "verify.digests", "verify.document", "verify.listing"),
+    },
     "verify.side": {"descriptors", "hashing", "verify.compare"},
     "verify.walk": {
         *("abilities", "dsg.entry", "exclusion", "request", "verify.compare", "verify.findings"),

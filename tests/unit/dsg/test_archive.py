@@ -19,9 +19,15 @@ def metadata_of(count: int) -> list[Metadata]:
 def write_series(root: Path, count: int) -> DsgDirectory:
     directory = DsgDirectory(str(root))
     for number in range(1, count + 1):
-        previous = f"manifest {number - 1}".encode() if number > 1 else None
-        directory.write_snapshot(f"manifest {number}".encode(), metadata_of(number), previous)
+        write(directory, f"manifest {number}".encode(), number)
     return directory
+
+
+def write(directory: DsgDirectory, manifest: bytes, number: int) -> None:
+    """Write the documents of snapshot s`number`, the manifest in two pieces."""
+    previous = f"s{number - 1}" if number > 1 else None
+    directory.write_manifest([manifest[:3], manifest[3:]], previous=previous)
+    directory.write_messages(metadata_of(number))
 
 
 def test_the_first_snapshot_has_an_empty_archive(tmp_path: Path) -> None:
@@ -40,7 +46,7 @@ def test_the_archive_holds_every_manifest_but_the_last_as_one_lz4_frame(tmp_path
     for number in (1, 2):
         frame = (tmp_path / ".dsg" / archive_name(f"s{number}")).read_bytes()
         assert lz4.frame.decompress(frame) == f"manifest {number}".encode()
-    assert directory.read_manifest() == b"manifest 3"
+    assert list(directory.read_manifest()) == [b"manifest 3"]
     assert directory.read_messages() == metadata_of(3)
 
 
@@ -49,7 +55,7 @@ def test_an_archived_manifest_is_left_alone_by_later_snapshots(tmp_path: Path) -
     first = tmp_path / ".dsg" / archive_name("s1")
     before = (first.stat().st_ino, first.stat().st_ctime_ns)
     directory = DsgDirectory(str(tmp_path))
-    directory.write_snapshot(b"manifest 3", metadata_of(3), b"manifest 2")
+    write(directory, b"manifest 3", 3)
     assert (first.stat().st_ino, first.stat().st_ctime_ns) == before
 
 
@@ -74,9 +80,21 @@ def test_everything_is_readable_by_all_whatever_the_umask_is(tmp_path: Path) -> 
 
 def test_a_shorter_manifest_leaves_nothing_of_the_longer_one(tmp_path: Path) -> None:
     directory = DsgDirectory(str(tmp_path))
-    directory.write_snapshot(b"long long long", metadata_of(1), None)
-    directory.write_snapshot(b"short", metadata_of(2), b"long long long")
-    assert directory.read_manifest() == b"short"
+    write(directory, b"long long long", 1)
+    write(directory, b"short", 2)
+    assert list(directory.read_manifest()) == [b"short"]
+
+
+def test_a_manifest_of_many_pieces_is_archived_byte_for_byte_and_says_how_long_it_is(
+    tmp_path: Path,
+) -> None:
+    manifest = b"".join(b"line %d\n" % number for number in range(300_000))
+    directory = DsgDirectory(str(tmp_path))
+    write(directory, manifest, 1)
+    write(directory, b"next", 2)
+    frame = (tmp_path / ".dsg" / archive_name("s1")).read_bytes()
+    assert lz4.frame.decompress(frame) == manifest
+    assert lz4.frame.get_frame_info(frame)["content_size"] == len(manifest)
 
 
 def test_a_link_in_place_of_a_document_is_not_written_through(tmp_path: Path) -> None:
@@ -89,9 +107,18 @@ def test_a_link_in_place_of_a_document_is_not_written_through(tmp_path: Path) ->
     assert victim.read_bytes() == b"kept"
 
 
+def test_a_link_in_place_of_the_manifest_before_is_not_archived(tmp_path: Path) -> None:
+    directory = write_series(tmp_path, 1)
+    manifest = tmp_path / ".dsg" / "last-sync.json"
+    manifest.unlink()
+    manifest.symlink_to("/etc/hostname")
+    with pytest.raises(TargetUnwritable):
+        write(directory, b"manifest 2", 2)
+
+
 def test_a_document_that_is_not_there_is_the_targets_failure(tmp_path: Path) -> None:
-    with pytest.raises(TargetUnwritable, match=r"last-sync\.json"):
-        DsgDirectory(str(tmp_path)).read_manifest()
+    with pytest.raises(TargetUnwritable, match=r"reading .*last-sync\.json"):
+        list(DsgDirectory(str(tmp_path)).read_manifest())
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"7", b'{"snapshots": []}', b"\xff"])

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dsgmigd.dsg import manifest as manifest_module
 from dsgmigd.dsg.entry import describe
 from dsgmigd.dsg.manifest import Manifest, StaleEntry, Staleness
 
@@ -234,10 +235,16 @@ STEPS = st.lists(
 
 
 @settings(deadline=None, max_examples=200)
-@given(STEPS)
+@given(STEPS, st.sampled_from([1, 2, 1000]))
 def test_entries_and_users_are_the_models_after_every_step_however_it_was_taken(
-    steps: list[tuple[str, list[tuple[str, str, str, int]]]],
+    steps: list[tuple[str, list[tuple[str, str, str, int]]]], at_once: int
 ) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_module, "_SETTLED_AT_ONCE", at_once)
+        take_steps(steps)
+
+
+def take_steps(steps: list[tuple[str, list[tuple[str, str, str, int]]]]) -> None:
     model, manifest = Model(), Manifest()
     entries: list[bytes] = []
     for number, (way, operations) in enumerate(steps):
@@ -353,6 +360,24 @@ def test_a_step_settles_what_changed_and_nothing_else() -> None:
     step.apply("touch", "d/c", "", 0)
     stale = manifest.take_stale()
     assert [(one.path, one.needs_content) for one in stale] == [(b"b", True), (b"d/c", False)]
+
+
+def test_many_stale_entries_are_settled_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest_module, "_SETTLED_AT_ONCE", 2)
+    manifest = Manifest()
+    for name in (b"a", b"b", b"c"):
+        manifest.created(name)
+    assert [one.path for one in manifest.take_stale()] == [b"b", b"c"]
+    assert manifest.has_stale()
+    assert [one.path for one in manifest.take_stale()] == [b"a"]
+    assert not manifest.has_stale()
+
+
+def test_what_is_read_anew_and_unchanged_takes_no_memory_again() -> None:
+    model, manifest = written("f")
+    anew = reread(model, manifest)
+    settle_all(model, anew, "second")
+    assert next(anew.entries()) is next(manifest.entries())
 
 
 def test_a_renamed_file_is_not_read_again() -> None:

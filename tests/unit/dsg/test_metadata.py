@@ -38,12 +38,27 @@ def xxh3(text: bytes) -> str:
     return xxhash.xxh3_64_hexdigest(text)
 
 
+def entries_hash_of(entries: list[bytes]) -> str:
+    return xxh3(b"".join(entries))
+
+
+def describe(count: int, entries_hash: str) -> Metadata:
+    return make_metadata(SnapshotName(1), count, entries_hash, PUSH, None)
+
+
+def rendered(entries: list[bytes]) -> bytes:
+    return b"".join(render_manifest(entries, describe))
+
+
+def lines_of(content: bytes) -> list[bytes]:
+    return content.splitlines(keepends=True)
+
+
 def test_metadata_has_dsgs_keys_in_dsgs_order() -> None:
-    entries = entries_of(["a", "b"])
+    entries_hash = "0123456789abcdef"
     metadata = make_metadata(
-        SnapshotName(10), entries, PUSH, Previous(SnapshotName(9), "feedfeedfeedfeed")
+        SnapshotName(10), 2, entries_hash, PUSH, Previous(SnapshotName(9), "feedfeedfeedfeed")
     )
-    entries_hash = xxh3(entries[0] + entries[1])
     assert list(metadata.items()) == [
         ("manifest_version", "0.1.0"),
         ("snapshot_id", "s10"),
@@ -59,9 +74,8 @@ def test_metadata_has_dsgs_keys_in_dsgs_order() -> None:
 
 
 def test_the_first_snapshot_chains_to_nothing() -> None:
-    metadata = make_metadata(SnapshotName(1), [], PUSH, None)
+    metadata = describe(0, xxh3(b""))
     assert metadata["snapshot_previous"] is None
-    assert metadata["entries_hash"] == xxh3(b"")
     assert metadata["snapshot_hash"] == xxh3((xxh3(b"") + PUSH.message).encode())
 
 
@@ -70,24 +84,59 @@ def test_a_manifest_is_json_that_says_what_went_in_and_comes_back_byte_for_byte(
     paths: list[str],
 ) -> None:
     entries = entries_of(paths)
-    metadata = make_metadata(SnapshotName(1), entries, PUSH, None)
-    content = render_manifest(entries, metadata)
+    content = rendered(entries)
     document = orjson.loads(content)
     assert list(document) == ["entries", "metadata"]
     assert list(document["entries"]) == paths
     assert [orjson.dumps(entry) for entry in document["entries"].values()] == entries
-    assert document["metadata"] == metadata
-    assert split_manifest(content) == (
-        [(path.encode(), entry) for path, entry in zip(paths, entries, strict=True)],
-        metadata,
-    )
+    assert document["metadata"] == describe(len(entries), entries_hash_of(entries))
+    assert list(split_manifest(lines_of(content))) == [
+        (path.encode(), entry) for path, entry in zip(paths, entries, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("count", [1023, 1024, 1025, 5000])
+def test_a_manifest_of_many_pieces_is_one_document(count: int) -> None:
+    entries = entries_of([f"d/{number}" for number in range(count)])
+    content = rendered(entries)
+    document = orjson.loads(content)
+    assert [orjson.dumps(entry) for entry in document["entries"].values()] == entries
+    assert document["metadata"] == describe(count, entries_hash_of(entries))
+    assert [entry for _, entry in split_manifest(lines_of(content))] == entries
+    assert content.count(b"\n") == count + 2
+
+
+def spoiled(*changes: tuple[bytes, bytes]) -> bytes:
+    content = rendered(entries_of(["a", "b", "c"]))
+    for old, new in changes:
+        assert old in content
+        content = content.replace(old, new, 1)
+    return content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        spoiled((b'"user":"u"', b'"user":"v"')),
+        spoiled((b'"entry_count":3', b'"entry_count":2')),
+        spoiled((b'"entries_hash":"', b'"entries_hash":"0')),
+        spoiled((b'"b":{', b'"B":{')),
+        spoiled((b'"path":"b"', b'"path":"B"')),
+        spoiled((b'"b":{', b'"b": {')),
+        spoiled((b'"path":"b",', b"")),
+        spoiled((b'{"entries":{\n', b'{"entries":{')),
+        spoiled((b'\n},"metadata"', b'},"metadata"')),
+        b"\n".join(spoiled().split(b"\n")[:3]),
+        rendered(entries_of(["a"])) * 2,
+    ],
+)
+def test_a_manifest_that_was_changed_is_a_value_error(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        list(split_manifest(lines_of(content)))
 
 
 def test_a_manifest_has_one_entry_a_line() -> None:
-    entries = entries_of(["a\nb", "c"])
-    lines = render_manifest(entries, make_metadata(SnapshotName(1), entries, PUSH, None)).split(
-        b"\n"
-    )
+    lines = rendered(entries_of(["a\nb", "c"])).split(b"\n")
     assert lines[0] == b'{"entries":{'
     assert lines[1].startswith(b'"a\\nb":{"type":"link"')
     assert lines[2].startswith(b'"c":{"type":"file"')
@@ -101,7 +150,7 @@ def chain(count: int) -> list[Metadata]:
         previous = None
         if series:
             previous = Previous(SnapshotName(number - 1), series[-1]["snapshot_hash"])
-        series.append(make_metadata(SnapshotName(number), [], PUSH, previous))
+        series.append(make_metadata(SnapshotName(number), 0, xxh3(b""), PUSH, previous))
     return series
 
 
@@ -119,7 +168,7 @@ def test_messages_hold_every_snapshot_in_order_and_come_back(count: int) -> None
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[1"])
 def test_what_is_not_json_is_a_value_error(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        split_manifest(content)
+        list(split_manifest(lines_of(content)))
     with pytest.raises(ValueError, match=r"."):
         split_messages(content)
 
@@ -130,6 +179,6 @@ def test_what_is_not_json_is_a_value_error(content: bytes) -> None:
 )
 def test_json_of_another_shape_is_a_value_error(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        split_manifest(content)
+        list(split_manifest(lines_of(content)))
     with pytest.raises(ValueError, match=r"."):
         split_messages(content)

@@ -1,5 +1,6 @@
 """Entries brought up to date from real files, hard links among them."""
 
+import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsgmigd.descriptors import Directories
+from dsgmigd.dsg import manifest as manifest_module
 from dsgmigd.dsg.manifest import Manifest
 from dsgmigd.dsg.refresh import Refresher, note_hard_links
 from dsgmigd.errors import InterruptedByStop, SourceUnreadable, TargetRefused, TargetUnwritable
@@ -261,11 +263,12 @@ def test_a_time_beyond_the_year_9999_is_named_with_its_path(
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.lists(st.tuples(st.booleans(), OPERATIONS), max_size=4))
+@given(st.lists(st.tuples(st.booleans(), OPERATIONS), max_size=4), st.sampled_from([1, 2, 1000]))
 def test_every_name_of_a_file_says_what_the_file_is_whichever_name_told_of_a_change(
-    steps: list[tuple[bool, list[Operation]]],
+    steps: list[tuple[bool, list[Operation]]], at_once: int
 ) -> None:
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_module, "_SETTLED_AT_ONCE", at_once)
         tree = Tree(Path(directory))
         for number, (is_resumed, operations) in enumerate(steps):
             if is_resumed:
@@ -305,5 +308,21 @@ def test_content_that_a_new_name_tells_of_reaches_the_old_one_in_the_same_step(
     assert documents(tree.manifest) == tree.expected("first")
     tree.apply("link", b"d/b", new_name, b"")
     tree.apply("write", new_name, b"", b"new")
+    refresh(tree.manifest, tmp_path, user="second")
+    assert documents(tree.manifest) == tree.expected("second")
+
+
+@pytest.mark.parametrize("names", [[b".h"], [b"d/b", b".h"]])
+def test_content_that_a_new_hidden_name_tells_of_reaches_the_listed_one(
+    tmp_path: Path, names: list[bytes]
+) -> None:
+    tree = Tree(tmp_path)
+    tree.apply("create", b"a", b"", b"old")
+    refresh(tree.manifest, tmp_path, user="first")
+    assert documents(tree.manifest) == tree.expected("first")
+    tree.apply("link", b"a", names[0], b"")
+    for before, after in itertools.pairwise(names):
+        tree.apply("rename", before, after, b"")
+    tree.apply("write", names[-1], b"", b"new")
     refresh(tree.manifest, tmp_path, user="second")
     assert documents(tree.manifest) == tree.expected("second")

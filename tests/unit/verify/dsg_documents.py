@@ -18,20 +18,23 @@ _IGNORED = {"__pycache__", ".DS_Store"}
 def write_documents(
     root: Path, number: int, *, change: Callable[[Document], object] = lambda _: None
 ) -> None:
-    """Write `.dsg/` of snapshot s`number`, of which all snapshots hold the files below `root`.
+    """Write `.dsg/` of snapshot s`number`, which holds the files below `root`.
 
-    `change` may spoil the entries before they are hashed.
+    So did all snapshots before, but the one whose documents are there already. `change` may spoil
+    the entries before they are hashed.
     """
     status = root.stat()
-    entries = entries_of(root)
-    change(entries)
     directory = root / ".dsg"
     (directory / "archive").mkdir(parents=True, exist_ok=True)
+    before = _last_entries(directory)
+    now = entries_of(root)
+    change(now)
     messages: Document = {}
     for one in range(1, number + 1):
         previous = messages.get(f"s{one - 1}")
+        entries = before.get(f"s{one}", now) if one < number else now
         messages[f"s{one}"] = metadata_of(one, entries, previous)
-        content = orjson.dumps({"entries": entries, "metadata": messages[f"s{one}"]})
+        content = render({"entries": entries, "metadata": messages[f"s{one}"]})
         if one < number:
             archived = directory / "archive" / f"s{one}-sync.json.lz4"
             archived.write_bytes(lz4.frame.compress(content))
@@ -40,6 +43,24 @@ def write_documents(
         orjson.dumps({"metadata_version": "0.1.0", "snapshots": messages})
     )
     os.utime(root, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def render(document: Document) -> bytes:
+    """Return a last-sync.json with one entry a line, as dsgmigd writes it."""
+    lines = b",\n".join(
+        orjson.dumps(path) + b":" + orjson.dumps(entry)
+        for path, entry in document["entries"].items()
+    )
+    head = b'{"entries":{\n' + lines + b"\n}" if lines else b'{"entries":{}'
+    return head + b',"metadata":' + orjson.dumps(document["metadata"]) + b"}\n"
+
+
+def _last_entries(directory: Path) -> dict[str, Document]:
+    try:
+        document = orjson.loads((directory / "last-sync.json").read_bytes())
+        return {document["metadata"]["snapshot_id"]: document["entries"]}
+    except (FileNotFoundError, KeyError):
+        return {}
 
 
 def metadata_of(number: int, entries: Document, previous: Document | None) -> Document:
@@ -63,8 +84,8 @@ def metadata_of(number: int, entries: Document, previous: Document | None) -> Do
 def entries_of(root: Path) -> Document:
     """Return the entry of every file and link below `root` that has one."""
     entries = {}
-    for path in sorted(root.rglob("*")):
-        name = str(path.relative_to(root))
+    for name in sorted(str(path.relative_to(root)) for path in root.rglob("*")):
+        path = root / name
         parts = name.split("/")
         is_hidden = any(part.startswith(".") or part in _IGNORED for part in parts)
         if is_hidden or os.fsencode(name).decode("utf-8", "ignore") != name:

@@ -11,7 +11,7 @@ import pytest
 
 from dsgmigd.verify.chain import Chain
 from dsgmigd.verify.compare import Discrepancy
-from dsgmigd.verify.metadata import ManifestView, read_archived, read_manifest_view
+from dsgmigd.verify.metadata import Documents, ManifestView, read_archived
 from dsgmigd.verify.proof import Moments
 from tests.unit.verify.dsg_documents import Document, write_documents
 
@@ -36,7 +36,7 @@ def check(
         write_documents(root, number)
         if number == LAST:
             spoil()
-        view = read_manifest_view(str(root), number)
+        view = Documents(may_be_laid_out_anew=True).read(str(root), number)
         found = chain.check(str(root), number, view, moments or Moments())
         assert number == LAST or found == []
     return found
@@ -91,9 +91,14 @@ def test_a_snapshot_whose_manifest_cannot_be_read_breaks_nothing_after_it(root: 
     chain = Chain()
     write_documents(root, 1)
     (root / ".dsg" / "last-sync.json").write_bytes(b"{}")
-    chain.check(str(root), 1, read_manifest_view(str(root), 1), Moments())
+    chain.check(str(root), 1, Documents(may_be_laid_out_anew=True).read(str(root), 1), Moments())
     write_documents(root, 2)
-    assert chain.check(str(root), 2, read_manifest_view(str(root), 2), Moments()) == []
+    assert (
+        chain.check(
+            str(root), 2, Documents(may_be_laid_out_anew=True).read(str(root), 2), Moments()
+        )
+        == []
+    )
 
 
 def test_an_archive_that_was_right_and_was_not_touched_is_not_read_again(
@@ -108,9 +113,9 @@ def test_an_archive_that_was_right_and_was_not_touched_is_not_read_again(
     monkeypatch.setattr("dsgmigd.verify.chain.read_archived", note)
     chain = Chain()
     write_documents(root, 1)
-    chain.check(str(root), 1, read_manifest_view(str(root), 1), Moments())
+    chain.check(str(root), 1, Documents(may_be_laid_out_anew=True).read(str(root), 1), Moments())
     write_documents(root, 2)
-    view = read_manifest_view(str(root), 2)
+    view = Documents(may_be_laid_out_anew=True).read(str(root), 2)
 
     def times_read(number: int, moments: Moments) -> int:
         assert chain.check(str(root), number, view, moments) == []

@@ -83,6 +83,16 @@ def test_equal_trees_have_no_discrepancy_and_every_file_was_read(world: World) -
     assert result.entries == 1 + 2 + FILES + 2 + 1
 
 
+def test_a_large_directory_is_compared_some_names_at_a_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dsgmigd.verify.walk._NAMES_AT_ONCE", 2)
+    assert world.verify().entries == 1 + 2 + FILES + 2 + 1
+    (world.target / "d" / "b.bin").write_bytes(b"01235" * 1000)
+    world.copy_times()
+    assert world.found() == {("d/b.bin", "content")}
+
+
 # Names and attributes.
 
 

@@ -1,0 +1,208 @@
+"""A manifest read line by line says what the same manifest says when it is read as a whole."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+import pytest
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dsgmigd.verify import document as document_module
+from dsgmigd.verify.digests import Digests
+from dsgmigd.verify.document import Document, digest_of, read_document
+from tests.unit.verify.dsg_documents import render
+
+METADATA = {"entry_count": 1, "entries_hash": "0", "snapshot_message": 'new\nline "},"metadata":{'}
+TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from('/"\\:{},\n'), min_size=1, max_size=9)
+
+
+def entry_of(path: str, user: str = "ana") -> dict[str, Any]:
+    return {"type": "link", "path": path, "user": user, "reference": path}
+
+
+def pieces_of(content: bytes, size: int = 7) -> Callable[[], Iterator[bytes]]:
+    return lambda: (content[start : start + size] for start in range(0, len(content), size))
+
+
+def read(content: bytes, known: Digests | None = None) -> tuple[Document, list[tuple[str, bytes]]]:
+    """Return the document and what it lists."""
+    found = read_document(pieces_of(content), known or Digests(), Digests())
+    paths = list(found.listing.untaken())
+    return found, [(path, found.listing.take(path) or b"") for path in paths]
+
+
+@pytest.fixture
+def whole(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return what had to be read as a whole, as it comes."""
+    asked: list[bytes] = []
+    read_whole = document_module._read_whole
+
+    def note(content: bytes) -> Document:
+        asked.append(content)
+        return read_whole(content)
+
+    monkeypatch.setattr(document_module, "_read_whole", note)
+    return asked
+
+
+@given(st.dictionaries(TEXT, TEXT, min_size=1, max_size=8), st.integers(1, 40))
+def test_both_ways_to_read_say_what_the_document_says(users: dict[str, str], size: int) -> None:
+    entries = {path: entry_of(path, users[path]) for path in sorted(users)}
+    content = render({"entries": entries, "metadata": METADATA})
+    by_line = document_module._ByLine(Digests(), Digests()).read(pieces_of(content, size)())
+    as_whole = document_module._read_whole(content)
+    for found in (by_line, as_whole):
+        listed = [(path, found.listing.take(path)) for path in list(found.listing.untaken())]
+        assert listed == [(path, orjson.dumps(entry)) for path, entry in entries.items()]
+        assert found.metadata == METADATA
+        assert found.entry_count == len(entries)
+        joined = b"".join(map(orjson.dumps, entries.values()))
+        assert found.entries_hash == xxhash.xxh3_64_hexdigest(joined)
+        assert found.digest == digest_of([content])
+        assert found.misshapen == []
+
+
+def test_what_dsgmigd_writes_is_not_read_as_a_whole(whole: list[bytes]) -> None:
+    entries = {path: entry_of(path) for path in ("a", "a.b", "a/b", "ä\n")}
+    _, listed = read(render({"entries": entries, "metadata": METADATA}))
+    assert [path for path, _ in listed] == list(entries)
+    assert whole == []
+
+
+def lines(*members: str, behind: str = '"metadata":{}') -> bytes:
+    return ('{"entries":{\n' + ",\n".join(members) + "\n}," + behind + "}\n").encode()
+
+
+def member(path: str, user: str = "ana") -> str:
+    return json.dumps(path) + ":" + orjson.dumps(entry_of(path, user)).decode()
+
+
+@pytest.mark.parametrize(
+    ("content", "users"),
+    [
+        (lines(member("b"), member("a")), {"b": "ana", "a": "ana"}),
+        (lines(member("a", "ana"), member("a", "ben")), {"a": "ben"}),
+        (lines(member("a").replace(':"', ': "')), {"a": "ana"}),
+        (lines(member("a").replace("ana", "\\u0061na")), {"a": "ana"}),
+        (lines(member("a").replace('"user"', '"user":"ben","user"')), {"a": "ana"}),
+        (lines(member("a") + "," + member("b")), {"a": "ana", "b": "ana"}),
+        (lines(member("a"), '"b":7'), {"a": "ana"}),
+        (lines(member("a"), '"b":{}'), {"a": "ana"}),
+        (lines(member("a"), behind='"metadata":{},"entries":{}'), {}),
+        (lines(member("a"), behind=f'"entries":{{{member("b")}}},"metadata":{{}}'), {"b": "ana"}),
+        (b'{"metadata":{},' + lines(member("a"), behind='"x":1')[1:], {"a": "ana"}),
+        (b'{"entries":{},"metadata":{}}\n', {}),
+    ],
+)
+def test_another_layout_says_what_a_json_parser_finds(
+    content: bytes, users: dict[str, str | None], whole: list[bytes]
+) -> None:
+    found, listed = read(content)
+    assert whole == [content]
+    assert {path: json.loads(entry).get("user") for path, entry in listed} == users
+    entries = orjson.loads(content)["entries"]
+    joined = b"".join(map(orjson.dumps, entries.values()))
+    assert found.entries_hash == xxhash.xxh3_64_hexdigest(joined)
+    assert found.entry_count == len(entries)
+    assert [path for path, _ in found.misshapen] == [path for path in entries if path not in users]
+
+
+def test_an_entry_that_goes_on_in_the_next_line_is_one_entry(whole: list[bytes]) -> None:
+    content = lines('"a":{"type":"link","user":{"x":"1"}', '"b":{"y":"2"}}')
+    _, listed = read(content)
+    assert [path for path, _ in listed] == ["a"]
+    assert whole == [content]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lines(member("a"))[:-3],
+        lines(member("a")).replace(b"\n}", b",\n}"),
+        lines(member("a"), member("b")).replace(b",\n", b"\n"),
+        lines(member("a"), member("b") + ","),
+        lines(member("a")) + b"x",
+        lines(member("a").replace("ana", "\\ud800")),
+        lines(member("a")).replace(b"ana", b"\xff"),
+        lines(member("a"), behind='"other":{}'),
+    ],
+)
+def test_what_is_no_manifest_is_an_error(content: bytes) -> None:
+    with pytest.raises((ValueError, KeyError)):
+        read(content)
+
+
+def test_a_large_document_of_one_line_is_read_at_most_once_before_it_is_read_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch, whole: list[bytes]
+) -> None:
+    monkeypatch.setattr(document_module, "_LONGEST_LINE", 100)
+    entries = {f"{number:04}": entry_of(f"{number:04}") for number in range(1000)}
+    content = orjson.dumps({"entries": entries, "metadata": METADATA})
+    taken: list[int] = []
+
+    def pieces() -> Iterator[bytes]:
+        for piece in pieces_of(content)():
+            taken[-1] += 1
+            yield piece
+
+    def start() -> Iterator[bytes]:
+        taken.append(0)
+        return pieces()
+
+    assert read_document(start, Digests(), Digests()).entry_count == 1000
+    assert taken[0] < 20
+    assert whole == [content]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda one: one.replace('"path":"b"', '"path":"c"'),
+        lambda one: one.replace('"link"', '"file"'),
+        lambda one: one.replace('"link"', '"other"'),
+        lambda one: one.replace('"link"', "[]"),
+        lambda one: one.replace('"user":"ana",', ""),
+        lambda one: one.replace("}", ',"more":1}'),
+    ],
+)
+def test_an_entry_of_another_shape_is_named_each_time(
+    spoil: Callable[[str], str], whole: list[bytes]
+) -> None:
+    content = lines(member("a"), spoil(member("b")))
+    known, found = Digests(), Digests()
+    for _ in range(2):
+        document = read_document(pieces_of(content), known, found)
+        assert [path for path, _ in document.misshapen] == ["b"]
+        known, found = found, Digests()
+    assert whole == []
+    assert [path for path, _ in document_module._read_whole(content).misshapen] == ["b"]
+
+
+def test_lines_that_are_known_are_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Digests()
+    read_document(pieces_of(lines(member("a"), member("b"))), Digests(), known)
+    decoded: list[str] = []
+
+    def note(text: str) -> Any:
+        decoded.append(text)
+        return json.loads(text)
+
+    monkeypatch.setattr(document_module, "_decode", note)
+    _, listed = read(lines(member("a"), member("b", "ben"), member("c")), known)
+    assert [path for path, _ in listed] == ["a", "b", "c"]
+    assert decoded == ["{" + member("b", "ben") + "}", "{" + member("c") + "}"]
+
+
+@pytest.mark.parametrize("count", [255, 256, 257, 600])
+def test_many_entries_are_checked_some_at_a_time(count: int, whole: list[bytes]) -> None:
+    entries = {f"{number:04}": entry_of(f"{number:04}") for number in range(count)}
+    entries[f"{count - 1:04}"]["type"] = "file"
+    found = read_document(
+        pieces_of(render({"entries": entries, "metadata": METADATA}), 1000), Digests(), Digests()
+    )
+    assert found.entry_count == count
+    assert [path for path, _ in found.misshapen] == [f"{count - 1:04}"]
+    assert whole == []

@@ -1,0 +1,68 @@
+"""Entries by path, against a dictionary; more of them than are open at a time."""
+
+import orjson
+import pytest
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dsgmigd.verify import listing as listing_module
+from dsgmigd.verify.listing import Listing, split_line
+
+PATHS = st.text(st.characters(codec="utf-8") | st.sampled_from('/"\\:{\n'), min_size=1, max_size=8)
+
+
+def entry_of(path: str) -> bytes:
+    return orjson.dumps({"type": "link", "path": path, "reference": path})
+
+
+def line_of(path: str) -> bytes:
+    return orjson.dumps(path) + b":" + entry_of(path)
+
+
+def listing_of(paths: set[str]) -> Listing:
+    return Listing((path, line_of(path)) for path in sorted(paths))
+
+
+@given(PATHS)
+def test_a_line_is_split_into_path_and_entry(path: str) -> None:
+    assert split_line(line_of(path)) == (path, entry_of(path))
+
+
+@pytest.mark.parametrize("line", [b"", b'"a"', b'"a":7', b'"a":[]', b'"a":{}'])
+def test_what_holds_no_entry_is_no_line(line: bytes) -> None:
+    with pytest.raises(ValueError, match="no object"):
+        split_line(line)
+
+
+@given(st.sets(PATHS, max_size=30), st.lists(PATHS, max_size=10), st.data())
+def test_a_listing_answers_like_a_dictionary_in_any_order(
+    paths: set[str], others: list[str], data: st.DataObject
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listing_module, "_BLOCK_LINES", 3)
+        patch.setattr(listing_module, "_OPEN_BLOCKS", 2)
+        listing = listing_of(paths)
+        assert len(listing) == len(paths)
+        taken = set()
+        for path in data.draw(st.permutations([*sorted(paths)[::2], *others])):
+            expected = entry_of(path) if path in paths else None
+            assert listing.hash_of(path) == (xxhash.xxh3_64_intdigest(expected) if expected else 0)
+            assert listing.take(path) == expected
+            taken.add(path)
+        assert list(listing.untaken()) == sorted(paths - taken)
+
+
+def test_a_name_that_is_not_unicode_is_asked_for_and_not_listed() -> None:
+    listing = listing_of({"a", "\U0010ffff"})
+    assert listing.take("latin-\udce9") is None
+    assert list(listing.untaken()) == ["a", "\U0010ffff"]
+
+
+def test_many_entries_are_kept_small_and_few_of_them_open() -> None:
+    paths = {f"region-{number // 1000:03}/file-{number:06}" for number in range(100_000)}
+    listing = listing_of(paths)
+    assert sum(listing.take(path) == entry_of(path) for path in sorted(paths)) == len(paths)
+    assert list(listing.untaken()) == []
+    assert sum(map(len, listing._blocks)) < 50 * len(paths)
+    assert len(listing._open) <= listing_module._OPEN_BLOCKS
