@@ -10,16 +10,14 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import lz4.frame
-
-from dsgmigd.hashing import hash_bytes
 from dsgmigd.verify.compare import Discrepancy
+from dsgmigd.verify.document import digest_of
+from dsgmigd.verify.metadata import UNREADABLE, read_archived, read_pieces
 from dsgmigd.verify.proof import Moments
 
 _NAMES = {"last-sync.json", "sync-messages.json", "archive"}
 _VERSION = "0.1.0"
 _NANOSECONDS = 1_000_000_000
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 Metadata = dict[str, Any]
 
@@ -29,7 +27,7 @@ class _Known:
     """An archive that was found right, and the metadata that it was compared with."""
 
     status: tuple[int, ...]
-    digest: str
+    digest: bytes
     metadata: Metadata
 
 
@@ -51,7 +49,9 @@ class Archives:
         directory = os.path.join(root, ".dsg")
         try:
             names = set(os.listdir(directory))
-            messages = json.loads(_read(os.path.join(directory, "sync-messages.json")))
+            messages = json.loads(
+                b"".join(read_pieces(os.path.join(directory, "sync-messages.json")))
+            )
             found = _compare("files", sorted(_NAMES), sorted(names))
             found += _compare("metadata_version", _VERSION, messages["metadata_version"])
             for index in range(1, number):
@@ -59,7 +59,7 @@ class Archives:
                 is_right = reads_none or (is_newest_right and index == number - 1)
                 metadata = messages["snapshots"][f"s{index}"]
                 found += self._check_one(path, f"s{index}", metadata, moments, is_right=is_right)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except UNREADABLE as error:
             return [Discrepancy(".dsg", "archives", "readable", repr(error))]
         return found
 
@@ -71,12 +71,11 @@ class Archives:
         is_known = known is not None and known.metadata == metadata
         if known and is_known and known.status == status and self._is_old(status, moments):
             return []
-        content = _read(path)
-        digest = hash_bytes(content)
+        digest = digest_of(read_pieces(path))
         if not is_right and not (known and is_known and known.digest == digest):
-            expected = (metadata, metadata["entries_hash"])
-            if _read_archived(content) != expected:
-                return [Discrepancy(".dsg/archive", name, str(expected), "something else")]
+            archived = read_archived(path)
+            if (archived.metadata, archived.entries_hash) != (metadata, metadata["entries_hash"]):
+                return [Discrepancy(".dsg/archive", name, str(metadata), "something else")]
         self._known[name] = _Known(status, digest, metadata)
         return []
 
@@ -89,18 +88,6 @@ class Archives:
 
 def _fingerprint(status: os.stat_result) -> tuple[int, ...]:
     return (status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _read_archived(content: bytes) -> tuple[Metadata, str]:
-    """Return the metadata of an archived manifest, and the hash that its entries have."""
-    document = json.loads(lz4.frame.decompress(content))
-    entries = (_encode(entry).encode() for entry in document["entries"].values())
-    return document["metadata"], hash_bytes(*entries)
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def _compare(attribute: str, expected: object, found: object) -> list[Discrepancy]:

@@ -32,13 +32,14 @@ _encode_sorted = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sor
 class ManifestView:
     """What the documents of a snapshot say, for a walk to compare with what is there.
 
-    `listing` has the entries of last-sync.json, `metadata` is its metadata, and `messages` that of
-    all snapshots up to this one, by name. `identity` tells the manifest from every other, in
-    whatever layout it is written.
+    `listing` has the entries of last-sync.json, `entries_hash` is theirs, `metadata` stands behind
+    them, and `messages` has the metadata of all snapshots up to this one, by name. `identity`
+    tells the manifest from every other, in whatever layout it is written.
     """
 
     listing: Listing = field(default_factory=Listing)
     metadata: dict[str, Any] = field(default_factory=dict)
+    entries_hash: str = ""
     messages: dict[str, Any] = field(default_factory=dict)
     identity: str = ""
     discrepancies: list[Discrepancy] = field(default_factory=list)
@@ -92,7 +93,7 @@ class Documents:
 
     def _read_manifest(self, view: ManifestView, path: str) -> Document:
         found = Digests()
-        manifest = read_document(partial(_pieces, path), self._known, found)
+        manifest = read_document(partial(read_pieces, path), self._known, found)
         self._known = found
         _take(view, manifest)
         return manifest
@@ -114,7 +115,7 @@ def read_archived(path: str) -> ManifestView:
 
 def _take(view: ManifestView, manifest: Document) -> None:
     view.metadata = dict(manifest.metadata)
-    view.listing = manifest.listing
+    view.listing, view.entries_hash = manifest.listing, manifest.entries_hash
     # The hash of the entries covers their order, but not the keys under which they stand.
     odd = [path for path, _ in manifest.misshapen]
     identity = _encode_sorted([said(view.metadata), manifest.entries_hash, odd])
@@ -127,7 +128,7 @@ def said(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_messages(path: str) -> dict[str, Any]:
-    return dict(json.loads(b"".join(_pieces(path)))["snapshots"])
+    return dict(json.loads(b"".join(read_pieces(path)))["snapshots"])
 
 
 def _check_entries(view: ManifestView, manifest: Document) -> None:
@@ -186,7 +187,8 @@ def _compare_archived(
         view.differ(".dsg/archive", name, f"last-sync.json of {name}", "other bytes")
 
 
-def _pieces(path: str) -> Iterator[bytes]:
+def read_pieces(path: str) -> Iterator[bytes]:
+    """Yield the content of a regular file."""
     with open(path, "rb", opener=_open_regular) as file:
         while piece := file.read(_PIECE_BYTES):
             yield piece
@@ -200,7 +202,7 @@ def _open_regular(path: str, flags: int) -> int:
 def _unpacked(path: str) -> Iterator[bytes]:
     """Yield the content of a file that is one lz4 frame; ValueError, RuntimeError if it is none."""
     decompressor = lz4.frame.LZ4FrameDecompressor()
-    for piece in _pieces(path):
+    for piece in read_pieces(path):
         if decompressor.eof:
             raise ValueError(f"something stands behind the frame in {path}")
         yield decompressor.decompress(piece)

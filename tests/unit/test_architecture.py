@@ -64,10 +64,10 @@ ALLOWED: dict[str, set[str]] = {
     "verify.proof": {"verify.digests"},
     "verify.listing": set(),
     "verify.document": {"hashing", "verify.digests", "verify.listing"},
-    "verify.archives": {"hashing", "verify.compare", "verify.proof"},
     "verify.metadata": {
         *("hashing", "verify.compare", "verify.digests", "verify.document", "verify.listing"),
     },
+    "verify.archives": {"verify.compare", "verify.document", "verify.metadata", "verify.proof"},
     "verify.side": {"descriptors", "hashing", "verify.compare"},
     "verify.walk": {
         *("abilities", "dsg.entry", "exclusion", "request", "verify.compare", "verify.findings"),

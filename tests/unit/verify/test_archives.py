@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lz4.frame
@@ -27,13 +27,13 @@ class World:
         write_documents(root, 4)
         self.archives = Archives(reads_all=False)
         self.read: list[str] = []
-        read = archives._read
+        read = archives.read_pieces
 
-        def noted(path: str) -> bytes:
+        def noted(path: str) -> Iterator[bytes]:
             self.read.append(os.path.basename(path).partition("-")[0])
             return read(path)
 
-        monkeypatch.setattr(archives, "_read", noted)
+        monkeypatch.setattr(archives, "read_pieces", noted)
 
     def check(
         self,
