@@ -9,8 +9,8 @@ import lz4.frame
 import orjson
 import pytest
 
-from dsgmigd.verify import archives
 from dsgmigd.verify.archives import Archives
+from dsgmigd.verify.metadata import read_pieces
 from dsgmigd.verify.proof import Moments
 from tests.unit.verify.dsg_documents import Document, write_documents
 
@@ -27,13 +27,12 @@ class World:
         write_documents(root, 4)
         self.archives = Archives(reads_all=False)
         self.read: list[str] = []
-        read = archives.read_pieces
 
         def noted(path: str) -> Iterator[bytes]:
             self.read.append(os.path.basename(path).partition("-")[0])
-            return read(path)
+            return read_pieces(path)
 
-        monkeypatch.setattr(archives, "read_pieces", noted)
+        monkeypatch.setattr("dsgmigd.verify.archives.read_pieces", noted)
 
     def check(
         self,
