@@ -91,7 +91,7 @@ class Build:
             target_moment = self._make(held, parent, push, row)
             if following is not None and self._method(following) == "send":
                 self._writer.begin(self._held[following.snapshot], held)
-            self._verify(held, row, target_moment, is_last=following is None)
+            self._verify(held, push, row, target_moment, is_last=following is None)
         except TargetFull as error:
             self._staging.retreat(step.parent)
             raise self._explain_full(error, held) from error
@@ -127,13 +127,21 @@ class Build:
         return target_moment
 
     def _verify(
-        self, held: HeldSnapshot, row: SnapshotRow, target_moment: float, *, is_last: bool
+        self,
+        held: HeldSnapshot,
+        push: Push,
+        row: SnapshotRow,
+        target_moment: float,
+        *,
+        is_last: bool,
     ) -> None:
         started = time.monotonic()
         self._progress.enter("verify")
         staging = self._staging.places.staging
         is_full_walk = is_last or row.method != "send"
-        found = self._checker.check(held, staging, target_moment, is_last=is_full_walk)
+        found = self._checker.check(
+            *(held, staging, target_moment), is_last=is_full_walk, push=push
+        )
         row.verify_seconds = time.monotonic() - started
         row.files, row.verification = found.files, found
         if found.discrepancy_count:

@@ -6,6 +6,7 @@ wherever the source cannot tell what changed. In between only that is looked at.
 Leaving errors: those of dsgmigd.staging, dsgmigd.verify and dsgmigd.btrfs.search.
 """
 
+from dsgmigd.dsg.pushlog import Push
 from dsgmigd.file_errors import source_error
 from dsgmigd.request import VerifyLevel
 from dsgmigd.source import HeldSnapshot
@@ -39,6 +40,7 @@ class SnapshotChecker:
         *,
         is_last: bool,
         is_verified_before: bool = False,
+        push: Push | None = None,
     ) -> Verification:
         """Compare `dataset`@sK, made not before `target_moment`, with the source's `held`."""
         changed = None if is_last else self._changed(held)
@@ -49,6 +51,7 @@ class SnapshotChecker:
                 *(held.path, view, held.name.number, moments),
                 changed=changed,
                 is_verified_before=is_verified_before,
+                push=push,
             )
         self._before = held
         self._since_full_walk += 1

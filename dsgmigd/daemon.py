@@ -24,6 +24,7 @@ import structlog
 
 from dsgmigd.claim import Claim, Unclaimable
 from dsgmigd.command import Commands
+from dsgmigd.discrepancies import DiscrepancyFile
 from dsgmigd.errors import CrashLoop, DsgmigdError, InterruptedByStop, InvalidRequest
 from dsgmigd.journal import flush_journal
 from dsgmigd.migrate import Job, Migration, Settings
@@ -252,12 +253,12 @@ def process_claim(
     started_at = time.time()
     log.info("request.claimed", attempt=len(claim.attempts) + 1)
     migration = None
+    differences = DiscrepancyFile(spool.discrepancies_path(claim.repo))
     try:
         options = claim.options
         _begin_attempt(claim, spool, instance, maximum_attempts)
-        migration = Migration(
-            Job(claim.repo, options, claim.request_id), settings, commands, progress
-        )
+        job = Job(claim.repo, options, claim.request_id)
+        migration = Migration(job, settings, commands, progress, note=differences.add)
         outcome = success(migration.run())
     except InterruptedByStop:
         spool.end_attempt(claim, "stopped")
@@ -265,6 +266,7 @@ def process_claim(
         return
     except DsgmigdError as error:
         outcome = failure(error, migration.report if migration else None)
+    differences.close()
     if claim.attempts and "ended" not in claim.attempts[-1]:
         claim.attempts[-1]["ended"] = outcome["outcome"]
     result = outcome | envelope(
@@ -275,6 +277,7 @@ def process_claim(
         started_at=started_at,
         finished_at=time.time(),
     )
+    result["discrepancies_file"] = spool.publish_discrepancies(claim.repo)
     result["submitted_by_uid"] = claim.record["submitted_by_uid"]
     result["attempts"] = claim.attempts
     if result["outcome"] == "rejected":

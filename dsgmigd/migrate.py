@@ -39,7 +39,7 @@ from dsgmigd.staging import Places, Staging, describe_target
 from dsgmigd.step import SnapshotWriter
 from dsgmigd.survey import survey_snapshot
 from dsgmigd.verify.own_manifest import ManifestVerifier
-from dsgmigd.verify.verifier import Verifier
+from dsgmigd.verify.verifier import Note, Verifier
 from dsgmigd.zfs.dataset import Dataset, Zfs
 from dsgmigd.zfs.pool import check_pool
 
@@ -73,12 +73,19 @@ class Job:
 
 
 class Migration:
-    """Executes one job; `report` is filled as it goes."""
+    """Executes one job; `report` is filled as it goes, and `note` hears of every discrepancy."""
 
     def __init__(
-        self, job: Job, settings: Settings, commands: Commands, progress: Progress
+        self,
+        job: Job,
+        settings: Settings,
+        commands: Commands,
+        progress: Progress,
+        *,
+        note: Note = lambda _, __: None,
     ) -> None:
         self._job = job
+        self._note = note
         self.request_id = job.request_id
         self._settings = settings
         self._commands = commands
@@ -143,6 +150,7 @@ class Migration:
             level=level,
             hash_threads=self._settings.hash_threads,
             checkpoint=self._progress.checkpoint,
+            note=self._note,
         )
         check_published(self._staging, snapshot, verifier, self.report, self._progress)
         self.report.outcome = "verified"
@@ -250,6 +258,7 @@ class Migration:
             abilities=abilities,
             hash_threads=self._settings.hash_threads,
             checkpoint=self._progress.checkpoint,
+            note=self._note,
         )
 
     def _build(

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from dsgmigd.errors import VerificationFailed
 from dsgmigd.names import SnapshotName
 from dsgmigd.plan import Method
-from dsgmigd.verify.findings import Loss, Verification
+from dsgmigd.verify.findings import Loss, Verification, count_checks
 
 Outcome = Literal["done", "up_to_date", "verified"]
 
@@ -81,6 +81,7 @@ class Report:
             "plan": self.plan,
             "verification_level": self.level,
             "snapshots": [row.to_json() for row in self.snapshots],
+            "checks": count_checks(row.verification for row in self.snapshots if row.verification),
             "losses": [asdict(loss) for loss in self.losses.values()],
             "warnings": self.warnings,
         }

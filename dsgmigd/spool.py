@@ -4,6 +4,7 @@
     REPO.claim.I       the same request, taken by instance I; from its first attempt on it holds
                        our own record: request id, options, attempts
     REPO.result.json   the newest result of REPO; it repeats the request id and the options
+    REPO.discrepancies.jsonl   all differences that this result tells of, if there are any
     rejected/          what could not be a request, unread
     .dsgmigd/          ours: locks/REPO, instances/I, results/REPO.ID.json (all results), work/
 
@@ -49,6 +50,7 @@ from dsgmigd.syscalls import rename_noreplace
 _REQUEST = ".request"
 _CLAIM = ".claim."
 _RESULT = ".result.json"
+_DISCREPANCIES = ".discrepancies.jsonl"
 _SUBMIT = ".submit."
 _REJECTED = "rejected"
 _PRIVATE = ".dsgmigd"
@@ -277,6 +279,24 @@ class Spool:
         sync_directory(self.directory)
 
     # Ending.
+
+    def discrepancies_path(self, repo: RepoName) -> str:
+        """Return where all differences are written while they are found."""
+        return os.path.join(self.work_directory, f"{repo}.discrepancies.{self._instance}")
+
+    def publish_discrepancies(self, repo: RepoName) -> str | None:
+        """Show the differences that were found; return the name of the file, None without any.
+
+        To be called before the result that tells of them is published.
+        """
+        shown = self._path(repo, _DISCREPANCIES)
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+            os.unlink(shown)
+        try:
+            os.rename(self.discrepancies_path(repo), shown)
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+        return os.path.basename(shown)
 
     def finish(self, claim: Claim, result: dict[str, Any]) -> None:
         """Publish the result of a claim, then remove the claim.

@@ -24,6 +24,7 @@ from dsgmigd.cli.output import (
 )
 from dsgmigd.command import Commands
 from dsgmigd.daemon import Worker
+from dsgmigd.discrepancies import DiscrepancyFile
 from dsgmigd.errors import AlreadyRunning, DsgmigdError
 from dsgmigd.journal import configure_logging
 from dsgmigd.migrate import Job, Migration, describe_plan
@@ -56,11 +57,19 @@ def run_command(context: Context, *, instance: int) -> None:
         ).run()
 
 
+_differences_option = click.option(
+    "--differences",
+    type=click.Path(dir_okay=False),
+    help="Write every difference that is found to this file, one JSON object a line.",
+)
+
+
 @click.command(name="migrate")
 @click.argument("repo")
 @click.option("--limit", type=click.IntRange(1), help="Only the first LIMIT snapshots.")
 @click.option("--verify", type=click.Choice(VERIFY_LEVELS), help="Level of verification.")
 @click.option("--replace", is_flag=True, help="Build anew; keep an existing target aside.")
+@_differences_option
 @click.option("--json", "is_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_obj
 def migrate_command(
@@ -70,6 +79,7 @@ def migrate_command(
     limit: int | None,
     verify: VerifyLevel | None,
     replace: bool,
+    differences: str | None,
     is_json: bool,
 ) -> None:
     """Migrate one repository now, in the foreground, without the queue.
@@ -81,7 +91,7 @@ def migrate_command(
                dsgmigd migrate SV --limit 5 --json
     """
     request = Request(limit=limit, verify=verify, replace=replace or None)
-    _work(context, repo, request, Migration.run, is_json=is_json)
+    _work(context, repo, request, Migration.run, differences=differences, is_json=is_json)
 
 
 @click.command(name="verify")
@@ -98,10 +108,17 @@ def migrate_command(
     is_flag=True,
     help="Check the dataset against its own manifests; the source may be gone.",
 )
+@_differences_option
 @click.option("--json", "is_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_obj
 def verify_command(
-    context: Context, subject: str, *, level: VerifyLevel, without_source: bool, is_json: bool
+    context: Context,
+    subject: str,
+    *,
+    level: VerifyLevel,
+    without_source: bool,
+    differences: str | None,
+    is_json: bool,
 ) -> None:
     """Compare a published dataset with its source: every snapshot of it, or the one named.
 
@@ -110,6 +127,8 @@ def verify_command(
                dsgmigd verify SV@s7 --level exhaustive
                dsgmigd verify SV --without-source
     """
+    if without_source and level == "changes":
+        raise click.UsageError("what changed is asked of the source: take another --level")
     repo, at, snapshot = subject.partition("@")
 
     def verify(migration: Migration) -> Report:
@@ -117,7 +136,7 @@ def verify_command(
         compare = migration.check if without_source else migration.verify
         return compare(level=level, snapshot=wanted)
 
-    _work(context, repo, Request(), verify, is_json=is_json)
+    _work(context, repo, Request(), verify, differences=differences, is_json=is_json)
 
 
 @click.command(name="plan")
@@ -150,10 +169,17 @@ def plan_command(
 
 
 def _migration(
-    context: Context, name: RepoName, request: Request, commands: Commands, progress: Progress
+    context: Context,
+    name: RepoName,
+    request: Request,
+    commands: Commands,
+    progress: Progress,
+    *,
+    differences: DiscrepancyFile | None = None,
 ) -> Migration:
     job = Job(name, request, str(uuid.uuid4()))
-    return Migration(job, context.config.settings(), commands, progress)
+    options = {"note": differences.add} if differences else {}
+    return Migration(job, context.config.settings(), commands, progress, **options)
 
 
 def _work(
@@ -162,6 +188,7 @@ def _work(
     request: Request,
     action: Callable[[Migration], Report],
     *,
+    differences: str | None,
     is_json: bool,
 ) -> None:
     """Run `action` under the repository's lock, show progress and result, and end."""
@@ -169,15 +196,20 @@ def _work(
     started_at = time.time()
     error: DsgmigdError | None = None
     migration: Migration | None = None
+    file = DiscrepancyFile(differences) if differences else None
     with logging_beside_progress(), _stopping_by_signal(progress), progress_shown(progress):
         try:
             name = parse_repo_name(repo)
             with _locked(context, name) as commands:
-                migration = _migration(context, name, request, commands, progress)
+                migration = _migration(
+                    *(context, name, request, commands, progress), differences=file
+                )
                 outcome = success(action(migration))
         except DsgmigdError as caught:
             error = caught
             outcome = failure(caught, migration.report if migration else None)
+    if file:
+        file.close()
     result = outcome | envelope(
         request_id=migration.request_id if migration else "",
         repo=repo,

@@ -1,8 +1,8 @@
 """Files on their way into the spool whose writer died before they arrived.
 
-In work/ an instance writes REPO.claim.I and REPO.show.I under the repository's lock, REPO.result.I
-and status.I at any time, and renames each of them at once. `.submit.ID` in the spool is that of a
-submitter, who holds no lock: whether he lives cannot be told.
+In work/ an instance writes REPO.claim.I, REPO.show.I and REPO.discrepancies.I under the
+repository's lock, REPO.result.I and status.I at any time, and renames each of them in the end.
+`.submit.ID` in the spool is that of a submitter, who holds no lock: whether he lives, nobody knows.
 
 Leaving errors: AlreadyRunning, OSError when the spool's file system fails.
 """
@@ -16,9 +16,9 @@ from dsgmigd.errors import InvalidName
 from dsgmigd.names import RepoName, parse_repo_name
 from dsgmigd.spool import Spool
 
-_OF_A_REPOSITORY = re.compile(r"(.+)\.(claim|show|result)\.([0-9]+)")
+_OF_A_REPOSITORY = re.compile(r"(.+)\.(claim|show|result|discrepancies)\.([0-9]+)")
 _STATUS = re.compile(r"status\.([0-9]+)")
-_UNDER_THE_REPOSITORYS_LOCK = frozenset({"claim", "show"})
+_UNDER_THE_REPOSITORYS_LOCK = frozenset({"claim", "show", "discrepancies"})
 
 
 class TemporaryPlace:

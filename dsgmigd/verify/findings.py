@@ -1,10 +1,13 @@
 """What the check of one snapshot saw: pure data."""
 
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from dsgmigd.request import Loss as LossName
 from dsgmigd.request import VerifyLevel
+from dsgmigd.verify.checks import CHECKS, DOCUMENT_CHECKS, check_of
 from dsgmigd.verify.compare import Discrepancy, printable
 
 _KEPT_DISCREPANCIES = 100
@@ -31,6 +34,7 @@ class Verification:
 
     Without `is_full_walk` it looked at changed paths only. `borders` are the paths, as the file
     system gave them, where another subvolume or file system begins: nothing beyond was migrated.
+    `failures` counts discrepancies by the checks they fail; `note` gets every one of them.
     """
 
     level: VerifyLevel
@@ -45,10 +49,15 @@ class Verification:
     discrepancies: list[Discrepancy] = field(default_factory=list)
     losses: dict[LossName, Loss] = field(default_factory=dict)
     borders: list[str] = field(default_factory=list)
+    is_push_checked: bool = False
+    failures: Counter[str] = field(default_factory=Counter)
+    note: Callable[[list[Discrepancy]], None] = lambda _: None
 
     def add(self, found: list[Discrepancy]) -> None:
         """Count discrepancies, and keep the first of them."""
         self.discrepancy_count += len(found)
+        self.failures.update(check_of(one) for one in found)
+        self.note(found)
         room = _KEPT_DISCREPANCIES - len(self.discrepancies)
         self.discrepancies += found[:room]
 
@@ -65,8 +74,22 @@ class Verification:
 
     def to_json(self) -> dict[str, Any]:
         """Return the check as it stands in a result's row."""
-        return vars(self) | {
+        kept = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "note"}
+        return kept | {
             "discrepancies": [item.to_json() for item in self.discrepancies],
             "losses": [asdict(loss) for loss in self.losses.values()],
             "borders": [printable(path) for path in self.borders],
         }
+
+
+def count_checks(rows: Iterable[Verification]) -> dict[str, dict[str, int]]:
+    """Return how much each check looked at, and how often it failed, over all snapshots."""
+    counts = {name: {"checked": 0, "failed": 0} for name in CHECKS}
+    for seen in rows:
+        counts["file_transfer"]["checked"] += seen.entries
+        counts["file_contents"]["checked"] += seen.files_read + seen.files_proven
+        for name in DOCUMENT_CHECKS:
+            counts[name]["checked"] += name != "push_log_data" or seen.is_push_checked
+        for name, failed in seen.failures.items():
+            counts[name]["failed"] += failed
+    return counts

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import lz4.frame
 
+from dsgmigd.dsg.pushlog import Push
 from dsgmigd.hashing import hash_bytes
 from dsgmigd.verify.compare import Discrepancy
 from dsgmigd.verify.digests import Digests
@@ -104,6 +105,20 @@ class Documents:
         if expected is not None and digest_of(read()) == expected.digest:
             return expected
         return read_document(read, self._known, Digests())
+
+
+def compare_push(push: Push, metadata: dict[str, Any]) -> list[Discrepancy]:
+    """Return where metadata says anything else than the push log of the source."""
+    expected = {
+        "created_by": push.user,
+        "created_at": manifest_time(push.pushed_at),
+        "snapshot_message": push.message,
+    }
+    return [
+        Discrepancy(".dsg", key, value, str(metadata.get(key)))
+        for key, value in expected.items()
+        if metadata.get(key) != value
+    ]
 
 
 def read_archived(path: str) -> ManifestView:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from dsgmigd.dsg.entry import is_listed
@@ -57,8 +58,10 @@ class ManifestVerifier:
         level: VerifyLevel,
         hash_threads: int = 2,
         checkpoint: Callable[[], None] = lambda: None,
+        note: Callable[[str, list[Discrepancy]], None] = lambda _, __: None,
     ) -> None:
         self._level = level
+        self._note = note
         self._hash_threads = hash_threads
         self._checkpoint = checkpoint
         self._proofs = Proofs()
@@ -73,7 +76,7 @@ class ManifestVerifier:
         moments = Moments() if level == "exhaustive" else _moments(stamp)
         self._proofs.begin_snapshot()
         view = self._documents.read(root, number)
-        result = Verification(level)
+        result = Verification(level, note=partial(self._note, f"s{number}"))
         result.add(view.discrepancies)
         result.add(self._chain.check(root, number, view, moments))
         result.add(_compare_stamp(view, stamp))

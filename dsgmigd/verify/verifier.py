@@ -14,17 +14,22 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from dsgmigd.abilities import Abilities
+from dsgmigd.dsg.pushlog import Push
 from dsgmigd.exclusion import is_excluded
 from dsgmigd.file_errors import source_error, target_error
 from dsgmigd.request import VerifyLevel
 from dsgmigd.verify.archives import Archives
+from dsgmigd.verify.compare import Discrepancy
 from dsgmigd.verify.findings import Verification
-from dsgmigd.verify.metadata import Documents
+from dsgmigd.verify.metadata import Documents, compare_push
 from dsgmigd.verify.proof import Moments, Proofs
 from dsgmigd.verify.side import Side
 from dsgmigd.verify.walk import Reading, Walk
+
+Note = Callable[[str, list[Discrepancy]], None]
 
 
 @dataclass
@@ -48,11 +53,13 @@ class Verifier:
         abilities: Abilities,
         hash_threads: int = 2,
         checkpoint: Callable[[], None] = lambda: None,
+        note: Note = lambda _, __: None,
     ) -> None:
         self._level = level
         self._abilities = abilities
         self._hash_threads = hash_threads
         self._checkpoint = checkpoint
+        self._note = note
         self._proofs = Proofs()
         self._archives = Archives(reads_all=level == "exhaustive")
         self._documents = Documents()
@@ -66,15 +73,22 @@ class Verifier:
         *,
         changed: Changed | None = None,
         is_verified_before: bool = False,
+        push: Push | None = None,
     ) -> Verification:
         """Compare snapshot s`number` on both sides; with `changed`, only that.
 
+        `push` is what the push log says of it, if that is to be compared with the metadata.
         With `is_verified_before` no contents are read: the snapshot carries the mark of an earlier
         run, and this walk only renews what later proofs build on.
         """
-        result = Verification(self._level, is_full_walk=changed is None)
+        result = Verification(
+            self._level, is_full_walk=changed is None, note=partial(self._note, f"s{number}")
+        )
         view = self._documents.read(target_root, number)
         result.add(view.discrepancies)
+        if push is not None and view.metadata:
+            result.is_push_checked = True
+            result.add(compare_push(push, view.metadata))
         result.add(
             self._archives.check(
                 *(target_root, number, moments),

@@ -59,13 +59,16 @@ ALLOWED: dict[str, set[str]] = {
     "borders": {"descriptors", "file_errors"},
     # The verifier: it shares rules with the copying, and the hash, but no code that copies.
     "verify.compare": {"abilities"},
-    "verify.findings": {"request", "verify.compare"},
+    "verify.checks": {"verify.compare"},
+    "discrepancies": {"verify.compare"},
+    "verify.findings": {"request", "verify.checks", "verify.compare"},
     "verify.digests": set(),
     "verify.proof": {"verify.digests"},
     "verify.listing": set(),
     "verify.document": {"hashing", "verify.digests", "verify.listing"},
     "verify.metadata": {
-        *("hashing", "verify.compare", "verify.digests", "verify.document", "verify.listing"),
+        *("dsg.pushlog", "hashing", "verify.compare", "verify.digests", "verify.document"),
+        "verify.listing",
     },
     "verify.archives": {"verify.compare", "verify.document", "verify.metadata", "verify.proof"},
     "verify.side": {"descriptors", "hashing", "verify.compare"},
@@ -74,8 +77,9 @@ ALLOWED: dict[str, set[str]] = {
         *("verify.metadata", "verify.proof", "verify.side"),
     },
     "verify.verifier": {
-        *("abilities", "exclusion", "file_errors", "request", "verify.archives"),
-        *("verify.findings", "verify.metadata", "verify.proof", "verify.side", "verify.walk"),
+        *("abilities", "dsg.pushlog", "exclusion", "file_errors", "request", "verify.archives"),
+        *("verify.compare", "verify.findings", "verify.metadata", "verify.proof", "verify.side"),
+        "verify.walk",
     },
     "verify.changes": {"btrfs.search", "verify.verifier"},
     "verify.chain": {"verify.compare", "verify.metadata", "verify.proof"},
@@ -97,8 +101,8 @@ ALLOWED: dict[str, set[str]] = {
         *("abilities", "btrfs.search", "errors", "exclusion", "file_errors", "request", "source"),
     },
     "checker": {
-        *("file_errors", "request", "source", "staging", "verify.changes", "verify.findings"),
-        *("verify.proof", "verify.verifier"),
+        *("dsg.pushlog", "file_errors", "request", "source", "staging", "verify.changes"),
+        *("verify.findings", "verify.proof", "verify.verifier"),
     },
     "step": {
         *("abilities", "borders", "btrfs.replay", "btrfs.stream", "btrfs.subvolume", "command"),
@@ -122,9 +126,8 @@ ALLOWED: dict[str, set[str]] = {
     # The instance.
     "result": {"dsgmigd", "errors", "report"},
     "daemon": {
-        *("claim", "command", "errors", "journal", "migrate", "notify", "progress", "result"),
-        "spool",
-        "wake",
+        *("claim", "command", "discrepancies", "errors", "journal", "migrate", "notify"),
+        *("progress", "result", "spool", "wake"),
     },
     "doctor": set(),
     "doctor.leftover": {"names"},
@@ -145,8 +148,8 @@ ALLOWED: dict[str, set[str]] = {
     "cli.configuration": {"cli.context", "cli.output"},
     "cli.queue": {"cli.context", "cli.output", "names", "request", "source"},
     "cli.migration": {
-        *("cli.context", "cli.output", "command", "daemon", "errors", "journal", "migrate"),
-        *("names", "notify", "progress", "report", "request", "result"),
+        *("cli.context", "cli.output", "command", "daemon", "discrepancies", "errors", "journal"),
+        *("migrate", "names", "notify", "progress", "report", "request", "result"),
     },
     "cli.doctor": {"cli.context", "cli.output", "doctor.examine", "doctor.leftover"},
     "cli": {
