@@ -217,10 +217,12 @@ def write_config(made: Bed, extra: str = "", *, source: str = "", target: str = 
 def delete_subvolumes(directory: Path) -> None:
     """Remove a directory of btrfs with all subvolumes in it, read-only ones too."""
     # A subvolume's root directory has inode 256; the deepest come first.
-    for place, _, _ in os.walk(directory, topdown=False):
-        path = Path(place)
-        if path != directory and path.stat().st_ino == 256:
-            bed.run("btrfs", "subvolume", "delete", path)
+    places = [Path(place) for place, _, _ in os.walk(directory, topdown=False)]
+    subvolumes = [path for path in places if path != directory and path.stat().st_ino == 256]
+    for path in subvolumes:
+        bed.run("btrfs", "property", "set", "-ts", path, "ro", "false")
+    for path in subvolumes:
+        bed.run("btrfs", "subvolume", "delete", path)
     shutil.rmtree(directory)
 
 
