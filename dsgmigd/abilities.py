@@ -11,7 +11,7 @@ from typing import Literal
 
 from dsgmigd.request import Loss
 
-Obstacle = Literal["owner", "device", "name encoding", "name twins", "name length"]
+Obstacle = Literal["owner", "device", "name encoding", "name twins", "name length", "path length"]
 Shortfall = Loss | Obstacle
 
 NANOSECONDS = 1_000_000_000

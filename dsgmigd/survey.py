@@ -8,12 +8,14 @@ Leaving errors: LossNotAllowed, TargetRefused, SourceUnreadable.
 """
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import get_args
 
 from dsgmigd.abilities import Abilities, Obstacle, Shortfall, is_carried_xattr
 from dsgmigd.btrfs.search import Inode, Nested, Search, Xattr
+from dsgmigd.descriptors import Directories
 from dsgmigd.errors import LossNotAllowed, TargetRefused
 from dsgmigd.exclusion import is_excluded
 from dsgmigd.file_errors import source_error
@@ -21,6 +23,10 @@ from dsgmigd.request import LOSSES, Loss
 from dsgmigd.source import HeldSnapshot
 
 _KEPT_EXAMPLES = 5
+_LONG_EXAMPLE = 120
+# btrfs send knows no path of PATH_MAX bytes or more, counted from the snapshot.
+_PATH_LIMIT_BYTES = 4096
+_LONGEST_BELOW_BYTES = 256
 _WORDS: dict[Shortfall, str] = {
     "xattr": "extended attributes",
     "acl": "POSIX ACLs",
@@ -31,6 +37,7 @@ _WORDS: dict[Shortfall, str] = {
     "name encoding": "names that are not UTF-8",
     "name twins": "names that the target takes for one and the same",
     "name length": "names longer than the target's longest",
+    "path length": "paths longer than btrfs send can tell",
 }
 
 
@@ -82,7 +89,19 @@ class _Survey:
                 inode = item.number if isinstance(item, Inode) else item.inode
                 for shortfall in self._shortfalls(item):
                     self._note(shortfall, search.paths_of(inode))
+                if isinstance(item, Inode) and stat.S_ISDIR(item.mode):
+                    self._check_depth(path, search.paths_of(inode)[0])
         return frozenset(path for path in nested if not is_excluded(path))
+
+    def _check_depth(self, root: str, path: bytes) -> None:
+        """Look for names in a directory that are too far down."""
+        if len(path) + _LONGEST_BELOW_BYTES < _PATH_LIMIT_BYTES:
+            return
+        with Directories(root) as tree:
+            names = [os.fsencode(name) for name in os.listdir(tree.open(path))]
+        for name in names:
+            if len(path) + 1 + len(name) >= _PATH_LIMIT_BYTES:
+                self._note("path length", [path + b"/" + name])
 
     def walk(self, root: str) -> None:
         """Look at every path below a directory."""
@@ -130,9 +149,7 @@ class _Survey:
             found = self._found.setdefault(shortfall, _Found())
             found.count += 1
             if len(found.examples) < _KEPT_EXAMPLES:
-                found.examples.append(
-                    os.fsdecode(paths[0] or b".").encode("utf-8", "backslashreplace").decode()
-                )
+                found.examples.append(_shown(paths[0] or b"."))
 
     def judge(self, snapshot: str) -> None:
         """Raise an error if anything was found."""
@@ -154,6 +171,12 @@ class _Survey:
     def _describe(self, kind: Shortfall) -> str:
         found = self._found[kind]
         return f"{_WORDS[kind]} ({found.count}, first: {', '.join(map(repr, found.examples))})"
+
+
+def _shown(path: bytes) -> str:
+    text = path.decode("utf-8", "backslashreplace")
+    half = _LONG_EXAMPLE // 2
+    return text if len(text) <= _LONG_EXAMPLE else f"{text[:half]} … {text[-half:]}"
 
 
 def _entries(root: str) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:

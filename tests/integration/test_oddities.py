@@ -228,3 +228,33 @@ def test_a_sparse_file_costs_its_data_and_the_hashing_of_zeros(
         delete_subvolumes(series.directory)
     assert (root / "sparse").stat().st_size == size
     assert (root / "sparse").stat().st_blocks * 512 < 1 << 20
+
+
+def test_a_path_that_no_send_stream_can_tell_is_refused_by_name(fresh_bed: Bed) -> None:
+    def dig(tree: Path) -> None:
+        """Dig as deep as a stream can tell, and with the last name one byte deeper."""
+        descriptor = os.open(tree, os.O_RDONLY)
+        for depth in range(100):
+            name = f"{depth:02}{'d' * 37}"
+            os.mkdir(name, dir_fd=descriptor)
+            below = os.open(name, os.O_RDONLY, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = below
+        names = (
+            ("fine" + "x" * 91, "deep" + "x" * 92) if tree.name == "s2" else ("fine" + "x" * 91,)
+        )
+        for name in names:
+            os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=descriptor))
+        os.close(descriptor)
+
+    def deepen(tree: Path) -> None:
+        shutil.rmtree(tree / f"00{'d' * 37}")
+        dig(tree)
+
+    new_series(fresh_bed, "SV", dig, deepen)
+    assert fresh_bed.migrate("SV", "--limit", "1")["outcome"] == "done"
+    error = fresh_bed.migrate("SV")["error"]
+    assert error["code"] == "target_refused"
+    assert "s2 has what" in error["message"]
+    assert "paths longer than btrfs send can tell (1, first: '00ddd" in error["message"]
+    assert "xxx')" in error["message"]

@@ -98,7 +98,8 @@ ALLOWED: dict[str, set[str]] = {
     "source": {"btrfs.subvolume", "dsg.pushlog", "errors", "exclusion", "names", "plan"},
     "staging": {"errors", "names", "plan", "request", "zfs.dataset"},
     "survey": {
-        *("abilities", "btrfs.search", "errors", "exclusion", "file_errors", "request", "source"),
+        *("abilities", "btrfs.search", "descriptors", "errors", "exclusion", "file_errors"),
+        *("request", "source"),
     },
     "checker": {
         *("dsg.pushlog", "file_errors", "request", "source", "staging", "verify.changes"),
