@@ -14,8 +14,8 @@ from dsgmigd.history import History
 from dsgmigd.names import parse_repo_name
 from dsgmigd.newest import newest_snapshot
 
-_LOG = ("snapshot", "created_at", "created_by", "added", "modified", "renamed", "deleted")
-_BLAME = ("snapshot", "created_at", "created_by")
+_WHOSE = {"snapshot": "SNAPSHOT", "created_at": "WHEN", "created_by": "WHO"}
+_COUNTS = ("added", "modified", "renamed", "deleted")
 
 
 @click.command(name="log")
@@ -36,8 +36,9 @@ def log_command(context: Context, repo: str, *, is_json: bool) -> None:
     if is_json:
         click.echo(json.dumps({"repo": repo, "snapshots": rows}, indent=1))
         return
-    header = (*(key.removeprefix("created_").upper() for key in _LOG), "MESSAGE")
-    click.echo(table(header, [(*_cells(row, _LOG), _cell(row["message"])) for row in rows]))
+    header = (*_WHOSE.values(), *(key.upper() for key in _COUNTS), "MESSAGE")
+    keys = (*_WHOSE, *_COUNTS, "message")
+    click.echo(table(header, [tuple(_cell(row[key]) for key in keys) for row in rows]))
 
 
 @click.command(name="blame")
@@ -61,9 +62,11 @@ def blame_command(context: Context, repo: str, path: str, *, is_json: bool) -> N
     if is_json:
         click.echo(json.dumps({"repo": repo, "path": path, "events": events}, indent=1))
         return
-    header = (*(key.removeprefix("created_").upper() for key in _BLAME), "WHAT", "MESSAGE")
-    rows = [(*_cells(event, _BLAME), _what(event), _cell(event["message"])) for event in events]
-    click.echo(table(header, rows))
+    rows = [
+        (*(_cell(event[key]) for key in _WHOSE), _what(event), _cell(event["message"]))
+        for event in events
+    ]
+    click.echo(table((*_WHOSE.values(), "WHAT", "MESSAGE"), rows))
 
 
 @contextlib.contextmanager
@@ -79,10 +82,6 @@ def _what(event: dict[str, Any]) -> str:
     if event["path_before"] is None:
         return f"{event['what']} {shown(event['path'])}"
     return f"{event['what']} {shown(event['path_before'])} to {shown(event['path'])}"
-
-
-def _cells(row: dict[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(_cell(row[key]) for key in keys)
 
 
 def _cell(value: object) -> str:
