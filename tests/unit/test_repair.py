@@ -50,6 +50,7 @@ def published(tmp_path: Path) -> Published:
     root = commands.mountpoint("zsd/SV")
     (root / "a").write_text("not looked at")
     write_series(root, {"a": "1"}, {"a": "2"}, {"a": "3"})
+    (root / ".dsg" / "tag-messages.json").write_text("tags\n")
     commands.output("zfs", "snapshot", "zsd/SV@s3")
     return Published(commands)
 
@@ -89,6 +90,11 @@ DAMAGES: dict[str, tuple[Damage, list[tuple[str, str, str]], list[str]]] = {
         lambda live: (live / "last-sync.json").unlink(),
         [(".dsg/last-sync.json", "missing", "")],
         [],
+    ),
+    "lost tags": (
+        lambda live: (live / "tag-messages.json").write_text(""),
+        [(".dsg/tag-messages.json", "changed", "0 bytes instead of 5")],
+        ["tag-messages.json"],
     ),
     "a truncated archive": (
         lambda live: (live / ARCHIVE).write_bytes(b"12345"),
