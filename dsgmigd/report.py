@@ -6,7 +6,10 @@ from typing import Any, Literal
 from dsgmigd.errors import VerificationFailed
 from dsgmigd.names import SnapshotName
 from dsgmigd.plan import Method
+from dsgmigd.verify.compare import printable
 from dsgmigd.verify.findings import Loss, Verification, count_checks
+
+_KEPT_EXAMPLES = 5
 
 Outcome = Literal["done", "up_to_date", "verified"]
 
@@ -57,6 +60,7 @@ class Report:
     snapshots: list[SnapshotRow] = field(default_factory=list)
     losses: dict[str, Loss] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    borders: set[str] = field(default_factory=set)
 
     def judge(self, name: SnapshotName, found: Verification) -> None:
         """Raise VerificationFailed if there were differences; note what was lost."""
@@ -72,6 +76,18 @@ class Report:
         for kind, lost in found.losses.items():
             loss = self.losses.setdefault(kind, Loss(kind))
             loss.add(lost.count, [f"{name}/{path}" for path in lost.examples])
+        self._warn_of_borders(name, found.borders)
+
+    def _warn_of_borders(self, name: SnapshotName, borders: list[str]) -> None:
+        """Say once of each path that what begins there was not migrated."""
+        new = [path for path in borders if path not in self.borders]
+        self.borders.update(new)
+        if new:
+            examples = ", ".join(repr(printable(path)) for path in new[:_KEPT_EXAMPLES])
+            self.warnings.append(
+                f"{name}: other subvolumes or file systems begin at {len(new)} paths, of which "
+                f"nothing was migrated but an empty directory: {examples}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return the part of a result that the migration itself fills."""

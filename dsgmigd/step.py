@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from dsgmigd.abilities import Abilities
-from dsgmigd.borders import existing_paths
+from dsgmigd.borders import make_borders, split_paths
 from dsgmigd.btrfs.replay import Replay
 from dsgmigd.btrfs.stream import NEWEST_VERSION, read_commands
 from dsgmigd.btrfs.subvolume import newest_send_protocol
@@ -170,13 +170,14 @@ class SnapshotWriter:
             )
             replay.apply(read_commands(stream.read), checkpoint=checkpoint)
         checkpoint()
-        # Of what was deferred, the directories in the place of a subvolume may be gone by now.
-        deferred, self._borders = existing_paths(held.path, replay.deferred | nested)
+        # Of what was deferred, a border may be gone by now, or something else be in its place.
+        deferred, self._borders = split_paths(held.path, replay.deferred | nested)
         paths = deferred | names_across_border(held.path, deferred, replay.changed_outside)
         if paths:
             self._rsync.copy_paths(paths, held.path, self._root)
             for path in sorted(paths):
                 self._manifest.appeared(path)
+        make_borders(self._borders, held.path, self._root)
 
     @contextlib.contextmanager
     def _sending(self, held: HeldSnapshot, parent: HeldSnapshot | None) -> Iterator[IO[bytes]]:

@@ -15,7 +15,9 @@ import xxhash
 
 from dsgmigd.verify.digests import Digests
 
-_FINGERPRINT = struct.Struct("<QqqqQqqqQ")
+_FINGERPRINT = struct.Struct("<QqQqQqQqQ")
+# From the year 2262 on, nanoseconds since the epoch are more than a signed number of 64 bits.
+_64_BITS = 2**64 - 1
 _NANOSECONDS = 1_000_000_000
 # The kernel's coarse clock ticks every 1 to 10 ms.
 _TICK_NS = 20_000_000
@@ -82,11 +84,11 @@ def _fingerprint(source: os.stat_result, target: os.stat_result, entry_hash: int
     packed = _FINGERPRINT.pack(
         source.st_ino,
         source.st_ctime_ns,
-        source.st_mtime_ns,
+        source.st_mtime_ns & _64_BITS,
         source.st_size,
         target.st_ino,
         target.st_ctime_ns,
-        target.st_mtime_ns,
+        target.st_mtime_ns & _64_BITS,
         target.st_size,
         entry_hash,
     )

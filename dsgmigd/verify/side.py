@@ -26,10 +26,14 @@ _NO_DIRECTORY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 class Side:
-    """The tree below `root`; `translate` makes the error to raise of an OSError and an action."""
+    """The tree below `root`; `translate` makes the error to raise of an OSError and an action.
 
-    def __init__(self, root: str, translate: Translate) -> None:
+    With `reads_holes` what the file system calls a hole is read all the same.
+    """
+
+    def __init__(self, root: str, translate: Translate, *, reads_holes: bool = False) -> None:
         self._translate = translate
+        self._reads_holes = reads_holes
         with self._errors("opening", root):
             self._directories = Directories(root)
             self.root_status = os.fstat(self._directories.root)
@@ -90,7 +94,7 @@ class Side:
     def digest(self, path: str, name: str, directory: int) -> tuple[str, int]:
         """Return the content hash of the file `name`, whole `path`, and how much was read."""
         with self._errors("reading", path):
-            return hash_file(directory, os.fsencode(name))
+            return hash_file(directory, os.fsencode(name), reads_holes=self._reads_holes)
 
     @contextmanager
     def _errors(self, action: str, path: str) -> Iterator[None]:

@@ -96,13 +96,14 @@ class Verifier:
                 reads_none=is_verified_before,
             )
         )
+        reads_all = self._level == "exhaustive"
         proofs = Proofs()  # a look at some paths proves nothing for the next full walk
         if changed is None:
             proofs = self._proofs
             proofs.begin_snapshot()
         with (
-            Side(source_root, source_error) as source,
-            Side(target_root, target_error) as target,
+            Side(source_root, source_error, reads_holes=reads_all) as source,
+            Side(target_root, target_error, reads_holes=reads_all) as target,
             self._reading(is_verified_before=is_verified_before) as reading,
         ):
             walk = Walk(

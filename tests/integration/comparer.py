@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 Skip = frozenset[bytes]
-_NO_SUBVOLUME = 2
+_SUBVOLUMES = {2, 256}
 EXCLUDED: Skip = frozenset({b".snap", b".zfs", b"HEAD", b"lost+found", b".Trash-0"})
 DSG: Skip = frozenset({b".dsg"})
 
@@ -33,6 +33,8 @@ def read_tree(root: Path, skipped: Skip) -> dict[bytes, Entry]:
         group = groups.setdefault(status.st_ino, [])
         group.append(path)
         entries[path] = Entry(_facts(full, status), _xattrs(full), _digest(full, status), group)
+    for group in groups.values():
+        group.sort()
     return entries
 
 
@@ -73,13 +75,14 @@ def _walk(root: bytes, skipped: Skip) -> Iterator[bytes]:
         path = stack.pop()
         yield path
         full = os.path.join(root, path)
-        if stat.S_ISDIR(os.lstat(full).st_mode):
+        status = os.lstat(full)
+        if stat.S_ISDIR(status.st_mode) and not is_border(status):
             stack += [path + b"/" + name for name in os.listdir(full)]
 
 
 def is_border(status: os.stat_result) -> bool:
-    """Say whether btrfs has an empty directory there in the place of another subvolume."""
-    return status.st_ino == _NO_SUBVOLUME and stat.S_ISDIR(status.st_mode)
+    """Say whether another subvolume begins there, or an empty directory stands in its place."""
+    return status.st_ino in _SUBVOLUMES and stat.S_ISDIR(status.st_mode)
 
 
 def _facts(full: bytes, status: os.stat_result) -> tuple[object, ...]:
@@ -90,7 +93,10 @@ def _facts(full: bytes, status: os.stat_result) -> tuple[object, ...]:
 
 
 def _xattrs(full: bytes) -> dict[str, bytes]:
-    names = os.listxattr(full, follow_symlinks=False)
+    # How btrfs stores a file is not what is in it.
+    names = [
+        name for name in os.listxattr(full, follow_symlinks=False) if not name.startswith("btrfs.")
+    ]
     return {name: os.getxattr(full, name, follow_symlinks=False) for name in names}
 
 

@@ -56,11 +56,18 @@ class Bed:
 
     def migrate(self, repo: str, *options: str) -> dict[str, Any]:
         """Run `dsgmigd migrate` in the foreground and return its result, whatever it is."""
-        done = self.dsgmigd("migrate", repo, "--json", *options, check=False)
+        return self._result("migrate", repo, *options)
+
+    def verified(self, repo: str, *options: str) -> dict[str, Any]:
+        """Run `dsgmigd verify` and return its result, whatever it is."""
+        return self._result("verify", repo, *options)
+
+    def _result(self, verb: str, repo: str, *options: str) -> dict[str, Any]:
+        done = self.dsgmigd(verb, repo, "--json", *options, check=False)
         try:
             result: dict[str, Any] = json.loads(done.stdout)
         except ValueError:
-            pytest.fail(f"dsgmigd migrate {repo} gave {done.returncode}:\n{done.stderr}")
+            pytest.fail(f"dsgmigd {verb} {repo} gave {done.returncode}:\n{done.stderr[-3000:]}")
         return result
 
     def start_worker(self, instance: int, *wrapper: str) -> subprocess.Popen[bytes]:
@@ -217,10 +224,12 @@ def write_config(made: Bed, extra: str = "", *, source: str = "", target: str = 
 def delete_subvolumes(directory: Path) -> None:
     """Remove a directory of btrfs with all subvolumes in it, read-only ones too."""
     # A subvolume's root directory has inode 256; the deepest come first.
-    for place, _, _ in os.walk(directory, topdown=False):
-        path = Path(place)
-        if path != directory and path.stat().st_ino == 256:
-            bed.run("btrfs", "subvolume", "delete", path)
+    places = [Path(place) for place, _, _ in os.walk(directory, topdown=False)]
+    subvolumes = [path for path in places if path != directory and path.stat().st_ino == 256]
+    for path in subvolumes:
+        bed.run("btrfs", "property", "set", "-ts", path, "ro", "false")
+    for path in subvolumes:
+        bed.run("btrfs", "subvolume", "delete", path)
     shutil.rmtree(directory)
 
 

@@ -18,19 +18,19 @@ import btrfsutil
 import pytest
 
 from dsgmigd.abilities import Abilities
-from dsgmigd.btrfs.subvolume import read_subvolume
 from dsgmigd.command import Commands
 from dsgmigd.dsg.pushlog import Push
-from dsgmigd.names import SnapshotName
 from dsgmigd.probe import probe_abilities
 from dsgmigd.progress import Progress
 from dsgmigd.source import HeldSnapshot
 from dsgmigd.step import SnapshotWriter
+from dsgmigd.verify.changes import find_changes
 from dsgmigd.verify.findings import Verification
 from dsgmigd.verify.proof import Moments
-from dsgmigd.verify.verifier import Verifier
+from dsgmigd.verify.verifier import Changed, Verifier
 from tests.integration.dsg_faults import DSG_FAULTS
-from tests.integration.faults import PLAIN, RICH, Catalogue, Fault, Faulty, catalogue
+from tests.integration.faults import PLAIN, RICH, Catalogue, Fault, Faulty, catalogue, shown
+from tests.integration.snapshots import held_snapshot
 from tests.integration.varied_tree import change, plant
 
 FAULTS = int(os.environ.get("DSGMIGD_FAULTS", "180"))
@@ -72,13 +72,8 @@ class Series:
         time.sleep(1.05)  # proofs are as coarse as a second
         path = self.directory / f"s{number}"
         btrfsutil.create_snapshot(str(self._live), str(path), read_only=True)
-        subvolume = read_subvolume(str(path))
-        assert subvolume
         parent = self.held[-1] if self.held else None
-        held = HeldSnapshot(
-            *(SnapshotName(number), str(path), subvolume.uuid, subvolume.ctransid),
-            *(subvolume.created_at, True, True),
-        )
+        held = held_snapshot(number, path)
         sources = (*([parent.created_at] if parent else []), held.created_at)
         self.moments.append(Moments(sources, self._target_moment))
         push = Push(f"user{number}", 1.4e9 + number, f"message {number}")
@@ -88,10 +83,18 @@ class Series:
         self._target_moment = time.time()
         return number
 
-    def verify(self, verifier: Verifier, number: int, target: Path) -> Verification:
+    def verify(
+        self, verifier: Verifier, number: int, target: Path, changed: Changed | None = None
+    ) -> Verification:
         """Let the verifier, which knows the snapshots before, check snapshot s`number`."""
         held, moments = self.held[number - 1], self.moments[number - 1]
-        return verifier.verify(held.path, str(target), number, moments)
+        return verifier.verify(held.path, str(target), number, moments, changed=changed)
+
+    def changed(self, number: int) -> Changed:
+        """Return what the source calls changed in snapshot s`number`."""
+        since = self.held[number - 1].changed_since(self.held[number - 2])
+        assert since is not None
+        return find_changes(self.held[number - 1].path, since)
 
     def delete(self) -> None:
         """Delete the source."""
@@ -116,6 +119,8 @@ class Judge:
         self.series = series
         self.faults = faults
         self.targets: list[GoodTarget] = []
+        self.catalogues: list[Catalogue] = []
+        self.seen_in_changes = 0
         self.verifier = Verifier(level="complete", abilities=series.abilities)
 
     def take(self, number: int, root: Path) -> None:
@@ -127,14 +132,16 @@ class Judge:
         if number > 1:
             assert found.files_proven > found.files_read > 0, "most of it is proven"
         self.targets.append(good)
+        self.catalogues.append(good.catalogue)
 
     def choose(self, random: Random, fault: Fault) -> GoodTarget:
         """Choose a target; a write can be lost in a later one only."""
         is_late = fault.__name__ == "lose_a_write"
-        return random.choice(self.targets[1:] if is_late else self.targets)
+        late = [good for good in self.targets if good.number > 1]
+        return random.choice(late if is_late else self.targets)
 
     def faulty(self, random: Random, good: GoodTarget, root: Path) -> Faulty:
-        before = self.targets[good.number - 2].catalogue if good.number > 1 else None
+        before = self.catalogues[good.number - 2] if good.number > 1 else None
         abilities = self.series.abilities
         return Faulty(
             root,
@@ -155,6 +162,24 @@ class Judge:
         words = f"in t{good.number}: unsaid {unsaid[:3]}, unasked {unasked[:3]}"
         return words if unsaid or unasked else ""
 
+    def judge_changes(self, tree: Faulty, good: GoodTarget, view: Path) -> str:
+        """Verify only what changed, then everything; say what was not said."""
+        verifier, changed = copy.deepcopy(good.verifier), self.series.changed(good.number)
+        result = self.series.verify(verifier, good.number, view, changed)
+        found = {(one.path, one.attribute) for one in result.discrepancies}
+        paths = {shown(os.fsdecode(path)) for path in changed.paths}
+        unsaid = [one for one in tree.unsaid(found) if one[0] in paths and one[1] in _OF_ONE_PATH]
+        result = self.series.verify(verifier, good.number, view)
+        found = {(one.path, one.attribute) for one in result.discrepancies}
+        unsaid += tree.unsaid(found)
+        self.seen_in_changes += any(one[0] in paths for one in tree.expected)
+        return f"in t{good.number}: unsaid {unsaid[:3]}" if unsaid else ""
+
+
+# What tells of a path whatever the others are.
+_OF_ONE_PATH = frozenset(
+    {"content", "size", "mode", "uid", "gid", "mtime", "type", "link target", "device"}
+)
 
 View = Callable[[], AbstractContextManager[Path]]
 CopyOf = Callable[[GoodTarget], AbstractContextManager[tuple[Path, View]]]
@@ -217,7 +242,10 @@ def zfs_judge(btrfs_root: Path, pool: bed.FilePool) -> Iterator[Judge]:
         bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", dataset))
 
 
-def wrongs(judge: Judge, count: int, copy_of: CopyOf) -> list[str]:
+Say = Callable[[Faulty, GoodTarget, Path], str]
+
+
+def wrongs(judge: Judge, count: int, copy_of: CopyOf, say: Say) -> list[str]:
     """Put `count` faults into as many copies of good targets; return what was judged wrongly."""
     wrong = []
     # One after the other, but not with the same first ones whatever the count.
@@ -230,15 +258,22 @@ def wrongs(judge: Judge, count: int, copy_of: CopyOf) -> list[str]:
             tree = judge.faulty(random, good, tree_root)
             fault(tree)
             with view() as root:
-                words = judge.judge(tree, good, root)
+                words = say(tree, good, root)
         if words:
             wrong.append(f"{fault.__name__}, {number}, {words}")
     return wrong
 
 
 def test_complete_finds_every_single_fault_and_names_it(judge: Judge) -> None:
-    wrong = wrongs(judge, FAULTS, writable_copy)
+    wrong = wrongs(judge, FAULTS, writable_copy, judge.judge)
     assert not wrong, f"{len(wrong)} of {FAULTS}:\n" + "\n".join(sorted(wrong))
+
+
+def test_changes_finds_those_in_changed_paths_and_the_next_full_walk_all(judge: Judge) -> None:
+    judge.targets = judge.targets[1:]
+    wrong = wrongs(judge, FAULTS, writable_copy, judge.judge_changes)
+    assert not wrong, f"{len(wrong)} of {FAULTS}:\n" + "\n".join(sorted(wrong))
+    assert judge.seen_in_changes > FAULTS // 10
 
 
 def test_complete_finds_them_on_zfs_too(zfs_judge: Judge, pool: bed.FilePool) -> None:
@@ -258,5 +293,5 @@ def test_complete_finds_them_on_zfs_too(zfs_judge: Judge, pool: bed.FilePool) ->
         finally:
             bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-r", faulty))
 
-    wrong = wrongs(zfs_judge, FAULTS // 20, writable_clone)
+    wrong = wrongs(zfs_judge, FAULTS // 20, writable_clone, zfs_judge.judge)
     assert not wrong, "\n".join(sorted(wrong))

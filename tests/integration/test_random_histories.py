@@ -24,13 +24,11 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from dsgmigd.abilities import Abilities
 from dsgmigd.btrfs.stream import Field, Kind, read_commands
-from dsgmigd.btrfs.subvolume import read_subvolume
 from dsgmigd.command import Commands
 from dsgmigd.descriptors import Directories
 from dsgmigd.dsg.manifest import Manifest
 from dsgmigd.dsg.pushlog import Push
 from dsgmigd.dsg.refresh import Refresher
-from dsgmigd.names import SnapshotName
 from dsgmigd.progress import Progress
 from dsgmigd.source import HeldSnapshot
 from dsgmigd.step import SnapshotWriter
@@ -38,8 +36,10 @@ from dsgmigd.survey import survey_snapshot
 from dsgmigd.verify.changes import find_changes
 from dsgmigd.verify.proof import Moments
 from dsgmigd.verify.verifier import Changed, Verifier
+from tests.integration.acls import ACL
 from tests.integration.comparer import borders, differences, is_border, read_tree
 from tests.integration.history import History
+from tests.integration.snapshots import held_snapshot
 
 # Always the same hundred, unless somebody asks for a number: then new ones.
 ASKED = os.environ.get("DSGMIGD_HISTORIES")
@@ -59,11 +59,6 @@ sizes = st.sampled_from([0, 1, 100, 4096, 12_288, 70_000])
 blocks = st.tuples(st.integers(0, 3), st.integers(1, 4), st.integers(0, 6))
 ids = st.sampled_from([0, 1000, 2**31 + 5, 2**32 - 2])
 modes = st.sampled_from([0o600, 0o755, 0o4755, 0o2755, 0o1777, 0o000])
-# POSIX ACL, version 2: user::rw-, user:7:r--, group::r--, mask::r--, other::r--
-ACL = bytes.fromhex(
-    "02000000 0100 0600 ffffffff 0200 0400 07000000 0400 0400 ffffffff"
-    "1000 0400 ffffffff 2000 0400 ffffffff"
-)
 # Few, so that a subvolume is often there when it is to be deleted.
 nested = st.sampled_from([b"a/a", b"b/a", b"n"])
 xattrs = st.sampled_from(
@@ -185,21 +180,6 @@ def fresh_manifest(root: Path, source: Path) -> list[dict[str, Any]]:
         )
         refresher.settle_all()
     return [json.loads(entry) for entry in manifest.entries()]
-
-
-def held_snapshot(number: int, path: Path) -> HeldSnapshot:
-    subvolume = read_subvolume(str(path))
-    assert subvolume is not None
-    return HeldSnapshot(
-        name=SnapshotName(number),
-        path=str(path),
-        identity=subvolume.uuid,
-        version=subvolume.ctransid,
-        created_at=subvolume.created_at,
-        is_sendable=True,
-        is_pinned=True,
-        subvolume=subvolume,
-    )
 
 
 @dataclass

@@ -95,7 +95,7 @@ ALLOWED: dict[str, set[str]] = {
     "claim": {"durable", "errors", "locks", "names", "request"},
     "spool": {"claim", "durable", "errors", "locks", "names", "request", "syscalls"},
     # One migration.
-    "report": {"errors", "names", "plan", "verify.findings"},
+    "report": {"errors", "names", "plan", "verify.compare", "verify.findings"},
     "source": {"btrfs.subvolume", "dsg.pushlog", "errors", "exclusion", "names", "plan"},
     "staging": {"errors", "names", "plan", "request", "zfs.dataset"},
     "survey": {

@@ -8,7 +8,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsgmigd.hashing import hash_bytes, hash_file
+from dsgmigd.hashing import hash_bytes, hash_descriptor, hash_file
 
 NOTHING = "2d06800538d394c2"  # the reference implementation's answer for no input
 
@@ -28,6 +28,24 @@ def test_a_file_is_hashed_to_its_end_whatever_its_size(tmp_path: Path, size: int
     content = bytes(range(251)) * (size // 251 + 1)
     (tmp_path / "file").write_bytes(content[:size])
     assert in_directory(tmp_path, b"file") == (xxhash.xxh3_64_hexdigest(content[:size]), size)
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {0: b"a"}, {2**29: b"b", 2**30 - 1: b"c"}, {5000: b"d" * 300_000}]
+)
+def test_holes_are_hashed_as_zeros_and_not_read(tmp_path: Path, data: dict[int, bytes]) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(2**30)
+        for offset, content in data.items():
+            file.seek(offset)
+            file.write(content)
+        os.fsync(file.fileno())
+    with path.open("rb") as file:
+        whole, count = hash_descriptor(file.fileno(), reads_holes=True)
+        digest, bytes_read = hash_descriptor(file.fileno())
+    assert (digest, count) == (whole, 2**30)
+    assert bytes_read < 2**20
 
 
 def test_a_symbolic_link_is_never_followed(tmp_path: Path) -> None:

@@ -141,3 +141,12 @@ def test_inode_numbers_of_64_bits_are_told_apart() -> None:
     proofs.begin_snapshot()
     assert proofs.holds(large.status, TARGET.status, 2**64 - 1, LATER)
     assert not proofs.holds(replace(large, inode=2**64 - 3).status, TARGET.status, 2**64 - 1, LATER)
+
+
+@pytest.mark.parametrize("mtime_ns", [-(2**62), 2**63, 16_725_225_600 * SECOND])
+def test_times_of_any_century_are_proof_too(mtime_ns: int) -> None:
+    side = Side(mtime_ns=mtime_ns).status
+    proofs = Proofs()
+    proofs.add(side, side, 1)
+    proofs.begin_snapshot()
+    assert proofs.holds(side, side, 1, Moments(target=200.0))

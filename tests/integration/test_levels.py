@@ -1,0 +1,64 @@
+"""What each level of verification looks at in a series of snapshots."""
+
+from typing import Any
+
+import bed
+
+from tests.integration.conftest import Bed
+from tests.integration.trees import Series, assert_migrated, new_series, write, writing
+
+COUNT = 12
+
+
+def long_series(made: Bed) -> Series:
+    first = {f"d__f{number}": "x" * number for number in range(30)}
+    edits = [writing(**first), *(writing(number=str(n)) for n in range(2, COUNT + 1))]
+    return new_series(made, "SV", *edits)
+
+
+def full_walks(result: dict[str, Any]) -> list[str]:
+    return [row["name"] for row in result["snapshots"] if row["verification"]["is_full_walk"]]
+
+
+def test_changes_walks_the_first_every_tenth_and_the_last_snapshot(fresh_bed: Bed) -> None:
+    series = long_series(fresh_bed)
+    result = fresh_bed.migrate("SV", "--verify", "changes")
+    assert (result["outcome"], result["verification_level"]) == ("done", "changes")
+    assert full_walks(result) == ["s1", "s11", "s12"]
+    rows = {row["name"]: row["verification"] for row in result["snapshots"]}
+    assert rows["s1"]["entries"] > 30
+    assert 0 < rows["s5"]["entries"] < 10
+    assert rows["s5"]["files_read"] >= 1
+    assert_migrated(fresh_bed, "SV", series.directory, COUNT)
+
+
+def test_changes_walks_everything_where_the_source_cannot_tell_what_changed(fresh_bed: Bed) -> None:
+    series = new_series(fresh_bed, "SV", writing(a="a"), writing(b="b"))
+    series.push_copy(writing(c="c"))  # a subvolume of its own: related to nothing
+    series.push_plain(writing(d="d"))  # no subvolume at all
+    series.push_plain(writing(f="f"))
+    result = fresh_bed.migrate("SV", "--verify", "changes")
+    assert result["outcome"] == "done", result["error"]
+    assert full_walks(result) == ["s1", "s3", "s4", "s5"]
+
+
+def test_a_published_dataset_is_verified_by_changes_too(fresh_bed: Bed) -> None:
+    long_series(fresh_bed)
+    fresh_bed.migrate("SV")
+    result = fresh_bed.verified("SV", "--level", "changes")
+    assert full_walks(result) == ["s1", "s11", "s12"]
+
+
+def test_a_run_at_complete_reads_again_what_a_stopped_one_checked_by_changes(
+    fresh_bed: Bed,
+) -> None:
+    series = long_series(fresh_bed)
+    bed.run("btrfs", "property", "set", "-ts", series.snapshot(12), "ro", "false")
+    (series.snapshot(12) / ".dsg").mkdir()  # ends the run at s12
+    assert fresh_bed.migrate("SV", "--verify", "changes")["outcome"] == "failed"
+    (series.snapshot(12) / ".dsg").rmdir()
+    write(series.snapshot(12) / "number", "12")
+    result = fresh_bed.migrate("SV", "--verify", "complete")
+    assert result["outcome"] == "done", result["error"]
+    assert result["plan"]["base"] == "create"
+    assert len(full_walks(result)) == COUNT

@@ -1,0 +1,196 @@
+"""Every oddity that a btrfs snapshot can hold arrives exactly, or is refused by name."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import bed
+import pytest
+
+from dsgmigd.abilities import Abilities
+from dsgmigd.command import Commands
+from dsgmigd.dsg.pushlog import Push
+from dsgmigd.probe import probe_abilities
+from dsgmigd.progress import Progress
+from dsgmigd.source import HeldSnapshot
+from dsgmigd.step import SnapshotWriter
+from dsgmigd.survey import survey_snapshot
+from dsgmigd.verify.proof import Moments
+from dsgmigd.verify.verifier import Verifier
+from tests.integration.comparer import differences
+from tests.integration.conftest import Bed, delete_subvolumes, write_config
+from tests.integration.oddities import (
+    ACLS,
+    FINE,
+    LATE,
+    ODDITIES,
+    ORDINARY,
+    OWNED,
+    XATTRS,
+    plant_all,
+)
+from tests.integration.snapshots import held_snapshot
+from tests.integration.trees import (
+    Series,
+    assert_migrated,
+    moving,
+    new_series,
+    removing,
+    write,
+    writing,
+)
+
+
+@pytest.fixture
+def second_btrfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    place = tmp_path_factory.mktemp("second")
+    with bed.BtrfsLoop(place / "second.img", place / "mounted"):
+        yield place / "mounted"
+
+
+def disturb(tree: Path) -> None:
+    """Move every oddity, so that none is left where it was, and touch what can be touched."""
+    for path in sorted(tree.glob("o*")):
+        path.rename(tree / f"moved {path.name}")
+        file = path.parent / f"moved {path.name}" / "f"
+        if file.is_file() and file.stat().st_size <= 1 << 20:
+            shutil.copy2(file, path)
+
+
+def remove_half(tree: Path) -> None:
+    for path in sorted(tree.glob("moved*"))[::2]:
+        shutil.rmtree(path)
+
+
+def test_a_file_system_that_holds_them_gets_all_of_them(
+    btrfs_root: Path, second_btrfs: Path
+) -> None:
+    abilities = probe_abilities(str(second_btrfs))
+    assert abilities.xattrs and abilities.acls and abilities.devices  # noqa: PT018
+    series = Series(btrfs_root / "oddities", has_push_log=False)
+    series.push(lambda tree: plant_all(tree, set(ODDITIES)))
+    series.push(disturb)
+    series.push(remove_half)
+    root = second_btrfs / "replayed"
+    root.mkdir()
+    try:
+        _replay(series, root, abilities)
+    finally:
+        delete_subvolumes(series.directory)
+
+
+def _replay(series: Series, root: Path, abilities: Abilities) -> None:
+    writer = SnapshotWriter(
+        str(root),
+        commands=Commands(),
+        abilities=abilities,
+        allowed=(),
+        send_protocol=None,
+        progress=Progress(),
+    )
+    verifier = Verifier(level="complete", abilities=abilities)
+    parent: HeldSnapshot | None = None
+    for number in range(1, series.count + 1):
+        held = held_snapshot(number, series.snapshot(number))
+        nested = survey_snapshot(held, held.changed_since(parent) or 0, abilities, ())
+        writer.write(held, parent, Push("ana", 1.4e9, "--"), is_sent=True, nested=nested)
+        assert differences(series.snapshot(number), root) == []
+        found = verifier.verify(held.path, str(root), number, Moments())
+        assert found.discrepancies == []
+        parent = held
+
+
+def migrate_oddities(made: Bed, names: set[str]) -> Series:
+    series = Series(made.source_root / "SV")
+    series.push(lambda tree: plant_all(tree, names))
+    series.push(disturb)
+    return series
+
+
+def test_a_pool_gets_all_that_it_holds(fresh_bed: Bed) -> None:
+    names = set(ORDINARY if bed.zfs_kind() == "fuse" else ODDITIES) - {"nested subvolume"}
+    series = migrate_oddities(fresh_bed, names)
+    result = fresh_bed.migrate("SV")
+    assert result["outcome"] == "done", result["error"]
+    assert result["warnings"] == []
+    assert_migrated(fresh_bed, "SV", series.directory, 2)
+
+
+def test_where_another_subvolume_begins_the_pool_gets_an_empty_directory(fresh_bed: Bed) -> None:
+    def nest(tree: Path) -> None:
+        write(tree / "a/file")
+        bed.run("btrfs", "subvolume", "create", tree / "a/nested")
+        write(tree / "a/nested/not migrated")
+
+    edits = (nest, moving("a", "b"), removing("b/file"), removing("b/nested"))
+    new_series(fresh_bed, "SV", *edits)
+    result = fresh_bed.migrate("SV")
+    assert result["outcome"] == "done", result["error"]
+    assert [words.partition(":")[0] for words in result["warnings"]] == ["s1", "s2"]
+    assert "nothing was migrated but an empty directory: 'b/nested'" in result["warnings"][1]
+    expected = {"s1": ["a", "a/file", "a/nested"], "s2": ["b", "b/file", "b/nested"]}
+    expected |= {"s3": ["b", "b/nested"], "s4": ["b"]}
+    for name, paths in expected.items():
+        view = fresh_bed.spool.parent / "view"
+        with bed.snapshot_view(f"{fresh_bed.parent}/SV", name, view) as tree:
+            found = sorted(str(path.relative_to(tree)) for path in tree.rglob("*"))
+            assert [path for path in found if not path.startswith(".dsg")] == paths
+
+
+# What zfs-fuse refuses, in which words.
+REFUSED = {
+    **dict.fromkeys(XATTRS, ("loss_not_allowed", "extended attributes")),
+    **dict.fromkeys(ACLS, ("loss_not_allowed", "POSIX ACLs")),
+    **dict.fromkeys(LATE, ("loss_not_allowed", "out of the target's range")),
+    **dict.fromkeys(FINE, ("loss_not_allowed", "below the second")),
+    **dict.fromkeys(OWNED, ("target_refused", "above the target's highest")),
+}
+
+
+@pytest.mark.parametrize("group", [XATTRS, ACLS, LATE, FINE, OWNED])
+def test_what_a_pool_cannot_hold_is_refused_by_name_before_anything_is_copied(
+    fresh_bed: Bed, group: dict[str, object]
+) -> None:
+    if bed.zfs_kind() == "kernel":
+        pytest.skip("this ZFS holds all of it")
+    text = fresh_bed.config.read_text(encoding="utf-8")
+    losses = '"subsecond_mtime"' if group is not FINE else ""
+    text = text.replace('"xattr", "acl", "subsecond_mtime"', losses)
+    fresh_bed.config.write_text(text, encoding="utf-8")
+    for number, name in enumerate(group):
+        repo = f"R{number}"
+        series = Series(fresh_bed.source_root / repo, has_push_log=False)
+        series.push(writing())
+        series.push(partial(plant_all, names={name}))
+        error = fresh_bed.migrate(repo)["error"]
+        code, words = REFUSED[name]
+        assert (error["code"], words in error["message"]) == (code, True), error
+        assert "s2 has what" in error["message"] or group is FINE
+        position = sorted(ODDITIES).index(name)
+        assert f"o{position:03}" in error["message"] or group is FINE
+        assert os.listdir(fresh_bed.mountpoint / ".dsgmigd" / "staging") == []
+
+
+def test_losses_that_are_allowed_are_listed_where_they_were(fresh_bed: Bed) -> None:
+    if bed.zfs_kind() == "kernel":
+        pytest.skip("this ZFS loses nothing")
+    write_config(fresh_bed)
+    text = fresh_bed.config.read_text(encoding="utf-8")
+    fresh_bed.config.write_text(text.replace('"xattr", ', '"xattr", "mtime_range", '))
+    names = set(XATTRS) | set(ACLS) | set(LATE)
+    series = migrate_oddities(fresh_bed, names)
+    result = fresh_bed.migrate("SV")
+    assert result["outcome"] == "done", result["error"]
+    losses = {loss["loss"]: loss for loss in result["losses"]}
+    assert set(losses) == {"xattr", "acl", "subsecond_mtime", "mtime_range"}
+    assert losses["xattr"]["count"] >= len(XATTRS)
+    assert losses["acl"]["count"] == 2 * len(ACLS)
+    assert losses["mtime_range"]["count"] == (3 + 4) * len(LATE)  # s2 has a copy of each file
+    assert all(path.startswith("s1/o") for path in losses["acl"]["examples"][: len(ACLS)])
+    del series
+
+
+def test_there_are_more_than_sixty_kinds() -> None:
+    assert len(ODDITIES) > 60
