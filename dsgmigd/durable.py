@@ -7,22 +7,72 @@ import contextlib
 import errno
 import json
 import os
+import shutil
+import stat
+from collections.abc import Iterator
 from typing import Any
 
 READ_SAFELY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def write_durably(path: str, content: bytes, mode: int) -> None:
     """Write a new file and wait until it is on disk; an older one of that name is removed."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, mode)
+    descriptor = os.open(path, _NEW, mode)
     with open(descriptor, "wb") as file:
         os.fchmod(descriptor, mode)
         file.write(content)
         file.flush()
         os.fsync(descriptor)
+
+
+def copy_durably(source: int, name: bytes, target: int, new_name: bytes) -> None:
+    """Copy what `name` is in the open directory `source`, and wait until it is on disk.
+
+    `target` is an open directory in which `new_name` does not exist. A directory is copied with
+    all that is in it, a link as a link; content, owner, mode and times are kept.
+    """
+    status = os.lstat(name, dir_fd=source)
+    if stat.S_ISREG(status.st_mode):
+        with (
+            open(os.open(name, READ_SAFELY, dir_fd=source), "rb") as old,
+            open(os.open(new_name, _NEW, 0o600, dir_fd=target), "wb") as new,
+        ):
+            shutil.copyfileobj(old, new)
+            new.flush()
+            _finish_copy(new.fileno(), status)
+    elif stat.S_ISDIR(status.st_mode):
+        os.mkdir(new_name, 0o700, dir_fd=target)
+        with open_directory(name, source) as old_directory, open_directory(new_name, target) as new:
+            for one in map(os.fsencode, os.listdir(old_directory)):
+                copy_durably(old_directory, one, new, one)
+            _finish_copy(new, status)
+    else:
+        if stat.S_ISLNK(status.st_mode):
+            os.symlink(os.readlink(name, dir_fd=source), new_name, dir_fd=target)
+        else:
+            os.mknod(new_name, status.st_mode, status.st_rdev, dir_fd=target)
+        os.chown(new_name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
+    os.fsync(target)
+
+
+def _finish_copy(descriptor: int, status: os.stat_result) -> None:
+    os.fchown(descriptor, status.st_uid, status.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
+    os.utime(descriptor, ns=(status.st_atime_ns, status.st_mtime_ns))
+    os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def open_directory(name: bytes, parent: int) -> Iterator[int]:
+    """Open the directory `name` in an open one; a link is not followed."""
+    descriptor = os.open(name, READ_SAFELY | os.O_DIRECTORY, dir_fd=parent)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def sync_directory(path: str) -> None:

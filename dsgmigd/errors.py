@@ -161,6 +161,20 @@ class TargetChanged(DsgmigdError):
     error_class = "operator"
 
 
+class MetadataDamaged(DsgmigdError):
+    """A document below `.dsg/` of a snapshot is missing, unreadable, or not the one it was."""
+
+    code = "metadata_damaged"
+    error_class = "permanent"
+
+
+class PathUnknown(DsgmigdError):
+    """A path that stands in no manifest of the dataset."""
+
+    code = "path_unknown"
+    error_class = "operator"
+
+
 class LossNotAllowed(DsgmigdError):
     """The target cannot keep an attribute, and the request does not allow that loss."""
 

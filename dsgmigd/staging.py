@@ -240,6 +240,10 @@ class Staging:
         """Return where the parent of all staging datasets is mounted."""
         return self._mountpoint(f"{self.places.area}/staging")
 
+    def replaced_mountpoint(self) -> str:
+        """Return where replaced datasets are mounted below; only root may look in."""
+        return self._mountpoint(f"{self.places.area}/replaced")
+
     def available_bytes(self) -> int:
         """Return how many bytes still fit below the parent."""
         return self._zfs.available_bytes(self.places.parent)

@@ -6,8 +6,10 @@ from dsgmigd import __version__
 from dsgmigd.cli.configuration import config_group
 from dsgmigd.cli.context import Context
 from dsgmigd.cli.doctor import doctor_command
+from dsgmigd.cli.history import blame_command, log_command
 from dsgmigd.cli.migration import migrate_command, plan_command, run_command, verify_command
 from dsgmigd.cli.queue import status_command, submit_command
+from dsgmigd.cli.repair import repair_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -41,6 +43,9 @@ for command in (
     status_command,
     verify_command,
     plan_command,
+    log_command,
+    blame_command,
+    repair_command,
     doctor_command,
     config_group,
 ):

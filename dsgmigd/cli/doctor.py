@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from dsgmigd.cli.context import Context
-from dsgmigd.cli.output import EXIT_USAGE, EXIT_WARNINGS, errors_for_people, table
+from dsgmigd.cli.output import EXIT_USAGE, EXIT_WARNINGS, errors_for_people, shown, table
 from dsgmigd.doctor.examine import Doctor
 from dsgmigd.doctor.leftover import Findings, Leftover, Treatment
 
@@ -76,20 +76,20 @@ def to_text(findings: Findings) -> str:
     """Return findings as a table, with a last line that says what to do."""
     rows = [_row(leftover) for leftover in findings.leftovers]
     lines = [table(_HEADER, rows)] if rows else []
-    lines += [f"could not look: {_shown(problem)}" for problem in findings.problems]
+    lines += [f"could not look: {shown(problem)}" for problem in findings.problems]
     return "\n".join([*lines, _advice(findings)])
 
 
 def _row(leftover: Leftover) -> tuple[str, ...]:
     names = (leftover.kind, leftover.repo or "-", leftover.request_id or "-")
-    return (*names, _shown(leftover.where), _shown(leftover.why), _fix(leftover))
+    return (*names, shown(leftover.where), shown(leftover.why), _fix(leftover))
 
 
 def _fix(leftover: Leftover) -> str:
     if leftover.is_removed:
         return "removed"
     if leftover.error is not None:
-        return f"not removed: {_shown(leftover.error)}"
+        return f"not removed: {shown(leftover.error)}"
     return _FIXES[leftover.treatment]
 
 
@@ -112,10 +112,3 @@ def _advice(findings: Findings) -> str:
     if any(one.error for one in still_open):
         sentences.append("mend what kept the others from being removed, and try again")
     return "; ".join(sentences)
-
-
-def _shown(text: str) -> str:
-    """Return text that does nothing to a terminal, whatever the names in it are."""
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
-    )

@@ -200,7 +200,7 @@ def _work(
     with logging_beside_progress(), _stopping_by_signal(progress), progress_shown(progress):
         try:
             name = parse_repo_name(repo)
-            with _locked(context, name) as commands:
+            with locked(context, name) as commands:
                 migration = _migration(
                     *(context, name, request, commands, progress), differences=file
                 )
@@ -225,7 +225,8 @@ def _work(
 
 
 @contextlib.contextmanager
-def _locked(context: Context, name: RepoName) -> Iterator[Commands]:
+def locked(context: Context, name: RepoName) -> Iterator[Commands]:
+    """Hold the lock of a repository; the commands inherit it."""
     spool = context.spool()
     spool.prepare(is_made_if_missing=True)
     lock = spool.lock_repository(name)

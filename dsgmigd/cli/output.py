@@ -90,3 +90,10 @@ def table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in texts
     )
+
+
+def shown(text: str) -> str:
+    """Return text that does nothing to a terminal, whatever the names in it are."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
+    )

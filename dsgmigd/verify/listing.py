@@ -53,6 +53,16 @@ class Listing:
         found = self._find(path)
         return int(xxhash.xxh3_64_intdigest(found[1])) if found else 0
 
+    def entry_at(self, path: str) -> bytes | None:
+        """Return the entry at `path`, if there is one."""
+        found = self._find(path)
+        return found[1] if found else None
+
+    def lines(self) -> Iterator[tuple[str, bytes]]:
+        """Yield path and entry of all, sorted by path; nothing is kept open for it."""
+        for block in self._blocks:
+            yield from map(split_line, lz4.block.decompress(block).split(b"\n"))
+
     def take(self, path: str) -> bytes | None:
         """Return the entry at `path`, if there is one, and tick it off."""
         found = self._find(path)

@@ -101,7 +101,7 @@ class Documents:
 
     def _read_archived(self, archive: str, name: str, expected: Document | None) -> Document:
         """Return what the archived manifest of snapshot `name` says, or what it had to say."""
-        read = partial(_unpacked, os.path.join(archive, f"{name}-sync.json.lz4"))
+        read = partial(read_unpacked, os.path.join(archive, f"{name}-sync.json.lz4"))
         if expected is not None and digest_of(read()) == expected.digest:
             return expected
         return read_document(read, self._known, Digests())
@@ -124,7 +124,7 @@ def compare_push(push: Push, metadata: dict[str, Any]) -> list[Discrepancy]:
 def read_archived(path: str) -> ManifestView:
     """Read an archived manifest, without a check; raises what is UNREADABLE."""
     view = ManifestView()
-    _take(view, read_document(partial(_unpacked, path), Digests(), Digests()))
+    _take(view, read_document(partial(read_unpacked, path), Digests(), Digests()))
     return view
 
 
@@ -214,7 +214,7 @@ def _open_regular(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
-def _unpacked(path: str) -> Iterator[bytes]:
+def read_unpacked(path: str) -> Iterator[bytes]:
     """Yield the content of a file that is one lz4 frame; ValueError, RuntimeError if it is none."""
     decompressor = lz4.frame.LZ4FrameDecompressor()
     for piece in read_pieces(path):

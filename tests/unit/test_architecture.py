@@ -49,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "zfs.dataset": {"errors", "zfs.mounting"},
     "zfs.pool": {"errors", "zfs.dataset"},
     "dsg.entry": set(),
+    "dsg.history": set(),
     "dsg.pushlog": {"names"},
     "dsg.metadata": {"dsg.entry", "dsg.pushlog", "hashing", "names"},
     "dsg.manifest": {"dsg.entry"},
@@ -119,6 +120,17 @@ ALLOWED: dict[str, set[str]] = {
         *("checker", "errors", "names", "progress", "report", "source", "staging"),
         *("verify.compare", "verify.findings", "verify.own_manifest", "zfs.dataset"),
     },
+    # Afterwards.
+    "newest": {"errors", "names", "published", "staging", "zfs.dataset", "zfs.pool"},
+    "history": {
+        *("dsg.archive", "dsg.history", "errors", "verify.digests", "verify.document"),
+        *("verify.listing", "verify.metadata"),
+    },
+    "repair": {
+        *("descriptors", "durable", "errors", "exclusion", "file_errors", "history", "newest"),
+        "verify.metadata",
+    },
+    # One migration, whole.
     "migrate": {
         *("abilities", "build", "checker", "command", "dsg.pushlog", "errors", "names", "plan"),
         *("probe", "progress", "published", "report", "request", "source", "staging", "step"),
@@ -152,17 +164,23 @@ ALLOWED: dict[str, set[str]] = {
         *("cli.context", "cli.output", "command", "daemon", "discrepancies", "errors", "journal"),
         *("migrate", "names", "notify", "progress", "report", "request", "result"),
     },
+    "cli.history": {
+        *("cli.context", "cli.migration", "cli.output", "history", "names", "newest"),
+    },
+    "cli.repair": {
+        *("cli.context", "cli.migration", "cli.output", "names", "newest", "repair"),
+    },
     "cli.doctor": {"cli.context", "cli.output", "doctor.examine", "doctor.leftover"},
     "cli": {
-        *("cli.configuration", "cli.context", "cli.doctor", "cli.migration", "cli.queue"),
-        "dsgmigd",
+        *("cli.configuration", "cli.context", "cli.doctor", "cli.history", "cli.migration"),
+        *("cli.queue", "cli.repair", "dsgmigd"),
     },
     "__main__": {"cli", "journal"},
 }
 
 PURE = [
     *("plan", "request", "names", "errors", "exclusion", "btrfs.stream", "btrfs.border"),
-    *("dsg.manifest", "dsg.entry", "dsg.metadata", "dsg.pushlog", "verify.compare"),
+    *("dsg.manifest", "dsg.entry", "dsg.history", "dsg.metadata", "dsg.pushlog", "verify.compare"),
     *("abilities", "verify.findings", "doctor.leftover"),
 ]
 IMPURE_IMPORTS = {"os", "subprocess", "socket", "time", "structlog"}

@@ -48,9 +48,11 @@ def test_a_listing_answers_like_a_dictionary_in_any_order(
         for path in data.draw(st.permutations([*sorted(paths)[::2], *others])):
             expected = entry_of(path) if path in paths else None
             assert listing.hash_of(path) == (xxhash.xxh3_64_intdigest(expected) if expected else 0)
+            assert listing.entry_at(path) == expected
             assert listing.take(path) == expected
             taken.add(path)
         assert list(listing.untaken()) == sorted(paths - taken)
+        assert list(listing.lines()) == [(path, entry_of(path)) for path in sorted(paths)]
 
 
 def test_a_name_that_is_not_unicode_is_asked_for_and_not_listed() -> None:

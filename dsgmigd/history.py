@@ -1,0 +1,118 @@
+"""Tell the history of a published dataset from the metadata in its newest snapshot.
+
+Neither the source nor the older snapshots are needed. Each manifest is held against what
+sync-messages.json says of it before anything is told from it.
+
+Leaving errors: MetadataDamaged, PathUnknown.
+"""
+
+import json
+import os
+import posixpath
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from dsgmigd.dsg.archive import MANIFEST_NAME, MESSAGES_NAME, archive_name
+from dsgmigd.dsg.history import backward, count_changes, trace
+from dsgmigd.errors import MetadataDamaged, PathUnknown
+from dsgmigd.verify.digests import Digests
+from dsgmigd.verify.document import Document, read_document
+from dsgmigd.verify.listing import Listing
+from dsgmigd.verify.metadata import UNREADABLE, read_pieces, read_unpacked, said
+
+
+class History:
+    """The history up to snapshot s`last`, the files of which are readable at `root`."""
+
+    def __init__(self, root: str, last: int) -> None:
+        self._directory = os.path.join(root, ".dsg")
+        self._last = last
+        self._messages = self._read_messages()
+        # Lines that were right in the manifest read before are not looked at again.
+        self._known = Digests()
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return who made each snapshot, when and why, and what it changed; the newest first."""
+        return [
+            self._describe(transition.number) | asdict(count_changes(transition))
+            for transition in backward(self._last, self.read)
+        ]
+
+    def blame(self, path: str) -> list[dict[str, Any]]:
+        """Return which snapshots changed what stands or stood at `path`; the oldest first.
+
+        `path` is relative to the dataset's root.
+        """
+        wanted = posixpath.normpath(path)
+        events = trace(wanted, self._last, self.read)
+        if not events:
+            raise PathUnknown(
+                f"no manifest has an entry {wanted!r}",
+                hint="give the path of a file or link from the dataset's root; directories, "
+                "hidden names and what else DSG ignores have no entries",
+            )
+        return [
+            self._describe(event.snapshot)
+            | {"what": event.what, "path": event.path, "path_before": event.path_before}
+            for event in events
+        ]
+
+    def check(self) -> None:
+        """Read every manifest; raise MetadataDamaged for one that is not what it was."""
+        for number in range(self._last, 0, -1):
+            self.read(number)
+
+    def read(self, number: int) -> Listing:
+        """Return the entries of snapshot s`number`."""
+        is_last = number == self._last
+        name = MANIFEST_NAME if is_last else archive_name(f"s{number}")
+        pieces = partial(
+            read_pieces if is_last else read_unpacked, os.path.join(self._directory, name)
+        )
+        found = Digests()
+        try:
+            document = read_document(pieces, self._known, found)
+            problem = _compare(document, self._messages[f"s{number}"])
+        except UNREADABLE as error:
+            raise self._damaged(name, repr(error)) from error
+        if problem:
+            raise self._damaged(name, problem)
+        self._known = found
+        return document.listing
+
+    def _read_messages(self) -> dict[str, Any]:
+        try:
+            content = b"".join(read_pieces(os.path.join(self._directory, MESSAGES_NAME)))
+            messages = dict(json.loads(content)["snapshots"])
+        except UNREADABLE as error:
+            raise self._damaged(MESSAGES_NAME, repr(error)) from error
+        expected = [f"s{number}" for number in range(1, self._last + 1)]
+        is_told = all(isinstance(one, dict) for one in messages.values())
+        if list(messages) != expected or not is_told:
+            raise self._damaged(MESSAGES_NAME, f"it does not tell of s1 … s{self._last}")
+        return messages
+
+    def _damaged(self, name: str, problem: str) -> MetadataDamaged:
+        return MetadataDamaged(
+            f".dsg/{name} in snapshot s{self._last} is damaged: {problem}",
+            hint="see what else is, and since when: dsgmigd verify REPO --without-source",
+        )
+
+    def _describe(self, number: int) -> dict[str, Any]:
+        metadata = self._messages[f"s{number}"]
+        return {
+            "snapshot": f"s{number}",
+            "created_at": metadata.get("created_at"),
+            "created_by": metadata.get("created_by"),
+            "message": metadata.get("snapshot_message"),
+        }
+
+
+def _compare(document: Document, told: dict[str, Any]) -> str | None:
+    """Return in which way a manifest is not the one that sync-messages.json tells of."""
+    if said(document.metadata) != said(told):
+        return f"its metadata is not what {MESSAGES_NAME} says"
+    if (document.entry_count, document.entries_hash) != (told["entry_count"], told["entries_hash"]):
+        return "its entries are not those that its metadata describes"
+    return None
