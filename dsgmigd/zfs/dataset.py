@@ -137,7 +137,19 @@ class Zfs:
 
     def rollback(self, snapshot: str) -> None:
         """Bring a file system back to its newest snapshot."""
-        self._while_busy(lambda: self._zfs("rollback", snapshot))
+
+        def roll_back() -> None:
+            try:
+                self._zfs("rollback", snapshot)
+            except CommandFailed as error:
+                # What zfs-fuse says for a moment after an unmount; a real one stays.
+                if "I/O error" not in error.stderr:
+                    raise
+                raise TargetBusy(
+                    error.stderr.strip(), hint="check the pool: zpool status -v"
+                ) from error
+
+        self._while_busy(roll_back)
 
     def destroy(self, name: str) -> None:
         """Destroy one file system or snapshot that nothing depends on."""

@@ -268,7 +268,7 @@ def test_an_interrupted_migrate_goes_on_with_the_next_call(fresh_bed: Bed) -> No
     assert process.returncode == 75
     assert json.loads(output)["error"]["code"] == "interrupted"
     result = fresh_bed.migrate("SV")
-    assert (result["outcome"], result["plan"]["base"]) == ("done", "resume s1")
+    assert (result["outcome"], result["plan"]["base"]) == ("done", "resume s1"), result["error"]
     assert_migrated(fresh_bed, "SV", series.directory, 2)
 
 

@@ -217,6 +217,38 @@ def act(zfs: Zfs, action: str) -> None:
             zfs.unmount("zsd/SV")
 
 
+class FailingRollback:
+    """A zfs command whose rollback fails a number of times."""
+
+    def __init__(self, words: str, times: int) -> None:
+        self.words = words
+        self.left = times
+
+    def output(self, *argv: str, timeout_seconds: float = 1) -> str:
+        assert timeout_seconds
+        if not self.left:
+            return ""
+        self.left -= 1
+        raise CommandFailed(argv, status=1, stderr=f"cannot rollback 'zsd/SV': {self.words}")
+
+
+def test_an_input_error_that_a_rollback_gets_just_after_an_unmount_goes_away(
+    sleeper: Sleeper,
+) -> None:
+    Zfs(FailingRollback("I/O error", 2), sleep=sleeper).rollback("zsd/SV@s1")
+    assert len(sleeper.naps) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"), [("I/O error", TargetBusy), ("out of luck", CommandFailed)]
+)
+def test_a_rollback_that_keeps_failing_is_an_error(
+    sleeper: Sleeper, words: str, kind: type[DsgmigdError]
+) -> None:
+    with pytest.raises(kind, match=words):
+        Zfs(FailingRollback(words, 99), sleep=sleeper).rollback("zsd/SV@s1")
+
+
 def test_what_exists_is_not_made_again(zfs: Zfs) -> None:
     zfs.create("zsd/SV", {}, {})
     zfs.create("zsd/other", {}, {})
