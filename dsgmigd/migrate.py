@@ -18,12 +18,12 @@ from dsgmigd.abilities import Abilities
 from dsgmigd.build import Build
 from dsgmigd.checker import SnapshotChecker
 from dsgmigd.command import Commands
-from dsgmigd.dsg.pushlog import NO_MESSAGE, UNKNOWN_USER, Push, find_pushes
 from dsgmigd.errors import InterruptedByStop
 from dsgmigd.names import DatasetName, RepoName, SnapshotName
 from dsgmigd.plan import Extend, Plan, Resume, make_plan
 from dsgmigd.probe import probe_abilities
 from dsgmigd.progress import Progress
+from dsgmigd.provenance import read_pushes
 from dsgmigd.published import check_published, choose_snapshots, compare_published
 from dsgmigd.report import Report
 from dsgmigd.request import Loss, Request, VerifyLevel
@@ -33,7 +33,6 @@ from dsgmigd.source import (
     Repository,
     describe_source,
     find_repository,
-    push_logs,
 )
 from dsgmigd.staging import Places, Staging, describe_target
 from dsgmigd.step import SnapshotWriter
@@ -209,7 +208,8 @@ class Migration:
         with contextlib.closing(self._build(plan, repository, held, abilities, nested)) as build:
             if plan.steps and isinstance(plan.base, Resume | Extend):
                 build.go_on_after(plan.base.snapshot)
-            pushes = self._find_pushes(repository, plan)
+            pushes, warnings = read_pushes(repository, [step.snapshot for step in plan.steps])
+            self.report.warnings += warnings
             for step, following in zip_longest(plan.steps, plan.steps[1:]):
                 build.take(step, pushes[step.snapshot], following)
                 self._progress.snapshots_done += 1
@@ -285,17 +285,6 @@ class Migration:
             report=self.report,
             progress=self._progress,
         )
-
-    def _find_pushes(self, repository: Repository, plan: Plan) -> dict[SnapshotName, Push]:
-        wanted = [step.snapshot for step in plan.steps]
-        found, warnings = find_pushes(push_logs(repository), wanted)
-        self.report.warnings += warnings
-        for name in wanted:
-            if name not in found:
-                self.report.warnings.append(f"no push log has a line for {name}")
-                created_at = repository.snapshot(name).created_at
-                found[name] = Push(UNKNOWN_USER, created_at, NO_MESSAGE)
-        return found
 
     def _publish(self) -> None:
         self._progress.enter("publish")

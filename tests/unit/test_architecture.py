@@ -91,7 +91,8 @@ ALLOWED: dict[str, set[str]] = {
     "spool": {"claim", "durable", "errors", "locks", "names", "request", "syscalls"},
     # One migration.
     "report": {"errors", "names", "plan", "verify.findings"},
-    "source": {"btrfs.subvolume", "dsg.pushlog", "errors", "exclusion", "names", "plan"},
+    "source": {"btrfs.subvolume", "errors", "exclusion", "names", "plan"},
+    "provenance": {"descriptors", "dsg.pushlog", "names", "source"},
     "staging": {"errors", "names", "plan", "request", "zfs.dataset"},
     "survey": {
         *("abilities", "btrfs.search", "errors", "exclusion", "file_errors", "request", "source"),
@@ -115,8 +116,18 @@ ALLOWED: dict[str, set[str]] = {
         *("verify.compare", "verify.findings", "verify.own_manifest", "zfs.dataset"),
     },
     "migrate": {
-        *("abilities", "build", "checker", "command", "dsg.pushlog", "errors", "names", "plan"),
-        *("probe", "progress", "published", "report", "request", "source", "staging", "step"),
+        *("abilities", "build", "checker", "command", "errors", "names", "plan"),
+        *(
+            "probe",
+            "progress",
+            "provenance",
+            "published",
+            "report",
+            "request",
+            "source",
+            "staging",
+            "step",
+        ),
         *("survey", "verify.own_manifest", "verify.verifier", "zfs.dataset", "zfs.pool"),
     },
     # The instance.
