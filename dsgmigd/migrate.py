@@ -18,13 +18,19 @@ from dsgmigd.abilities import Abilities
 from dsgmigd.build import Build
 from dsgmigd.checker import SnapshotChecker
 from dsgmigd.command import Commands
+from dsgmigd.dsg.tags import TagLink
 from dsgmigd.errors import InterruptedByStop
 from dsgmigd.names import DatasetName, RepoName, SnapshotName
 from dsgmigd.plan import Extend, Plan, Resume, make_plan
 from dsgmigd.probe import probe_abilities
 from dsgmigd.progress import Progress
-from dsgmigd.provenance import read_pushes
-from dsgmigd.published import check_published, choose_snapshots, compare_published
+from dsgmigd.provenance import find_tags, read_pushes
+from dsgmigd.published import (
+    check_published,
+    choose_snapshots,
+    compare_published,
+    unpublished_tags,
+)
 from dsgmigd.report import Report
 from dsgmigd.request import Loss, Request, VerifyLevel
 from dsgmigd.source import (
@@ -111,6 +117,9 @@ class Migration:
         pins.release_all()
         if self.report.target["mountpoint"] is None:  # a crash came between publishing and mounting
             self.report.target["mountpoint"] = self._staging.mount_target()
+        if plan.is_up_to_date:
+            tags = self._find_tags(repository, plan)
+            self.report.warnings += unpublished_tags(self.report.target["mountpoint"], tags)
         self.report.outcome = "up_to_date" if plan.is_up_to_date else "done"
         return self.report
 
@@ -210,8 +219,9 @@ class Migration:
                 build.go_on_after(plan.base.snapshot)
             pushes, warnings = read_pushes(repository, [step.snapshot for step in plan.steps])
             self.report.warnings += warnings
+            tags = self._find_tags(repository, plan)
             for step, following in zip_longest(plan.steps, plan.steps[1:]):
-                build.take(step, pushes[step.snapshot], following)
+                build.take(step, pushes[step.snapshot], following, tags)
                 self._progress.snapshots_done += 1
         self._publish()
 
@@ -285,6 +295,11 @@ class Migration:
             report=self.report,
             progress=self._progress,
         )
+
+    def _find_tags(self, repository: Repository, plan: Plan) -> list[TagLink]:
+        links, warnings = find_tags(repository, plan.wanted, self._job.request.migration_tag)
+        self.report.warnings += warnings
+        return links
 
     def _publish(self) -> None:
         self._progress.enter("publish")

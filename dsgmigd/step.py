@@ -5,7 +5,7 @@ Leaving errors: those of dsgmigd.btrfs.replay, dsgmigd.rsync and dsgmigd.dsg.
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO, Any
@@ -28,6 +28,7 @@ from dsgmigd.dsg.metadata import (
 )
 from dsgmigd.dsg.pushlog import Push
 from dsgmigd.dsg.refresh import Refresher, note_hard_links
+from dsgmigd.dsg.tags import TagLink, make_tags
 from dsgmigd.errors import TargetChanged
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
 from dsgmigd.file_errors import target_error
@@ -122,10 +123,12 @@ class SnapshotWriter:
         *,
         is_sent: bool,
         nested: frozenset[bytes] = frozenset(),
+        tags: Sequence[TagLink] | None = None,
     ) -> Written:
         """Make staging equal to the snapshot `held`; it is equal to `parent` now.
 
-        `nested` are paths at which other subvolumes may begin that `parent` did not have.
+        `nested` are paths at which other subvolumes may begin that `parent` did not have. `tags`
+        are written if they are given; else what `parent` says of tags stays.
         """
         bytes_before = self._progress.bytes_written
         if is_sent:
@@ -144,6 +147,8 @@ class SnapshotWriter:
             )
             refresher.settle_all()
         metadata = self._write_metadata(held.name, push)
+        if tags is not None:
+            self._dsg.write_tags(make_tags(tags, self._messages, self._dsg.read_tags()))
         self._set_root_times(held)
         return Written(
             metadata, self._progress.bytes_written - bytes_before, refresher.files_hashed

@@ -15,6 +15,7 @@ import lz4.frame
 from dsgmigd.hashing import hash_bytes
 from dsgmigd.verify.compare import Discrepancy
 from dsgmigd.verify.proof import Moments
+from dsgmigd.verify.tags import TAGS_NAME
 
 _NAMES = {"last-sync.json", "sync-messages.json", "archive"}
 _VERSION = "0.1.0"
@@ -52,7 +53,7 @@ class Archives:
         try:
             names = set(os.listdir(directory))
             messages = json.loads(_read(os.path.join(directory, "sync-messages.json")))
-            found = _compare("files", sorted(_NAMES), sorted(names))
+            found = _compare("files", sorted(_NAMES), sorted(names - {TAGS_NAME}))
             found += _compare("metadata_version", _VERSION, messages["metadata_version"])
             for index in range(1, number):
                 path = os.path.join(directory, "archive", f"s{index}-sync.json.lz4")

@@ -53,7 +53,8 @@ ALLOWED: dict[str, set[str]] = {
     "dsg.metadata": {"dsg.entry", "dsg.pushlog", "hashing", "names"},
     "dsg.manifest": {"dsg.entry"},
     "dsg.refresh": {"descriptors", "dsg.manifest", "errors", "file_errors", "hashing"},
-    "dsg.archive": {"dsg.metadata", "errors", "exclusion", "file_errors"},
+    "dsg.tags": {"dsg.entry", "dsg.metadata", "names"},
+    "dsg.archive": {"dsg.metadata", "dsg.tags", "errors", "exclusion", "file_errors"},
     "rsync": {"abilities", "command", "errors", "exclusion"},
     "hard_links": {"descriptors", "exclusion", "file_errors"},
     "borders": {"descriptors", "file_errors"},
@@ -64,9 +65,11 @@ ALLOWED: dict[str, set[str]] = {
     "verify.proof": {"verify.digests"},
     "verify.listing": set(),
     "verify.document": {"hashing", "verify.digests", "verify.listing"},
-    "verify.archives": {"hashing", "verify.compare", "verify.proof"},
+    "verify.tags": {"verify.compare"},
+    "verify.archives": {"hashing", "verify.compare", "verify.proof", "verify.tags"},
     "verify.metadata": {
         *("hashing", "verify.compare", "verify.digests", "verify.document", "verify.listing"),
+        "verify.tags",
     },
     "verify.side": {"descriptors", "hashing", "verify.compare"},
     "verify.walk": {
@@ -92,7 +95,9 @@ ALLOWED: dict[str, set[str]] = {
     # One migration.
     "report": {"errors", "names", "plan", "verify.findings"},
     "source": {"btrfs.subvolume", "errors", "exclusion", "names", "plan"},
-    "provenance": {"descriptors", "dsg.pushlog", "names", "source"},
+    "provenance": {
+        *("descriptors", "dsg.entry", "dsg.pushlog", "dsg.tags", "names", "source"),
+    },
     "staging": {"errors", "names", "plan", "request", "zfs.dataset"},
     "survey": {
         *("abilities", "btrfs.search", "errors", "exclusion", "file_errors", "request", "source"),
@@ -104,31 +109,30 @@ ALLOWED: dict[str, set[str]] = {
     "step": {
         *("abilities", "borders", "btrfs.replay", "btrfs.stream", "btrfs.subvolume", "command"),
         *("descriptors", "dsg.archive", "dsg.manifest", "dsg.metadata", "dsg.pushlog"),
-        *("dsg.refresh", "errors", "exclusion", "file_errors", "hard_links", "names"),
+        *("dsg.refresh", "dsg.tags", "errors", "exclusion", "file_errors", "hard_links", "names"),
         *("progress", "request", "rsync", "source"),
     },
     "build": {
-        *("checker", "dsg.pushlog", "errors", "names", "plan", "progress", "report", "request"),
-        *("source", "staging", "step", "verify.verifier"),
+        *("checker", "dsg.pushlog", "dsg.tags", "errors", "names", "plan", "progress", "report"),
+        *("request", "source", "staging", "step", "verify.verifier"),
     },
     "published": {
-        *("checker", "errors", "names", "progress", "report", "source", "staging"),
+        *("checker", "dsg.archive", "dsg.tags", "errors", "names", "progress", "report"),
+        *("source", "staging"),
         *("verify.compare", "verify.findings", "verify.own_manifest", "zfs.dataset"),
     },
     "migrate": {
-        *("abilities", "build", "checker", "command", "errors", "names", "plan"),
+        *("abilities", "build", "checker", "command", "dsg.tags", "errors", "names", "plan"),
+        *("probe", "progress", "provenance", "published", "report", "request", "source"),
         *(
-            "probe",
-            "progress",
-            "provenance",
-            "published",
-            "report",
-            "request",
-            "source",
             "staging",
             "step",
+            "survey",
+            "verify.own_manifest",
+            "verify.verifier",
+            "zfs.dataset",
+            "zfs.pool",
         ),
-        *("survey", "verify.own_manifest", "verify.verifier", "zfs.dataset", "zfs.pool"),
     },
     # The instance.
     "result": {"dsgmigd", "errors", "report"},
@@ -169,7 +173,7 @@ ALLOWED: dict[str, set[str]] = {
 
 PURE = [
     *("plan", "request", "names", "errors", "exclusion", "btrfs.stream", "btrfs.border"),
-    *("dsg.manifest", "dsg.entry", "dsg.metadata", "dsg.pushlog", "verify.compare"),
+    *("dsg.manifest", "dsg.entry", "dsg.metadata", "dsg.pushlog", "dsg.tags", "verify.compare"),
     *("abilities", "verify.findings", "doctor.leftover"),
 ]
 IMPURE_IMPORTS = {"os", "subprocess", "socket", "time", "structlog"}
