@@ -127,6 +127,9 @@ class Build:
         )
         check_unchanged(held, self._repository.snapshot(held.name))
         row.bytes, row.changed = written.bytes_written, written.files_hashed
+        row.metadata_seconds, row.scope = written.metadata_seconds, str(written.scope)
+        if written.scope.warning:
+            self._report.warnings.append(f"{held.name}: {written.scope.warning}")
         row.entries_hash = written.metadata["entries_hash"]
         row.snapshot_hash = written.metadata["snapshot_hash"]
         self._progress.enter("snapshot")

@@ -52,7 +52,11 @@ ALLOWED: dict[str, set[str]] = {
     "dsg.pushlog": {"names"},
     "dsg.metadata": {"dsg.entry", "dsg.pushlog", "hashing", "names"},
     "dsg.manifest": {"dsg.entry"},
-    "dsg.refresh": {"descriptors", "dsg.manifest", "errors", "file_errors", "hashing"},
+    "dsg.scope": {"dsg.entry"},
+    "read_scope": {"dsg.scope"},
+    "dsg.refresh": {
+        *("descriptors", "dsg.manifest", "dsg.scope", "errors", "file_errors", "hashing"),
+    },
     "dsg.tags": {"dsg.entry", "dsg.metadata", "names"},
     "dsg.archive": {"dsg.metadata", "dsg.tags", "errors", "exclusion", "file_errors"},
     "rsync": {"abilities", "command", "errors", "exclusion"},
@@ -73,17 +77,24 @@ ALLOWED: dict[str, set[str]] = {
     },
     "verify.side": {"descriptors", "hashing", "verify.compare"},
     "verify.walk": {
-        *("abilities", "dsg.entry", "exclusion", "request", "verify.compare", "verify.findings"),
+        *("abilities", "dsg.scope", "exclusion", "request", "verify.compare", "verify.findings"),
         *("verify.metadata", "verify.proof", "verify.side"),
     },
     "verify.verifier": {
-        *("abilities", "exclusion", "file_errors", "request", "verify.archives"),
-        *("verify.findings", "verify.metadata", "verify.proof", "verify.side", "verify.walk"),
+        *("abilities", "dsg.scope", "exclusion", "file_errors", "read_scope", "request"),
+        *(
+            "verify.archives",
+            "verify.findings",
+            "verify.metadata",
+            "verify.proof",
+            "verify.side",
+            "verify.walk",
+        ),
     },
     "verify.changes": {"btrfs.search", "verify.verifier"},
     "verify.chain": {"verify.compare", "verify.metadata", "verify.proof"},
     "verify.own_manifest": {
-        *("dsg.entry", "file_errors", "hashing", "request", "verify.chain"),
+        *("dsg.scope", "file_errors", "hashing", "read_scope", "request", "verify.chain"),
         *("verify.compare", "verify.findings", "verify.metadata", "verify.proof"),
     },
     # Effects at the edges.
@@ -109,8 +120,17 @@ ALLOWED: dict[str, set[str]] = {
     "step": {
         *("abilities", "borders", "btrfs.replay", "btrfs.stream", "btrfs.subvolume", "command"),
         *("descriptors", "dsg.archive", "dsg.manifest", "dsg.metadata", "dsg.pushlog"),
-        *("dsg.refresh", "dsg.tags", "errors", "exclusion", "file_errors", "hard_links", "names"),
-        *("progress", "request", "rsync", "source"),
+        *(
+            "dsg.refresh",
+            "dsg.scope",
+            "dsg.tags",
+            "errors",
+            "exclusion",
+            "file_errors",
+            "hard_links",
+            "names",
+        ),
+        *("progress", "read_scope", "request", "rsync", "source"),
     },
     "build": {
         *("checker", "dsg.pushlog", "dsg.tags", "errors", "names", "plan", "progress", "report"),
@@ -173,7 +193,15 @@ ALLOWED: dict[str, set[str]] = {
 
 PURE = [
     *("plan", "request", "names", "errors", "exclusion", "btrfs.stream", "btrfs.border"),
-    *("dsg.manifest", "dsg.entry", "dsg.metadata", "dsg.pushlog", "dsg.tags", "verify.compare"),
+    *(
+        "dsg.manifest",
+        "dsg.entry",
+        "dsg.metadata",
+        "dsg.pushlog",
+        "dsg.scope",
+        "dsg.tags",
+        "verify.compare",
+    ),
     *("abilities", "verify.findings", "doctor.leftover"),
 ]
 IMPURE_IMPORTS = {"os", "subprocess", "socket", "time", "structlog"}

@@ -355,6 +355,17 @@ def test_proven_files_are_not_read_again(world: World) -> None:
     assert series.verify(3).files_proven == FILES
 
 
+def test_what_another_scope_excludes_may_not_be_listed_although_it_is_proven(world: World) -> None:
+    series = Series(world, "complete")
+    assert series.verify(1).discrepancies == []
+    for root in (world.source, world.target):
+        (root / ".dsgconfig.yml").write_text("data_dirs: [d]")
+        for path in (root / ".dsgconfig.yml", root):
+            os.utime(path, ns=(MTIME, MTIME))
+    found = {(one.path, one.attribute) for one in series.verify(2).discrepancies}
+    assert found == {(name, "manifest") for name in ("a.txt", "h1", "ünï\nline")}
+
+
 def test_a_file_that_changed_is_read_and_the_others_are_not(world: World) -> None:
     series = Series(world, "complete")
     series.verify(1)
