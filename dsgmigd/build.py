@@ -29,6 +29,8 @@ from dsgmigd.staging import SNAPSHOT_HASH, SOURCE_IDENTITY, SOURCE_VERSION, VERI
 from dsgmigd.step import SnapshotWriter
 from dsgmigd.verify.verifier import Verifier
 
+_REFUSED_SHOWN = 20
+
 
 class Build:
     """One run on a staging dataset that is prepared already."""
@@ -55,6 +57,7 @@ class Build:
         self._level = level
         self._report = report
         self._progress = progress
+        self._refused: set[str] = set()
         self._log = structlog.get_logger()
 
     def close(self) -> None:
@@ -130,6 +133,7 @@ class Build:
         row.metadata_seconds, row.scope = written.metadata_seconds, str(written.scope)
         if written.scope.warning:
             self._report.warnings.append(f"{held.name}: {written.scope.warning}")
+        self._warn_of_refused(row.name, written.refused)
         row.entries_hash = written.metadata["entries_hash"]
         row.snapshot_hash = written.metadata["snapshot_hash"]
         self._progress.enter("snapshot")
@@ -143,6 +147,16 @@ class Build:
         row.seconds = time.monotonic() - started
         self._log.info("snapshot.made", snapshot=row.name, bytes=row.bytes, files=row.changed)
         return target_moment
+
+    def _warn_of_refused(self, name: str, refused: list[str]) -> None:
+        """Name paths once that DSG's client would not take; not those of earlier snapshots."""
+        new = sorted(set(refused) - self._refused)
+        self._refused.update(new)
+        if new:
+            shown = ", ".join(f"{path!a}" for path in new[:_REFUSED_SHOWN])
+            self._report.warnings.append(
+                f"{name}: names that DSG's client refuses, {len(new)} in all: {shown}"
+            )
 
     def _verify(
         self, held: HeldSnapshot, row: SnapshotRow, target_moment: float, *, is_last: bool

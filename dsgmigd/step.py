@@ -50,6 +50,7 @@ class Written:
     metadata: dict[str, Any]
     bytes_written: int
     files_hashed: int
+    refused: list[str]
     metadata_seconds: float
     scope: Scope
 
@@ -148,7 +149,7 @@ class SnapshotWriter:
             self._manifest = _reread_all(before, self._root)
         self._progress.enter("manifest")
         began = time.monotonic()
-        files_hashed = self._settle(held, push.user, scope)
+        refresher = self._settle(held, push.user, scope)
         metadata = self._write_metadata(held.name, push)
         if tags is not None:
             self._dsg.write_tags(make_tags(tags, self._messages, self._dsg.read_tags()))
@@ -156,13 +157,14 @@ class SnapshotWriter:
         return Written(
             metadata,
             bytes_written=self._progress.bytes_written - bytes_before,
-            files_hashed=files_hashed,
+            files_hashed=refresher.files_hashed,
+            refused=refresher.refused,
             scope=scope,
             metadata_seconds=time.monotonic() - began,
         )
 
-    def _settle(self, held: HeldSnapshot, user: str, scope: Scope) -> int:
-        """Bring the manifest up to date; return how many files were read."""
+    def _settle(self, held: HeldSnapshot, user: str, scope: Scope) -> Refresher:
+        """Bring the manifest up to date; return what did it, with what it counted."""
         with Directories(self._root) as staging, Directories(held.path) as source:
             refresher = Refresher(
                 self._manifest,
@@ -173,7 +175,7 @@ class SnapshotWriter:
                 scope=scope,
             )
             refresher.settle_all()
-        return refresher.files_hashed
+        return refresher
 
     def _replay(
         self, held: HeldSnapshot, parent: HeldSnapshot | None, nested: frozenset[bytes]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from dsgmigd.descriptors import Directories
 from dsgmigd.dsg.manifest import Manifest, StaleEntry, Staleness
+from dsgmigd.dsg.refused import is_refused
 from dsgmigd.dsg.scope import EVERYTHING, Scope
 from dsgmigd.errors import TargetRefused
 from dsgmigd.file_errors import source_error, target_error
@@ -18,7 +19,10 @@ from dsgmigd.hashing import hash_file
 
 
 class Refresher:
-    """Settles the stale entries of one step; `user` pushed the snapshot that has this `scope`."""
+    """Settles the stale entries of one step; `user` pushed the snapshot that has this `scope`.
+
+    `refused` are the paths, of those that were settled, that DSG's client would not take.
+    """
 
     def __init__(
         self,
@@ -40,6 +44,7 @@ class Refresher:
         self._linked_times: set[int] = set()
         self.files_hashed = 0
         self.bytes_hashed = 0
+        self.refused: list[str] = []
 
     def settle_all(self) -> None:
         """Settle every stale entry, and those that turn up while settling."""
@@ -47,6 +52,8 @@ class Refresher:
             for stale in self._manifest.take_stale():
                 self._checkpoint()
                 self._settle(stale)
+                if stale.leaf.entry is not None and is_refused(stale.path.decode()):
+                    self.refused.append(stale.path.decode())
         self._manifest.finish_step()
 
     def _settle(self, stale: StaleEntry) -> None:

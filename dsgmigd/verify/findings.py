@@ -31,6 +31,7 @@ class Verification:
 
     Without `is_full_walk` it looked at changed paths only. `borders` are the paths, as the file
     system gave them, where another subvolume or file system begins: nothing beyond was migrated.
+    `unlisted` are the first paths of those that were migrated and stand in no manifest.
     """
 
     level: VerifyLevel
@@ -45,6 +46,8 @@ class Verification:
     discrepancies: list[Discrepancy] = field(default_factory=list)
     losses: dict[LossName, Loss] = field(default_factory=dict)
     borders: list[str] = field(default_factory=list)
+    unlisted_count: int = 0
+    unlisted: list[str] = field(default_factory=list)
 
     def add(self, found: list[Discrepancy]) -> None:
         """Count discrepancies, and keep the first of them."""
@@ -62,6 +65,12 @@ class Verification:
     def add_border(self, path: str) -> None:
         """Note a path where another subvolume or file system begins, which was not migrated."""
         self.borders.append(path)
+
+    def add_unlisted(self, path: str) -> None:
+        """Count what was migrated but has no place in a manifest, and keep the first paths."""
+        self.unlisted_count += 1
+        if len(self.unlisted) < _KEPT_EXAMPLES:
+            self.unlisted.append(printable(path))
 
     def to_json(self) -> dict[str, Any]:
         """Return the check as it stands in a result's row."""

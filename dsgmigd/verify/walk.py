@@ -188,6 +188,8 @@ class Walk:
             return _File(pair, source, target, entry_hash, is_proven)
         if stat.S_ISLNK(source.st_mode):
             self._compare_links(pair)
+        elif not is_directory:
+            self._result.add_unlisted(pair.path)
         if not is_proven:
             self._proofs.add(source, target, entry_hash)
         return pair if is_directory else None
@@ -299,6 +301,8 @@ class Walk:
             self._differ(pair.path, "manifest", "there", "not listed")
         elif entry is not None and not has_entry:
             self._differ(pair.path, "manifest", "of a kind that no manifest lists", "listed")
+        elif entry is None:
+            self._result.add_unlisted(pair.path)
         return entry
 
     def _differ(self, path: str, attribute: str, source: object, target: object) -> None:

@@ -80,3 +80,22 @@ def test_each_manifest_lists_what_the_config_of_its_snapshot_says(fresh_bed: Bed
         assert entries["input/linked"]["hash"] == found[4]["other/b"]["hash"]
     assert found[1]["input/linked"]["hash"] != found[2]["input/linked"]["hash"]
     fresh_bed.dsgmigd("verify", "SV", "--without-source")
+
+
+def test_names_that_dsg_refuses_are_told_once_and_what_is_not_listed_is_counted(
+    fresh_bed: Bed,
+) -> None:
+    new_series(
+        fresh_bed,
+        "SV",
+        writing(**dict.fromkeys(("fine", "a~", "con.txt", ".hidden", "b.tmp"), "")),
+        writing(**dict.fromkeys(("a~", " edge"), "changed")),
+    )
+    result = fresh_bed.migrate("SV")
+    assert result["warnings"] == [
+        "s1: names that DSG's client refuses, 2 in all: 'a~', 'con.txt'",
+        "s2: names that DSG's client refuses, 1 in all: ' edge'",
+    ]
+    for row in result["snapshots"]:
+        assert row["verification"]["unlisted_count"] == 2
+        assert sorted(row["verification"]["unlisted"]) == [".hidden", "b.tmp"]

@@ -53,9 +53,11 @@ ALLOWED: dict[str, set[str]] = {
     "dsg.metadata": {"dsg.entry", "dsg.pushlog", "hashing", "names"},
     "dsg.manifest": {"dsg.entry"},
     "dsg.scope": {"dsg.entry"},
+    "dsg.refused": set(),
     "read_scope": {"dsg.scope"},
     "dsg.refresh": {
-        *("descriptors", "dsg.manifest", "dsg.scope", "errors", "file_errors", "hashing"),
+        *("descriptors", "dsg.manifest", "dsg.refused", "dsg.scope", "errors", "file_errors"),
+        "hashing",
     },
     "dsg.tags": {"dsg.entry", "dsg.metadata", "names"},
     "dsg.archive": {"dsg.metadata", "dsg.tags", "errors", "exclusion", "file_errors"},
@@ -193,16 +195,8 @@ ALLOWED: dict[str, set[str]] = {
 
 PURE = [
     *("plan", "request", "names", "errors", "exclusion", "btrfs.stream", "btrfs.border"),
-    *(
-        "dsg.manifest",
-        "dsg.entry",
-        "dsg.metadata",
-        "dsg.pushlog",
-        "dsg.scope",
-        "dsg.tags",
-        "verify.compare",
-    ),
-    *("abilities", "verify.findings", "doctor.leftover"),
+    *("dsg.manifest", "dsg.entry", "dsg.metadata", "dsg.pushlog", "dsg.refused", "dsg.scope"),
+    *("dsg.tags", "verify.compare", "abilities", "verify.findings", "doctor.leftover"),
 ]
 IMPURE_IMPORTS = {"os", "subprocess", "socket", "time", "structlog"}
 EXEMPT = {

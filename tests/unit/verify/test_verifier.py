@@ -83,6 +83,12 @@ def test_equal_trees_have_no_discrepancy_and_every_file_was_read(world: World) -
     assert result.entries == 1 + 2 + FILES + 2 + 1
 
 
+def test_what_no_manifest_lists_is_counted_and_named(world: World) -> None:
+    found = world.verify()
+    names = {"absolute", "d/.hidden", "latin-\\xe9", "pipe"}
+    assert (found.unlisted_count, set(found.unlisted)) == (4, names)
+
+
 def test_a_large_directory_is_compared_some_names_at_a_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
