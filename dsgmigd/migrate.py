@@ -303,10 +303,16 @@ class Migration:
 
     def _publish(self) -> None:
         self._progress.enter("publish")
-        moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        seconds = time.time()
+        while self._staging.has_replaced(moment := _moment(seconds)):
+            seconds += 1  # two runs within one second
         self.report.target["replaced"] = self._staging.publish(moment)
         self.report.target["mountpoint"] = self._staging.mount_target()
         self._log.info("target.published", dataset=self._staging.places.target)
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
 
 
 def describe_plan(plan: Plan) -> dict[str, object]:
