@@ -5,7 +5,8 @@ quickstart = packaging/quickstart
 venv = .venv
 pytest = $(venv)/bin/pytest -q
 
-.PHONY: help demo demo-clean test check unit integration nightly bench bench-memory fmt clean
+.PHONY: help demo demo-clean test check unit integration nightly bench bench-memory \
+    bench-metadata fmt clean
 
 help:
 	@echo "make demo         migrate three sample repositories, on file-backed btrfs and ZFS (root)"
@@ -17,6 +18,7 @@ help:
 	@echo "make nightly      thousands of random histories, faulty streams and faults (root)"
 	@echo "make bench        what one later snapshot costs, beside rsync and hashing all (root)"
 	@echo "make bench-memory the memory that two million entries take (root, 10 GB, ten minutes)"
+	@echo "make bench-metadata  what DSG's metadata takes of a migration's time and space (root)"
 	@echo "make fmt          format the code"
 	@echo "make clean        remove what make made here"
 
@@ -60,6 +62,10 @@ bench:
 bench-memory:
 	@$(quickstart)/install-requirements
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/many_entries.py $(BENCH)
+
+bench-metadata:
+	@$(quickstart)/install-requirements
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/metadata_share.py $(BENCH)
 
 fmt: $(venv)/ready
 	$(venv)/bin/ruff format

@@ -160,6 +160,13 @@ def migrate(
 ) -> list[dict[str, Any]]:
     """Migrate by dsgmigd and destroy the target; return the rows of the later snapshots."""
     parent = f"{pool.name}/{level}"
+    rows: list[dict[str, Any]] = migrate_into(parent, source_root, directory, level)["snapshots"]
+    bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", parent))
+    return rows[1:]
+
+
+def migrate_into(parent: str, source_root: Path, directory: Path, level: str) -> dict[str, Any]:
+    """Create the dataset `parent` and migrate into it by dsgmigd; return the result."""
     bed.run("zfs", "create", parent)
     config = directory / "dsgmigd.toml"
     losses = ["xattr", "acl", "subsecond_mtime"] if bed.zfs_kind() == "fuse" else []
@@ -175,9 +182,8 @@ def migrate(
     done = bed.run(
         *(sys.executable, "-c", f"{program}; d.main()", *arguments), timeout_seconds=3600
     )
-    bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", parent))
-    rows: list[dict[str, Any]] = json.loads(done)["snapshots"][1:]
-    return rows
+    result: dict[str, Any] = json.loads(done)
+    return result
 
 
 def measure_rsync(trees: list[Path], pool: bed.FilePool, samples: Samples, options: str) -> None:

@@ -5,11 +5,13 @@ space that was needed, after what did not fit is given back.
 """
 
 import time
+from collections.abc import Sequence
 
 import structlog
 
 from dsgmigd.checker import SnapshotChecker
 from dsgmigd.dsg.pushlog import Push
+from dsgmigd.dsg.tags import TagLink
 from dsgmigd.errors import SourceChanged, TargetFull
 from dsgmigd.names import SnapshotName
 from dsgmigd.plan import Method, Step
@@ -26,6 +28,8 @@ from dsgmigd.source import (
 from dsgmigd.staging import SNAPSHOT_HASH, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED, Staging
 from dsgmigd.step import SnapshotWriter
 from dsgmigd.verify.verifier import Verifier
+
+_REFUSED_SHOWN = 20
 
 
 class Build:
@@ -53,6 +57,7 @@ class Build:
         self._level = level
         self._report = report
         self._progress = progress
+        self._refused: set[str] = set()
         self._log = structlog.get_logger()
 
     def close(self) -> None:
@@ -80,15 +85,20 @@ class Build:
         self._report.judge(name, found)
         self._writer.set_borders(found.borders)
 
-    def take(self, step: Step, push: Push, following: Step | None = None) -> None:
-        """Make one snapshot of staging and verify it; meanwhile `following` is prepared."""
+    def take(
+        self, step: Step, push: Push, following: Step | None = None, tags: Sequence[TagLink] = ()
+    ) -> None:
+        """Make one snapshot of staging and verify it; meanwhile `following` is prepared.
+
+        `tags` are written into the last snapshot, which is the one that nothing follows.
+        """
         held = self._held[step.snapshot]
         parent = self._held[step.parent] if step.parent else None
         row = SnapshotRow(str(step.snapshot), self._method(step), is_pinned=held.is_pinned)
         self._report.snapshots.append(row)
         row.excluded = excluded_names(held)
         try:
-            target_moment = self._make(held, parent, push, row)
+            target_moment = self._make(held, parent, push, row, None if following else tags)
             if following is not None and self._method(following) == "send":
                 self._writer.begin(self._held[following.snapshot], held)
             self._verify(held, push, row, target_moment, is_last=following is None)
@@ -102,16 +112,28 @@ class Build:
         return step.method if all(self._held[one].is_sendable for one in snapshots) else "rsync"
 
     def _make(
-        self, held: HeldSnapshot, parent: HeldSnapshot | None, push: Push, row: SnapshotRow
+        self,
+        held: HeldSnapshot,
+        parent: HeldSnapshot | None,
+        push: Push,
+        row: SnapshotRow,
+        tags: Sequence[TagLink] | None,
     ) -> float:
         """Write a snapshot; return a moment not later than its creation."""
         started = time.monotonic()
         self._progress.enter("copy", held.name)
         written = self._writer.write(
-            *(held, parent, push), is_sent=row.method == "send", nested=self._nested[held.name]
+            *(held, parent, push),
+            is_sent=row.method == "send",
+            nested=self._nested[held.name],
+            tags=tags,
         )
         check_unchanged(held, self._repository.snapshot(held.name))
         row.bytes, row.changed = written.bytes_written, written.files_hashed
+        row.metadata_seconds, row.scope = written.metadata_seconds, str(written.scope)
+        if written.scope.warning:
+            self._report.warnings.append(f"{held.name}: {written.scope.warning}")
+        self._warn_of_refused(row.name, written.refused)
         row.entries_hash = written.metadata["entries_hash"]
         row.snapshot_hash = written.metadata["snapshot_hash"]
         self._progress.enter("snapshot")
@@ -125,6 +147,16 @@ class Build:
         row.seconds = time.monotonic() - started
         self._log.info("snapshot.made", snapshot=row.name, bytes=row.bytes, files=row.changed)
         return target_moment
+
+    def _warn_of_refused(self, name: str, refused: list[str]) -> None:
+        """Name paths once that DSG's client would not take; not those of earlier snapshots."""
+        new = sorted(set(refused) - self._refused)
+        self._refused.update(new)
+        if new:
+            shown = ", ".join(f"{path!a}" for path in new[:_REFUSED_SHOWN])
+            self._report.warnings.append(
+                f"{name}: names that DSG's client refuses, {len(new)} in all: {shown}"
+            )
 
     def _verify(
         self,

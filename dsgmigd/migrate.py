@@ -18,13 +18,19 @@ from dsgmigd.abilities import Abilities
 from dsgmigd.build import Build
 from dsgmigd.checker import SnapshotChecker
 from dsgmigd.command import Commands
-from dsgmigd.dsg.pushlog import NO_MESSAGE, UNKNOWN_USER, Push, find_pushes
+from dsgmigd.dsg.tags import TagLink
 from dsgmigd.errors import InterruptedByStop
 from dsgmigd.names import DatasetName, RepoName, SnapshotName
 from dsgmigd.plan import Extend, Plan, Resume, make_plan
 from dsgmigd.probe import probe_abilities
 from dsgmigd.progress import Progress
-from dsgmigd.published import check_published, choose_snapshots, compare_published
+from dsgmigd.provenance import find_tags, read_pushes
+from dsgmigd.published import (
+    check_published,
+    choose_snapshots,
+    compare_published,
+    unpublished_tags,
+)
 from dsgmigd.report import Report
 from dsgmigd.request import Loss, Request, VerifyLevel
 from dsgmigd.source import (
@@ -33,7 +39,6 @@ from dsgmigd.source import (
     Repository,
     describe_source,
     find_repository,
-    push_logs,
 )
 from dsgmigd.staging import Places, Staging, describe_target
 from dsgmigd.step import SnapshotWriter
@@ -119,6 +124,9 @@ class Migration:
         pins.release_all()
         if self.report.target["mountpoint"] is None:  # a crash came between publishing and mounting
             self.report.target["mountpoint"] = self._staging.mount_target()
+        if plan.is_up_to_date:
+            tags = self._find_tags(repository, plan)
+            self.report.warnings += unpublished_tags(self.report.target["mountpoint"], tags)
         self.report.outcome = "up_to_date" if plan.is_up_to_date else "done"
         return self.report
 
@@ -217,9 +225,11 @@ class Migration:
         with contextlib.closing(self._build(plan, repository, held, abilities, nested)) as build:
             if plan.steps and isinstance(plan.base, Resume | Extend):
                 build.go_on_after(plan.base.snapshot)
-            pushes = self._find_pushes(repository, plan)
+            pushes, warnings = read_pushes(repository, [step.snapshot for step in plan.steps])
+            self.report.warnings += warnings
+            tags = self._find_tags(repository, plan)
             for step, following in zip_longest(plan.steps, plan.steps[1:]):
-                build.take(step, pushes[step.snapshot], following)
+                build.take(step, pushes[step.snapshot], following, tags)
                 self._progress.snapshots_done += 1
         self._publish()
 
@@ -295,23 +305,23 @@ class Migration:
             progress=self._progress,
         )
 
-    def _find_pushes(self, repository: Repository, plan: Plan) -> dict[SnapshotName, Push]:
-        wanted = [step.snapshot for step in plan.steps]
-        found, warnings = find_pushes(push_logs(repository), wanted)
+    def _find_tags(self, repository: Repository, plan: Plan) -> list[TagLink]:
+        links, warnings = find_tags(repository, plan.wanted, self._job.request.migration_tag)
         self.report.warnings += warnings
-        for name in wanted:
-            if name not in found:
-                self.report.warnings.append(f"no push log has a line for {name}")
-                created_at = repository.snapshot(name).created_at
-                found[name] = Push(UNKNOWN_USER, created_at, NO_MESSAGE)
-        return found
+        return links
 
     def _publish(self) -> None:
         self._progress.enter("publish")
-        moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        seconds = time.time()
+        while self._staging.has_replaced(moment := _moment(seconds)):
+            seconds += 1  # two runs within one second
         self.report.target["replaced"] = self._staging.publish(moment)
         self.report.target["mountpoint"] = self._staging.mount_target()
         self._log.info("target.published", dataset=self._staging.places.target)
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
 
 
 def describe_plan(plan: Plan) -> dict[str, object]:

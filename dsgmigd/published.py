@@ -5,10 +5,12 @@ there, NoSnapshots, and those of dsgmigd.staging and dsgmigd.verify.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from dsgmigd.checker import SnapshotChecker
-from dsgmigd.errors import NoSnapshots, SourceMissing, TargetMissing
+from dsgmigd.dsg.archive import DsgDirectory
+from dsgmigd.dsg.tags import TagLink
+from dsgmigd.errors import DsgmigdError, NoSnapshots, SourceMissing, TargetMissing
 from dsgmigd.names import SnapshotName
 from dsgmigd.progress import Progress
 from dsgmigd.report import Report, SnapshotRow
@@ -93,6 +95,20 @@ def compare_published(
         row.seconds = time.monotonic() - started
         report.judge(name, found)
     return [str(name) for name in held if str(name) not in created]
+
+
+def unpublished_tags(mountpoint: str, links: Iterable[TagLink]) -> list[str]:
+    """Return a warning if the published dataset lacks tags that the source has.
+
+    They cannot come into a snapshot that is there already, but will into the next one. What DSG's
+    clients made of the document since is theirs: if it cannot be read, nothing is said.
+    """
+    try:
+        known = {tag["tag_id"] for tag in DsgDirectory(mountpoint).read_tags()}
+    except DsgmigdError:
+        return []
+    missing = [link.tag_id for link in links if link.tag_id not in known]
+    return [f"tags that only the next snapshot will have: {', '.join(missing)}"] if missing else []
 
 
 def check_published(

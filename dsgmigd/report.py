@@ -19,7 +19,8 @@ class SnapshotRow:
     """One snapshot that this run made; `bytes` were written, `changed` files were hashed.
 
     Without a method it was not made, but only compared. `seconds` made it (or compared it, if
-    that is all), `verify_seconds` compared it with its source after that.
+    that is all), of which `metadata_seconds` went into DSG's metadata; `verify_seconds` compared it
+    with its source after that. `scope` is what the manifest of a snapshot that was made may list.
     """
 
     name: str
@@ -29,9 +30,11 @@ class SnapshotRow:
     bytes: int = 0
     changed: int = 0
     seconds: float = 0.0
+    metadata_seconds: float = 0.0
     verify_seconds: float = 0.0
     entries_hash: str = ""
     snapshot_hash: str = ""
+    scope: str = ""
     excluded: list[str] = field(default_factory=list)
     verification: Verification | None = None
 
@@ -39,6 +42,7 @@ class SnapshotRow:
         """Return the row as it stands in a result."""
         document = {key: value for key, value in vars(self).items() if key != "verification"}
         document["seconds"] = round(self.seconds, 3)
+        document["metadata_seconds"] = round(self.metadata_seconds, 3)
         document["verify_seconds"] = round(self.verify_seconds, 3)
         document["verification"] = self.verification.to_json() if self.verification else None
         return document

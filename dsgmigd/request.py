@@ -6,6 +6,7 @@ else is in the file is refused with `InvalidRequest`; nothing is guessed.
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NoReturn, get_args
@@ -23,6 +24,7 @@ LOSSES: tuple[Loss, ...] = get_args(Loss)
 BODY_LIMIT_BYTES = 64 * 1024
 _LIMIT_MAXIMUM = 999_999_999
 _NOTE_LIMIT = 1_000
+_TAG = re.compile(r"v[0-9]{1,9}(\.[0-9]{1,9}){0,2}(-[A-Za-z0-9._-]{1,100})?")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Request:
     replace: bool | None = None
     allow_loss: tuple[Loss, ...] | None = None
     note: str | None = None
+    migration_tag: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the keys that were given, as they stand in a request body."""
@@ -108,12 +111,19 @@ def _check_note(key: str, value: object) -> str:
     return value
 
 
+def _check_migration_tag(key: str, value: object) -> str:
+    if not isinstance(value, str) or not _TAG.fullmatch(value):
+        raise _invalid(f"{key!r} must be a version like v1, v1.0.0 or v2-moved-to-zfs")
+    return value
+
+
 _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "limit": _check_limit,
     "verify": check_verify_level,
     "replace": _check_replace,
     "allow_loss": check_losses,
     "note": _check_note,
+    "migration_tag": _check_migration_tag,
 }
 
 

@@ -1,4 +1,4 @@
-"""A repository on the source side: its snapshots, their pins, and its push logs.
+"""A repository on the source side: its snapshots and their pins.
 
 The source is never written, but for the pins: read-only snapshots of its snapshots, in one
 directory of their own below the source root, one directory there for each request. A pin holds
@@ -11,7 +11,6 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dsgmigd.btrfs.subvolume import (
@@ -23,7 +22,6 @@ from dsgmigd.btrfs.subvolume import (
     read_subvolume,
     sync_filesystem,
 )
-from dsgmigd.dsg.pushlog import PushLog, parse_push_log
 from dsgmigd.errors import (
     SourceChanged,
     SourceConflict,
@@ -39,7 +37,6 @@ PINS_DIRECTORY = ".dsgmigd-pins"
 
 _NORMALISED = "-norm"
 _LOOKS_LIKE_SNAPSHOT = re.compile(r"s[0-9]+")
-_PUSH_LOG = os.path.join(".snap", "push.log")
 _BLOCK_BYTES = 512
 _MAKE_ATTEMPTS = 10
 
@@ -305,34 +302,6 @@ def excluded_names(held: HeldSnapshot) -> list[str]:
             hint="move it away in the source: dsgmigd neither drops nor overwrites it",
         )
     return sorted(os.fsdecode(name) for name in names if is_excluded_name(name))
-
-
-def push_logs(repository: Repository) -> Iterator[PushLog]:
-    """Yield what the push logs say, newest snapshot first, normalised before original."""
-    directories = [repository.directory]
-    original = os.path.join(repository.root, repository.name)
-    if original != repository.directory and os.path.isdir(original):
-        directories.append(original)
-    for snapshot in sorted(repository.snapshots, key=lambda one: one.name, reverse=True):
-        for directory in directories:
-            path = os.path.join(directory, str(snapshot.name), _PUSH_LOG)
-            log = _read_push_log(path, repository.name)
-            if log is not None:
-                yield log
-
-
-def _read_push_log(path: str, repo: RepoName) -> PushLog | None:
-    try:
-        with open(path, "rb", opener=_open_without_following) as file:
-            return parse_push_log(file.read(), repo, origin=path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        return PushLog({}, (f"{path} cannot be read: {error.strerror}",))
-
-
-def _open_without_following(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def allocated_bytes(path: str) -> int:

@@ -250,6 +250,10 @@ class Staging:
 
     # Publishing.
 
+    def has_replaced(self, moment: str) -> bool:
+        """Say whether a target was moved aside under the name of `moment` already."""
+        return self._zfs.read(self.places.replaced(moment), KEYS) is not None
+
     def publish(self, moment: str) -> str | None:
         """Let staging become the target; return where an older target was moved to.
 

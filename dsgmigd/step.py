@@ -5,7 +5,8 @@ Leaving errors: those of dsgmigd.btrfs.replay, dsgmigd.rsync and dsgmigd.dsg.
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO, Any
@@ -28,12 +29,15 @@ from dsgmigd.dsg.metadata import (
 )
 from dsgmigd.dsg.pushlog import Push
 from dsgmigd.dsg.refresh import Refresher, note_hard_links
+from dsgmigd.dsg.scope import Scope
+from dsgmigd.dsg.tags import TagLink, make_tags
 from dsgmigd.errors import TargetChanged
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
 from dsgmigd.file_errors import target_error
 from dsgmigd.hard_links import names_across_border
 from dsgmigd.names import SnapshotName
 from dsgmigd.progress import Progress
+from dsgmigd.read_scope import read_scope
 from dsgmigd.request import Loss
 from dsgmigd.rsync import Rsync
 from dsgmigd.source import HeldSnapshot
@@ -46,6 +50,9 @@ class Written:
     metadata: dict[str, Any]
     bytes_written: int
     files_hashed: int
+    refused: list[str]
+    metadata_seconds: float
+    scope: Scope
 
 
 class _UnwantedError(Exception):
@@ -122,32 +129,53 @@ class SnapshotWriter:
         *,
         is_sent: bool,
         nested: frozenset[bytes] = frozenset(),
+        tags: Sequence[TagLink] | None = None,
     ) -> Written:
         """Make staging equal to the snapshot `held`; it is equal to `parent` now.
 
-        `nested` are paths at which other subvolumes may begin that `parent` did not have.
+        `nested` are paths at which other subvolumes may begin that `parent` did not have. `tags`
+        are written if they are given; else what `parent` says of tags stays.
         """
         bytes_before = self._progress.bytes_written
+        scope, before = read_scope(held.path), self._manifest
+        has_other_scope = parent is not None and read_scope(parent.path) != scope
+        if has_other_scope:
+            self._manifest = Manifest()  # it hears the replay in vain
         if is_sent:
             self._replay(held, parent, nested)
         else:
             self._rsync.mirror(held.path, self._root)
-            self._manifest = _reread_all(self._manifest, self._root)
+        if has_other_scope or not is_sent:
+            self._manifest = _reread_all(before, self._root)
         self._progress.enter("manifest")
+        began = time.monotonic()
+        refresher = self._settle(held, push.user, scope)
+        metadata = self._write_metadata(held.name, push)
+        if tags is not None:
+            self._dsg.write_tags(make_tags(tags, self._messages, self._dsg.read_tags()))
+        self._set_root_times(held)
+        return Written(
+            metadata,
+            bytes_written=self._progress.bytes_written - bytes_before,
+            files_hashed=refresher.files_hashed,
+            refused=refresher.refused,
+            scope=scope,
+            metadata_seconds=time.monotonic() - began,
+        )
+
+    def _settle(self, held: HeldSnapshot, user: str, scope: Scope) -> Refresher:
+        """Bring the manifest up to date; return what did it, with what it counted."""
         with Directories(self._root) as staging, Directories(held.path) as source:
             refresher = Refresher(
                 self._manifest,
                 staging=staging,
                 source=source,
-                user=push.user,
+                user=user,
                 checkpoint=self._progress.checkpoint,
+                scope=scope,
             )
             refresher.settle_all()
-        metadata = self._write_metadata(held.name, push)
-        self._set_root_times(held)
-        return Written(
-            metadata, self._progress.bytes_written - bytes_before, refresher.files_hashed
-        )
+        return refresher
 
     def _replay(
         self, held: HeldSnapshot, parent: HeldSnapshot | None, nested: frozenset[bytes]
@@ -226,7 +254,8 @@ class SnapshotWriter:
 def _reread_all(before: Manifest, root: str) -> Manifest:
     """Return a manifest that knows nothing of the files below `root` but who pushed them.
 
-    rsync does not tell what it changed, so every file is looked at again.
+    rsync does not tell what it changed, and another scope lists what did not change: every file is
+    looked at again.
     """
     manifest = Manifest()
     manifest.remember_entries(before)

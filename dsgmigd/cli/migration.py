@@ -32,7 +32,7 @@ from dsgmigd.names import RepoName, SnapshotName, parse_repo_name
 from dsgmigd.notify import Notifier
 from dsgmigd.progress import Progress
 from dsgmigd.report import Report
-from dsgmigd.request import VERIFY_LEVELS, Request, VerifyLevel
+from dsgmigd.request import VERIFY_LEVELS, Request, VerifyLevel, request_from_mapping
 from dsgmigd.result import envelope, failure, success
 
 _SILENT = logging.CRITICAL  # the highest that structlog 22.3 knows
@@ -70,6 +70,7 @@ _differences_option = click.option(
 @click.option("--verify", type=click.Choice(VERIFY_LEVELS), help="Level of verification.")
 @click.option("--replace", is_flag=True, help="Build anew; keep an existing target aside.")
 @_differences_option
+@click.option("--migration-tag", metavar="vN", help="Add a tag for the last snapshot.")
 @click.option("--json", "is_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_obj
 def migrate_command(
@@ -80,6 +81,7 @@ def migrate_command(
     verify: VerifyLevel | None,
     replace: bool,
     differences: str | None,
+    migration_tag: str | None,
     is_json: bool,
 ) -> None:
     """Migrate one repository now, in the foreground, without the queue.
@@ -90,7 +92,9 @@ def migrate_command(
     Examples:  dsgmigd migrate SV
                dsgmigd migrate SV --limit 5 --json
     """
-    request = Request(limit=limit, verify=verify, replace=replace or None)
+    given = Request(limit, verify, replace or None, migration_tag=migration_tag)
+    with errors_for_people():
+        request = request_from_mapping(given.to_json())
     _work(context, repo, request, Migration.run, differences=differences, is_json=is_json)
 
 

@@ -8,7 +8,7 @@ import click
 from dsgmigd.cli.context import Context
 from dsgmigd.cli.output import EXIT_TRY_AGAIN, EXIT_USAGE, errors_for_people, table
 from dsgmigd.names import RepoName, parse_repo_name
-from dsgmigd.request import VERIFY_LEVELS, Request, VerifyLevel
+from dsgmigd.request import VERIFY_LEVELS, Request, VerifyLevel, request_from_mapping
 from dsgmigd.source import list_repositories
 
 
@@ -19,6 +19,7 @@ from dsgmigd.source import list_repositories
 @click.option("--verify", type=click.Choice(VERIFY_LEVELS), help="Level of verification.")
 @click.option("--replace", is_flag=True, help="Build anew; keep an existing target aside.")
 @click.option("--note", help="A text that the result repeats.")
+@click.option("--migration-tag", metavar="vN", help="Add a tag for the last snapshot.")
 @click.pass_obj
 def submit_command(
     context: Context,
@@ -29,6 +30,7 @@ def submit_command(
     verify: VerifyLevel | None,
     replace: bool,
     note: str | None,
+    migration_tag: str | None,
 ) -> None:
     """Drop requests into the spool; a running instance takes them.
 
@@ -40,8 +42,9 @@ def submit_command(
     if is_all == bool(repos):
         click.echo("dsgmigd: name repositories, or give --all", err=True)
         sys.exit(EXIT_USAGE)
-    options = Request(limit=limit, verify=verify, replace=replace or None, note=note)
+    given = Request(limit, verify, replace or None, note=note, migration_tag=migration_tag)
     with errors_for_people():
+        options = request_from_mapping(given.to_json())
         names = list_repositories(context.config.source_root) if is_all else list(repos)
         waiting = [name for name in names if not _submit(context, parse_repo_name(name), options)]
     for name in names:

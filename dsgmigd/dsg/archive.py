@@ -15,12 +15,14 @@ from typing import BinaryIO
 import lz4.frame
 
 from dsgmigd.dsg.metadata import Metadata, render_messages, split_messages
+from dsgmigd.dsg.tags import Tag, render_tags, split_tags
 from dsgmigd.errors import TargetChanged
 from dsgmigd.exclusion import DSG_DIRECTORY
 from dsgmigd.file_errors import target_error
 
 MANIFEST_NAME = "last-sync.json"
 MESSAGES_NAME = "sync-messages.json"
+TAGS_NAME = "tag-messages.json"
 ARCHIVE_NAME = "archive"
 _DIRECTORY_MODE = 0o755
 _FILE_MODE = 0o644
@@ -51,10 +53,24 @@ class DsgDirectory:
         try:
             return split_messages(content)
         except (ValueError, KeyError, AttributeError) as error:
-            raise TargetChanged(
-                f"{self._path}/{MESSAGES_NAME} is not what dsgmigd wrote: {error}",
-                hint="the staging dataset was touched; destroy it, the migration starts anew",
-            ) from error
+            raise self._touched(MESSAGES_NAME, error) from error
+
+    def read_tags(self) -> list[Tag]:
+        """Return the tags; none if there is no such document."""
+        if not os.path.lexists(os.path.join(self._path, TAGS_NAME)):
+            return []
+        with self._reading(TAGS_NAME) as file:
+            content = file.read()
+        try:
+            return split_tags(content)
+        except ValueError as error:
+            raise self._touched(TAGS_NAME, error) from error
+
+    def _touched(self, name: str, error: Exception) -> TargetChanged:
+        return TargetChanged(
+            f"{self._path}/{name} is not what dsgmigd wrote: {error}",
+            hint="the staging dataset was touched; destroy it, the migration starts anew",
+        )
 
     def write_manifest(self, pieces: Iterable[bytes], *, previous: str | None) -> None:
         """Write last-sync.json; the one that is there goes into the archive, as `previous`'s."""
@@ -69,6 +85,15 @@ class DsgDirectory:
         """Write sync-messages.json: the metadata of the snapshots so far."""
         with _target_errors(f"writing {self._path}"):
             self._write(MESSAGES_NAME, [render_messages(all_metadata)])
+
+    def write_tags(self, tags: list[Tag]) -> None:
+        """Write tag-messages.json; without tags there is none."""
+        with _target_errors(f"writing {self._path}"):
+            if tags:
+                self._write(TAGS_NAME, [render_tags(tags)])
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self._path, TAGS_NAME))
 
     def _compressed_manifest(self) -> Iterator[bytes]:
         compressor = lz4.frame.LZ4FrameCompressor()

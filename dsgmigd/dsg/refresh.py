@@ -11,13 +11,18 @@ from collections.abc import Callable
 
 from dsgmigd.descriptors import Directories
 from dsgmigd.dsg.manifest import Manifest, StaleEntry, Staleness
+from dsgmigd.dsg.refused import is_refused
+from dsgmigd.dsg.scope import EVERYTHING, Scope
 from dsgmigd.errors import TargetRefused
 from dsgmigd.file_errors import source_error, target_error
 from dsgmigd.hashing import hash_file
 
 
 class Refresher:
-    """Settles the stale entries of one step; `user` pushed the snapshot."""
+    """Settles the stale entries of one step; `user` pushed the snapshot that has this `scope`.
+
+    `refused` are the paths, of those that were settled, that DSG's client would not take.
+    """
 
     def __init__(
         self,
@@ -27,8 +32,10 @@ class Refresher:
         source: Directories,
         user: str,
         checkpoint: Callable[[], None],
+        scope: Scope = EVERYTHING,
     ) -> None:
         self._manifest = manifest
+        self._scope = scope
         self._staging = staging
         self._source = source
         self._user = user
@@ -37,6 +44,7 @@ class Refresher:
         self._linked_times: set[int] = set()
         self.files_hashed = 0
         self.bytes_hashed = 0
+        self.refused: list[str] = []
 
     def settle_all(self) -> None:
         """Settle every stale entry, and those that turn up while settling."""
@@ -44,13 +52,17 @@ class Refresher:
             for stale in self._manifest.take_stale():
                 self._checkpoint()
                 self._settle(stale)
+                if stale.leaf.entry is not None and is_refused(stale.path.decode()):
+                    self.refused.append(stale.path.decode())
         self._manifest.finish_step()
 
     def _settle(self, stale: StaleEntry) -> None:
         try:
             parent, name = self._staging.parent_of(stale.path)
             status = os.lstat(name, dir_fd=parent)
-            if stat.S_ISREG(status.st_mode):
+            if not stat.S_ISDIR(status.st_mode) and not self._scope.has(stale.path):
+                self._settle_outside(stale, status)
+            elif stat.S_ISREG(status.st_mode):
                 self._settle_file(stale, status)
             elif stat.S_ISLNK(status.st_mode):
                 reference = os.readlink(name, dir_fd=parent)
@@ -62,6 +74,11 @@ class Refresher:
                 self._manifest.settle_unlisted(stale)
         except OSError as error:
             raise target_error(error, f"reading {os.fsdecode(stale.path)!r}") from error
+
+    def _settle_outside(self, stale: StaleEntry, status: os.stat_result) -> None:
+        if status.st_nlink > 1:  # what changed by this name changed by those in the scope
+            self._manifest.mark_link_group(status.st_ino, Staleness.CONTENT)
+        self._manifest.settle_unlisted(stale)
 
     def _settle_file(self, stale: StaleEntry, status: os.stat_result) -> None:
         digest = None

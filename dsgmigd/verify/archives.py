@@ -14,6 +14,7 @@ from dsgmigd.verify.compare import Discrepancy
 from dsgmigd.verify.document import digest_of
 from dsgmigd.verify.metadata import UNREADABLE, read_archived, read_pieces
 from dsgmigd.verify.proof import Moments
+from dsgmigd.verify.tags import TAGS_NAME
 
 _NAMES = {"last-sync.json", "sync-messages.json", "archive"}
 _VERSION = "0.1.0"
@@ -52,7 +53,7 @@ class Archives:
             messages = json.loads(
                 b"".join(read_pieces(os.path.join(directory, "sync-messages.json")))
             )
-            found = _compare("files", sorted(_NAMES), sorted(names))
+            found = _compare("files", sorted(_NAMES), sorted(names - {TAGS_NAME}))
             found += _compare("metadata_version", _VERSION, messages["metadata_version"])
             for index in range(1, number):
                 path = os.path.join(directory, "archive", f"s{index}-sync.json.lz4")

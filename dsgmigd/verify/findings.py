@@ -35,6 +35,7 @@ class Verification:
     Without `is_full_walk` it looked at changed paths only. `borders` are the paths, as the file
     system gave them, where another subvolume or file system begins: nothing beyond was migrated.
     `failures` counts discrepancies by the checks they fail; `note` gets every one of them.
+    `unlisted` are the first paths of those that were migrated and stand in no manifest.
     """
 
     level: VerifyLevel
@@ -52,6 +53,8 @@ class Verification:
     is_push_checked: bool = False
     failures: Counter[str] = field(default_factory=Counter)
     note: Callable[[list[Discrepancy]], None] = lambda _: None
+    unlisted_count: int = 0
+    unlisted: list[str] = field(default_factory=list)
 
     def add(self, found: list[Discrepancy]) -> None:
         """Count discrepancies, and keep the first of them."""
@@ -71,6 +74,12 @@ class Verification:
     def add_border(self, path: str) -> None:
         """Note a path where another subvolume or file system begins, which was not migrated."""
         self.borders.append(path)
+
+    def add_unlisted(self, path: str) -> None:
+        """Count what was migrated but has no place in a manifest, and keep the first paths."""
+        self.unlisted_count += 1
+        if len(self.unlisted) < _KEPT_EXAMPLES:
+            self.unlisted.append(printable(path))
 
     def to_json(self) -> dict[str, Any]:
         """Return the check as it stands in a result's row."""

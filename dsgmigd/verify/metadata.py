@@ -20,6 +20,7 @@ from dsgmigd.verify.compare import Discrepancy
 from dsgmigd.verify.digests import Digests
 from dsgmigd.verify.document import Document, digest_of, read_document
 from dsgmigd.verify.listing import Listing
+from dsgmigd.verify.tags import check_tags
 
 # What reading a document raises that is none, or is not of the form.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
@@ -79,6 +80,7 @@ class Documents:
             view.messages = {name: one for name, one in messages.items() if isinstance(one, dict)}
             _check_entries(view, manifest)
             _check_chain(view, messages, number)
+            view.discrepancies += check_tags(directory, messages)
             archive = os.path.join(directory, "archive")
             if _has_all_archives(view, archive, number) and number > 1:
                 # Older archives are looked at elsewhere: archives.py, chain.py.

@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from dsgmigd.dsg.entry import is_listed
+from dsgmigd.dsg.scope import EVERYTHING
 from dsgmigd.file_errors import target_error
 from dsgmigd.hashing import hash_file
+from dsgmigd.read_scope import read_scope
 from dsgmigd.request import VerifyLevel
 from dsgmigd.verify.chain import Chain
 from dsgmigd.verify.compare import Discrepancy, printable
@@ -136,9 +137,11 @@ class _Walk:
         self._proofs = proofs
         self._moments = moments
         self._checkpoint = checkpoint
+        self._scope = EVERYTHING
 
     def run(self, root: str, pool: ThreadPoolExecutor) -> None:
         """Check the tree below `root`."""
+        self._scope = read_scope(root)
         self._check_directory("", root, None, pool)
         for path in self._view.listing.untaken():
             self._differ(path, "presence", "listed", "missing")
@@ -175,7 +178,7 @@ class _Walk:
         reference = _reference(name, directory, path) if kind == "link" else None
         line = self._view.listing.take(path)
         if line is None:
-            if kind in {"file", "link"} and is_listed(os.fsencode(path), reference):
+            if kind in {"file", "link"} and self._scope.lists(os.fsencode(path), reference):
                 self._differ(path, "presence", "not listed", "there")
             return None
         entry = json.loads(line)

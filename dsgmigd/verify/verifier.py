@@ -18,8 +18,10 @@ from functools import partial
 
 from dsgmigd.abilities import Abilities
 from dsgmigd.dsg.pushlog import Push
+from dsgmigd.dsg.scope import EVERYTHING
 from dsgmigd.exclusion import is_excluded
 from dsgmigd.file_errors import source_error, target_error
+from dsgmigd.read_scope import read_scope
 from dsgmigd.request import VerifyLevel
 from dsgmigd.verify.archives import Archives
 from dsgmigd.verify.compare import Discrepancy
@@ -63,6 +65,7 @@ class Verifier:
         self._proofs = Proofs()
         self._archives = Archives(reads_all=level == "exhaustive")
         self._documents = Documents()
+        self._scope = EVERYTHING
 
     def verify(
         self,
@@ -81,6 +84,9 @@ class Verifier:
         With `is_verified_before` no contents are read: the snapshot carries the mark of an earlier
         run, and this walk only renews what later proofs build on.
         """
+        scope = read_scope(target_root)
+        if scope != self._scope:  # what was listed with right may be so no more, and the reverse
+            self._scope, self._proofs, changed = scope, Proofs(), None
         result = Verification(
             self._level, is_full_walk=changed is None, note=partial(self._note, f"s{number}")
         )
@@ -115,6 +121,7 @@ class Verifier:
                 moments=moments,
                 abilities=self._abilities,
                 reading=reading,
+                scope=self._scope,
                 checkpoint=self._checkpoint,
             )
             _run(walk, changed)

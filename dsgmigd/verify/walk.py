@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from dsgmigd.abilities import Abilities, is_carried_xattr
-from dsgmigd.dsg.entry import is_listed
+from dsgmigd.dsg.scope import Scope
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
 from dsgmigd.request import Loss
 from dsgmigd.verify.compare import Discrepancy, compare_status, printable
@@ -74,6 +74,7 @@ class Walk:
         moments: Moments,
         abilities: Abilities,
         reading: Reading,
+        scope: Scope,
         checkpoint: Callable[[], None],
     ) -> None:
         self._source = source
@@ -84,6 +85,7 @@ class Walk:
         self._moments = moments
         self._abilities = abilities
         self._reading = reading
+        self._scope = scope
         self._checkpoint = checkpoint
         self._target_of: dict[int, int] = {}
         self._source_of: dict[int, int] = {}
@@ -186,6 +188,8 @@ class Walk:
             return _File(pair, source, target, entry_hash, is_proven)
         if stat.S_ISLNK(source.st_mode):
             self._compare_links(pair)
+        elif not is_directory:
+            self._result.add_unlisted(pair.path)
         if not is_proven:
             self._proofs.add(source, target, entry_hash)
         return pair if is_directory else None
@@ -292,11 +296,13 @@ class Walk:
         if entry is not None and is_proven:
             return entry  # it was listed, and with right, in the snapshot before
         bytes_reference = None if reference is None else os.fsencode(reference)
-        has_entry = is_listed(os.fsencode(pair.path), bytes_reference)
+        has_entry = self._scope.lists(os.fsencode(pair.path), bytes_reference)
         if has_entry and entry is None:
             self._differ(pair.path, "manifest", "there", "not listed")
         elif entry is not None and not has_entry:
             self._differ(pair.path, "manifest", "of a kind that no manifest lists", "listed")
+        elif entry is None:
+            self._result.add_unlisted(pair.path)
         return entry
 
     def _differ(self, path: str, attribute: str, source: object, target: object) -> None:

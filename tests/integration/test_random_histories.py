@@ -1,7 +1,7 @@
 """Random histories, replayed onto btrfs, where extended attributes and ACLs can be compared too.
 
 Judges: an independent comparer, `btrfs receive` of the same streams, `btrfs receive --dump` for
-the parser, a manifest made from nothing, and the verifier itself.
+the parser, a manifest made from nothing, a reader written from the format alone, and the verifier.
 """
 
 import json
@@ -36,6 +36,7 @@ from dsgmigd.survey import survey_snapshot
 from dsgmigd.verify.changes import find_changes
 from dsgmigd.verify.proof import Moments
 from dsgmigd.verify.verifier import Changed, Verifier
+from tests.dsg_reader import Repository
 from tests.integration.acls import ACL
 from tests.integration.comparer import borders, differences, is_border, read_tree
 from tests.integration.history import History
@@ -105,6 +106,7 @@ class Replayed:
         self.history = history
         self.root = root
         self.received = received
+        self.reader = Repository()
         self.writer = SnapshotWriter(
             str(root),
             commands=Commands(),
@@ -150,6 +152,7 @@ class Replayed:
         self, path: Path, user: str, before: dict[str, dict[str, Any]]
     ) -> dict[str, dict[str, Any]]:
         """Compare the manifest with one made from nothing, and each user with a simple model."""
+        self.reader.take(self.root)
         document = json.loads((self.root / ".dsg" / "last-sync.json").read_bytes())
         entries: dict[str, dict[str, Any]] = document["entries"]
         fresh = fresh_manifest(self.root, path)

@@ -8,6 +8,7 @@ import bed
 import pytest
 import xxhash
 
+from tests.dsg_reader import Repository
 from tests.integration import releases
 from tests.integration.conftest import Bed
 
@@ -26,11 +27,13 @@ def test_every_release_arrives_as_it_was(
     trees = build_history(fresh_bed.source_root / package, fetched(package), write)
     fresh_bed.dsgmigd("migrate", package, timeout_seconds=400)
     assert fresh_bed.snapshots(package) == [tree.name for tree in trees]
+    reader = Repository()
     for tree in trees:
         view = fresh_bed.spool.parent / "view"
         with bed.snapshot_view(f"{fresh_bed.parent}/{package}", tree.name, view):
             assert differences(tree, view) == ""
             assert described(view) == listed(tree), tree
+            reader.take(view)
 
 
 def fetched(package: str) -> list[Path]:

@@ -53,8 +53,15 @@ ALLOWED: dict[str, set[str]] = {
     "dsg.pushlog": {"names"},
     "dsg.metadata": {"dsg.entry", "dsg.pushlog", "hashing", "names"},
     "dsg.manifest": {"dsg.entry"},
-    "dsg.refresh": {"descriptors", "dsg.manifest", "errors", "file_errors", "hashing"},
-    "dsg.archive": {"dsg.metadata", "errors", "exclusion", "file_errors"},
+    "dsg.scope": {"dsg.entry"},
+    "dsg.refused": set(),
+    "read_scope": {"dsg.scope"},
+    "dsg.refresh": {
+        *("descriptors", "dsg.manifest", "dsg.refused", "dsg.scope", "errors", "file_errors"),
+        "hashing",
+    },
+    "dsg.tags": {"dsg.entry", "dsg.metadata", "names"},
+    "dsg.archive": {"dsg.metadata", "dsg.tags", "errors", "exclusion", "file_errors"},
     "rsync": {"abilities", "command", "errors", "exclusion"},
     "hard_links": {"descriptors", "exclusion", "file_errors"},
     "borders": {"descriptors", "file_errors"},
@@ -67,25 +74,28 @@ ALLOWED: dict[str, set[str]] = {
     "verify.proof": {"verify.digests"},
     "verify.listing": set(),
     "verify.document": {"hashing", "verify.digests", "verify.listing"},
+    "verify.tags": {"verify.compare"},
     "verify.metadata": {
         *("dsg.pushlog", "hashing", "verify.compare", "verify.digests", "verify.document"),
-        "verify.listing",
+        *("verify.listing", "verify.tags"),
     },
-    "verify.archives": {"verify.compare", "verify.document", "verify.metadata", "verify.proof"},
+    "verify.archives": {
+        *("verify.compare", "verify.document", "verify.metadata", "verify.proof", "verify.tags"),
+    },
     "verify.side": {"descriptors", "hashing", "verify.compare"},
     "verify.walk": {
-        *("abilities", "dsg.entry", "exclusion", "request", "verify.compare", "verify.findings"),
+        *("abilities", "dsg.scope", "exclusion", "request", "verify.compare", "verify.findings"),
         *("verify.metadata", "verify.proof", "verify.side"),
     },
     "verify.verifier": {
-        *("abilities", "dsg.pushlog", "exclusion", "file_errors", "request", "verify.archives"),
-        *("verify.compare", "verify.findings", "verify.metadata", "verify.proof", "verify.side"),
-        "verify.walk",
+        *("abilities", "dsg.pushlog", "dsg.scope", "exclusion", "file_errors", "read_scope"),
+        *("request", "verify.archives", "verify.compare", "verify.findings", "verify.metadata"),
+        *("verify.proof", "verify.side", "verify.walk"),
     },
     "verify.changes": {"btrfs.search", "verify.verifier"},
     "verify.chain": {"verify.compare", "verify.metadata", "verify.proof"},
     "verify.own_manifest": {
-        *("dsg.entry", "file_errors", "hashing", "request", "verify.chain"),
+        *("dsg.scope", "file_errors", "hashing", "read_scope", "request", "verify.chain"),
         *("verify.compare", "verify.findings", "verify.metadata", "verify.proof"),
     },
     # Effects at the edges.
@@ -96,7 +106,10 @@ ALLOWED: dict[str, set[str]] = {
     "spool": {"claim", "durable", "errors", "locks", "names", "request", "syscalls"},
     # One migration.
     "report": {"errors", "names", "plan", "verify.compare", "verify.findings"},
-    "source": {"btrfs.subvolume", "dsg.pushlog", "errors", "exclusion", "names", "plan"},
+    "source": {"btrfs.subvolume", "errors", "exclusion", "names", "plan"},
+    "provenance": {
+        *("descriptors", "dsg.entry", "dsg.pushlog", "dsg.tags", "names", "source"),
+    },
     "staging": {"errors", "names", "plan", "request", "zfs.dataset"},
     "survey": {
         *("abilities", "btrfs.search", "descriptors", "errors", "exclusion", "file_errors"),
@@ -109,15 +122,25 @@ ALLOWED: dict[str, set[str]] = {
     "step": {
         *("abilities", "borders", "btrfs.replay", "btrfs.stream", "btrfs.subvolume", "command"),
         *("descriptors", "dsg.archive", "dsg.manifest", "dsg.metadata", "dsg.pushlog"),
-        *("dsg.refresh", "errors", "exclusion", "file_errors", "hard_links", "names"),
-        *("progress", "request", "rsync", "source"),
+        *(
+            "dsg.refresh",
+            "dsg.scope",
+            "dsg.tags",
+            "errors",
+            "exclusion",
+            "file_errors",
+            "hard_links",
+            "names",
+        ),
+        *("progress", "read_scope", "request", "rsync", "source"),
     },
     "build": {
-        *("checker", "dsg.pushlog", "errors", "names", "plan", "progress", "report", "request"),
-        *("source", "staging", "step", "verify.verifier"),
+        *("checker", "dsg.pushlog", "dsg.tags", "errors", "names", "plan", "progress", "report"),
+        *("request", "source", "staging", "step", "verify.verifier"),
     },
     "published": {
-        *("checker", "errors", "names", "progress", "report", "source", "staging"),
+        *("checker", "dsg.archive", "dsg.tags", "errors", "names", "progress", "report"),
+        *("source", "staging"),
         *("verify.compare", "verify.findings", "verify.own_manifest", "zfs.dataset"),
     },
     # Afterwards.
@@ -132,9 +155,17 @@ ALLOWED: dict[str, set[str]] = {
     },
     # One migration, whole.
     "migrate": {
-        *("abilities", "build", "checker", "command", "dsg.pushlog", "errors", "names", "plan"),
-        *("probe", "progress", "published", "report", "request", "source", "staging", "step"),
-        *("survey", "verify.own_manifest", "verify.verifier", "zfs.dataset", "zfs.pool"),
+        *("abilities", "build", "checker", "command", "dsg.tags", "errors", "names", "plan"),
+        *("probe", "progress", "provenance", "published", "report", "request", "source"),
+        *(
+            "staging",
+            "step",
+            "survey",
+            "verify.own_manifest",
+            "verify.verifier",
+            "zfs.dataset",
+            "zfs.pool",
+        ),
     },
     # The instance.
     "result": {"dsgmigd", "errors", "report"},
@@ -180,8 +211,8 @@ ALLOWED: dict[str, set[str]] = {
 
 PURE = [
     *("plan", "request", "names", "errors", "exclusion", "btrfs.stream", "btrfs.border"),
-    *("dsg.manifest", "dsg.entry", "dsg.history", "dsg.metadata", "dsg.pushlog", "verify.compare"),
-    *("abilities", "verify.findings", "doctor.leftover"),
+    *("dsg.manifest", "dsg.entry", "dsg.metadata", "dsg.pushlog", "dsg.refused", "dsg.scope"),
+    *("dsg.tags", "verify.compare", "abilities", "verify.findings", "doctor.leftover"),
 ]
 IMPURE_IMPORTS = {"os", "subprocess", "socket", "time", "structlog"}
 EXEMPT = {

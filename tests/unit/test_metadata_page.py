@@ -11,7 +11,7 @@ from dsgmigd.descriptors import Directories
 from dsgmigd.dsg.archive import DsgDirectory
 from dsgmigd.dsg.manifest import Manifest
 from dsgmigd.dsg.metadata import Metadata, Previous, make_metadata, render_manifest
-from dsgmigd.dsg.pushlog import PushLog, parse_push_log
+from dsgmigd.dsg.pushlog import LogFile, Push, PushLogs
 from dsgmigd.dsg.refresh import Refresher
 from dsgmigd.names import SnapshotName, parse_repo_name
 
@@ -34,9 +34,9 @@ def write_file(path: Path, content: str, moment: float) -> None:
 class Writer:
     """Writes the documents of a tree, one snapshot after the other."""
 
-    def __init__(self, root: Path, pushes: PushLog) -> None:
+    def __init__(self, root: Path, pushes: dict[SnapshotName, Push]) -> None:
         self._root = root
-        self._pushes = pushes.pushes
+        self._pushes = pushes
         self._directory = DsgDirectory(str(root))
         self._written: list[Metadata] = []
         self.manifest = Manifest()
@@ -63,7 +63,9 @@ class Writer:
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
     """Write the two snapshots that the page tells of."""
-    writer = Writer(tmp_path, parse_push_log(example("push log").encode(), repo, origin="page"))
+    logs = PushLogs(repo, [SnapshotName(1), SnapshotName(2)])
+    logs.take(LogFile("page", example("push log").encode()))
+    writer = Writer(tmp_path, logs.pushes())
     write_file(tmp_path / "data/list.csv", "name,year\n", 1_399_483_600)
     write_file(tmp_path / "data/Überblick.txt", "eins\n", 1_399_483_500)
     (tmp_path / "latest").symlink_to("data/list.csv")

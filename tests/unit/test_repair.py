@@ -22,6 +22,7 @@ from tests.unit.test_durable import described
 
 PLACES = Places(parse_dataset_name("zsd"), "zsd/.dsgmigd", parse_repo_name("SV"))
 Damage = Callable[[Path], object]
+NO_TAGS = '{"metadata_version":"0.1.0","tags":[]}'
 
 
 @dataclass
@@ -50,7 +51,7 @@ def published(tmp_path: Path) -> Published:
     root = commands.mountpoint("zsd/SV")
     (root / "a").write_text("not looked at")
     write_series(root, {"a": "1"}, {"a": "2"}, {"a": "3"})
-    (root / ".dsg" / "tag-messages.json").write_text("tags\n")
+    (root / ".dsg" / "tag-messages.json").write_text(NO_TAGS)
     commands.output("zfs", "snapshot", "zsd/SV@s3")
     return Published(commands)
 
@@ -93,7 +94,7 @@ DAMAGES: dict[str, tuple[Damage, list[tuple[str, str, str]], list[str]]] = {
     ),
     "lost tags": (
         lambda live: (live / "tag-messages.json").write_text(""),
-        [(".dsg/tag-messages.json", "changed", "0 bytes instead of 5")],
+        [(".dsg/tag-messages.json", "changed", f"0 bytes instead of {len(NO_TAGS)}")],
         ["tag-messages.json"],
     ),
     "a truncated archive": (

@@ -21,6 +21,7 @@ BODIES = st.fixed_dictionaries(
             st.sampled_from(["xattr", "acl", "subsecond_mtime", "mtime_range"]), unique=True
         ),
         "note": st.text(max_size=20),
+        "migration_tag": st.sampled_from(["v1", "v1.0.0", "v02.1", "v2-moved-to_zfs.x"]),
     },
 )
 
@@ -73,6 +74,12 @@ def test_a_body_that_is_not_one_plain_json_object_is_refused(body: bytes, words:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        ("migration_tag", "1.0"),
+        ("migration_tag", "v1.0.0.0"),
+        ("migration_tag", "v1\n"),
+        ("migration_tag", "v1-"),
+        ("migration_tag", "v1-a b"),
+        ("migration_tag", 1),
         ("limit", 0),
         ("limit", -1),
         ("limit", 1_000_000_000),
@@ -107,7 +114,9 @@ def test_a_misspelt_key_is_refused_with_the_nearest_one() -> None:
 
 
 def test_a_key_like_no_other_is_refused_with_all_that_are_known() -> None:
-    with pytest.raises(InvalidRequest, match="known are allow_loss, limit, note, replace, verify"):
+    with pytest.raises(
+        InvalidRequest, match="known are allow_loss, limit, migration_tag, note, replace"
+    ):
         request_from_mapping({"zzz": 1})
 
 

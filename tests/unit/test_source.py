@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd.dsg.pushlog import PushLog
 from dsgmigd.errors import (
     NoSnapshots,
     SnapshotGap,
@@ -29,7 +28,6 @@ from dsgmigd.source import (
     excluded_names,
     find_repository,
     list_repositories,
-    push_logs,
 )
 
 SV = parse_repo_name("SV")
@@ -243,74 +241,6 @@ def test_a_snapshot_that_cannot_be_listed_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "SV" / "s1").rmdir()
     with pytest.raises(SourceUnreadable, match="cannot list"):
         excluded_names(held)
-
-
-# Push logs.
-
-
-def write_push_log(snapshot: Path, *numbers: int, user: str = "pball") -> None:
-    (snapshot / ".snap").mkdir(parents=True)
-    lines = [f"SV/s{number} | {user} | 2014-05-07 17:27:26 UTC (Wed) | m" for number in numbers]
-    (snapshot / ".snap" / "push.log").write_text("\n".join(lines) + "\n")
-
-
-def users(logs: list[PushLog]) -> list[str]:
-    return [push.user for log in logs for push in log.pushes.values()]
-
-
-def test_push_logs_come_newest_first_and_normalised_before_original(tmp_path: Path) -> None:
-    write_push_log(tmp_path / "SV" / "s1", 1, user="original 1")
-    write_push_log(tmp_path / "SV" / "s2", 2, user="original 2")
-    write_push_log(tmp_path / "SV-norm" / "s1", 1, user="normalised 1")
-    write_push_log(tmp_path / "SV-norm" / "s2", 2, user="normalised 2")
-    assert users(list(push_logs(find(tmp_path)))) == [
-        "normalised 2",
-        "original 2",
-        "normalised 1",
-        "original 1",
-    ]
-
-
-def test_a_snapshot_without_a_push_log_is_passed_over(tmp_path: Path) -> None:
-    make_snapshots(tmp_path / "SV", "s1", "s3")
-    (tmp_path / "SV" / "s3" / ".snap").touch()
-    write_push_log(tmp_path / "SV" / "s2", 1, user="found")
-    logs = list(push_logs(find(tmp_path)))
-    assert users(logs) == ["found"]
-    assert [log.warnings for log in logs] == [()]
-
-
-def test_a_push_log_that_cannot_be_read_is_a_warning(tmp_path: Path) -> None:
-    make_snapshots(tmp_path / "SV" / "s1" / ".snap")
-    (tmp_path / "SV" / "s1" / ".snap" / "push.log").mkdir(parents=True)
-    (log,) = push_logs(find(tmp_path))
-    assert log.pushes == {}
-    assert "push.log cannot be read: Is a directory" in log.warnings[0]
-
-
-def test_a_push_log_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
-    make_snapshots(tmp_path / "SV" / "s1", ".snap")
-    write_push_log(tmp_path / "outside", 1)
-    outside = tmp_path / "outside" / ".snap" / "push.log"
-    (tmp_path / "SV" / "s1" / ".snap" / "push.log").symlink_to(outside)
-    (log,) = push_logs(find(tmp_path))
-    assert log.pushes == {}
-    assert "cannot be read" in log.warnings[0]
-
-
-def test_a_pipe_in_place_of_a_push_log_does_not_hang(tmp_path: Path) -> None:
-    make_snapshots(tmp_path / "SV" / "s1", ".snap")
-    os.mkfifo(tmp_path / "SV" / "s1" / ".snap" / "push.log")
-    (log,) = push_logs(find(tmp_path))
-    assert log.pushes == {}
-
-
-def test_no_descriptor_is_left_open_by_a_push_log_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "SV" / "s1" / ".snap" / "push.log").mkdir(parents=True)
-    repository = find(tmp_path)
-    before = os.listdir("/proc/self/fd")
-    list(push_logs(repository))
-    assert os.listdir("/proc/self/fd") == before
 
 
 def test_occupied_space_is_summed_over_all_files_below(tmp_path: Path) -> None:

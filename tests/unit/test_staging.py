@@ -250,7 +250,9 @@ def test_an_extension_is_published_with_the_old_snapshots_and_the_old_dataset_st
     publish_series(staging, S1, S2)
     staging.clone_target(S2)
     take_snapshot(staging, S3, "three")
+    assert not staging.has_replaced("T1")
     assert staging.publish("T1") == f"{AREA}/replaced/SV-T1"
+    assert staging.has_replaced("T1")
     assert (Path(staging.mount_target()) / "file").read_text() == "three"
     assert target_names(staging) == ["s1", "s2", "s3"]
     target = staging.read_target()

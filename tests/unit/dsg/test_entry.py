@@ -1,5 +1,6 @@
 """Manifest entries: their bytes against orjson, and which names and links get one."""
 
+import random
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -52,6 +53,29 @@ def test_a_links_entry_is_what_orjson_writes(path: str, user: str, reference: st
 @pytest.mark.parametrize("character", [*map(chr, range(0x100)), *ODD_CHARACTERS])
 def test_every_odd_character_is_written_as_orjson_does(character: str) -> None:
     assert to_json(f"a{character}b") == orjson.dumps(f"a{character}b")
+
+
+def test_a_hundred_thousand_entries_of_odd_characters_are_what_orjson_writes() -> None:
+    dice = random.Random(7)  # noqa: S311 - repeatable, not secret
+    alphabet = [*map(chr, range(0x20)), *ODD_CHARACTERS, "a", "/", "\u0301", "\u200d", "\U0010ffff"]
+    for number in range(50_000):
+        path, user, reference = ("".join(dice.choices(alphabet, k=5)) for _ in range(3))
+        size = dice.getrandbits(number % 64)
+        assert file_entry(
+            path.encode(), user=user, size=size, mtime=0, digest=DIGEST
+        ) == orjson.dumps(
+            {
+                "type": "file",
+                "path": path,
+                "user": user,
+                "filesize": size,
+                "mtime": "1969-12-31T16:00:00-08:00",
+                "hash": DIGEST,
+            }
+        )
+        assert link_entry(path.encode(), user=user, reference=reference) == orjson.dumps(
+            {"type": "link", "path": path, "user": user, "reference": reference}
+        )
 
 
 @given(TEXTS | st.sampled_from(['","user":"', 'x","user":', '"path":"', "\\", '\\"']), TEXTS)

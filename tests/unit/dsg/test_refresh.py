@@ -19,6 +19,7 @@ from dsgmigd.descriptors import Directories
 from dsgmigd.dsg import manifest as manifest_module
 from dsgmigd.dsg.manifest import Manifest
 from dsgmigd.dsg.refresh import Refresher, note_hard_links
+from dsgmigd.dsg.scope import EVERYTHING, Scope, parse_scope
 from dsgmigd.errors import InterruptedByStop, SourceUnreadable, TargetRefused, TargetUnwritable
 
 
@@ -29,10 +30,16 @@ def refresh(
     *,
     user: str = "u",
     checkpoint: Callable[[], None] = lambda: None,
+    scope: Scope = EVERYTHING,
 ) -> Refresher:
     with Directories(str(staging)) as target, Directories(str(source or staging)) as origin:
         refresher = Refresher(
-            manifest, staging=target, source=origin, user=user, checkpoint=checkpoint
+            manifest,
+            staging=target,
+            source=origin,
+            user=user,
+            checkpoint=checkpoint,
+            scope=scope,
         )
         refresher.settle_all()
     return refresher
@@ -77,6 +84,39 @@ def test_every_kind_of_file_gets_its_entry_or_none(tmp_path: Path) -> None:
         "d/l": {"type": "link", "user": "u", "reference": "e/f"},
     }
     assert (refresher.files_hashed, refresher.bytes_hashed) == (1, 7)
+
+
+def test_outside_the_scope_nothing_has_an_entry_until_it_is_moved_inside(tmp_path: Path) -> None:
+    scope = parse_scope(b"data_dirs: [in]")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "f").write_bytes(b"content")
+    (tmp_path / "l").symlink_to("f")
+    manifest = whole_tree(tmp_path)
+    refresh(manifest, tmp_path, scope=scope)
+    assert documents(manifest) == {}
+    (tmp_path / "f").rename(tmp_path / "in/f")
+    manifest.renamed(b"f", b"in/f")
+    refresh(manifest, tmp_path, user="v", scope=scope)
+    assert documents(manifest) == {"in/f": file_document(tmp_path / "in/f", "v")}
+    (tmp_path / "in/f").rename(tmp_path / "f")
+    manifest.renamed(b"in/f", b"f")
+    refresh(manifest, tmp_path, scope=scope)
+    assert documents(manifest) == {}
+
+
+def test_what_changes_by_a_name_outside_the_scope_is_read_for_the_name_inside(
+    tmp_path: Path,
+) -> None:
+    scope = parse_scope(b"data_dirs: [in]")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/f").write_bytes(b"content")
+    (tmp_path / "g").hardlink_to(tmp_path / "in/f")
+    manifest = whole_tree(tmp_path)
+    refresh(manifest, tmp_path, scope=scope)
+    (tmp_path / "g").write_bytes(b"changed")
+    manifest.content_changed(b"g")
+    refresh(manifest, tmp_path, user="v", scope=scope)
+    assert documents(manifest) == {"in/f": file_document(tmp_path / "in/f", "v")}
 
 
 def test_contents_come_from_the_source_and_the_rest_from_staging(tmp_path: Path) -> None:

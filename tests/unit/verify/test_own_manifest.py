@@ -132,6 +132,13 @@ def test_what_is_there_and_has_to_be_listed_is_found(world: World, name: str) ->
     assert world.spoil(lambda entries: entries.pop(name)) == {(name, "presence")}
 
 
+def test_what_the_scope_excludes_has_to_be_listed_no_more(world: World) -> None:
+    (world.root / "new").touch()
+    assert world.found() == {("new", "presence")}
+    (world.root / ".dsgconfig.yml").write_text("data_dirs: [input]")
+    assert world.found() == set()
+
+
 @pytest.mark.parametrize("name", ["absent", "d/e/absent", ".zfs/snapshot/listed"])
 def test_an_entry_for_what_was_never_there_is_found(world: World, name: str) -> None:
     found = world.spoil(lambda entries: entries.update({name: {**entries["a.txt"], "path": name}}))

@@ -83,6 +83,12 @@ def test_equal_trees_have_no_discrepancy_and_every_file_was_read(world: World) -
     assert result.entries == 1 + 2 + FILES + 2 + 1
 
 
+def test_what_no_manifest_lists_is_counted_and_named(world: World) -> None:
+    found = world.verify()
+    names = {"absolute", "d/.hidden", "latin-\\xe9", "pipe"}
+    assert (found.unlisted_count, set(found.unlisted)) == (4, names)
+
+
 def test_a_large_directory_is_compared_some_names_at_a_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,6 +359,17 @@ def test_proven_files_are_not_read_again(world: World) -> None:
     assert second.discrepancies == []
     assert (second.files_read, second.files_proven, second.source_bytes_read) == (0, FILES, 0)
     assert series.verify(3).files_proven == FILES
+
+
+def test_what_another_scope_excludes_may_not_be_listed_although_it_is_proven(world: World) -> None:
+    series = Series(world, "complete")
+    assert series.verify(1).discrepancies == []
+    for root in (world.source, world.target):
+        (root / ".dsgconfig.yml").write_text("data_dirs: [d]")
+        for path in (root / ".dsgconfig.yml", root):
+            os.utime(path, ns=(MTIME, MTIME))
+    found = {(one.path, one.attribute) for one in series.verify(2).discrepancies}
+    assert found == {(name, "manifest") for name in ("a.txt", "h1", "ünï\nline")}
 
 
 def test_a_file_that_changed_is_read_and_the_others_are_not(world: World) -> None:

@@ -1,0 +1,59 @@
+"""Check the document tag-messages.json, which a snapshot may have.
+
+Written from the format, not from the writer: nothing of `dsgmigd.dsg` is used here.
+
+No error leaves this module; differences are data.
+"""
+
+import json
+import os
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from dsgmigd.verify.compare import Discrepancy
+
+TAGS_NAME = "tag-messages.json"
+
+_VERSION = "0.1.0"
+_KEYS = ["tag_id", "snapshot_id", "tag_message", "created_by", "created_at"]
+
+
+def check_tags(directory: str, snapshots: Collection[str]) -> list[Discrepancy]:
+    """Return what is wrong with the tags in `.dsg/`, all of which have to be of `snapshots`."""
+    path = os.path.join(directory, TAGS_NAME)
+    if not os.path.lexists(path):
+        return []
+    try:
+        with open(path, "rb", opener=_open_regular) as file:
+            document = json.loads(file.read())
+        problem = _problem(document, snapshots)
+    except (OSError, ValueError, RecursionError) as error:
+        problem = repr(error)
+    return [Discrepancy(".dsg", TAGS_NAME, "tags of its snapshots", problem)] if problem else []
+
+
+def _problem(document: Any, snapshots: Collection[str]) -> str | None:
+    if not isinstance(document, dict) or list(document) != ["metadata_version", "tags"]:
+        return "another document"
+    version, tags = document.values()
+    if version != _VERSION or not isinstance(tags, list):
+        return "another version, or no list"
+    for tag in tags:
+        if not isinstance(tag, dict) or list(tag) != _KEYS:
+            return f"other keys: {tag}"
+        if not all(isinstance(value, str) and value for value in tag.values()):
+            return f"no text: {tag}"
+        if tag["snapshot_id"] not in snapshots or not _is_zoned(tag["created_at"]):
+            return f"no snapshot, or no time: {tag}"
+    names = [tag["tag_id"] for tag in tags]
+    return None if len(set(names)) == len(names) else f"one tag twice: {names}"
+
+
+def _is_zoned(time: str) -> bool:
+    return datetime.fromisoformat(time).tzinfo is not None
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open a file; a symbolic link is not followed, and a pipe is empty instead of for ever."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
