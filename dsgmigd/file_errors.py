@@ -1,6 +1,8 @@
 """Turn the kernel's errors on files into errors for the operator."""
 
+import contextlib
 import errno
+from collections.abc import Iterator
 
 from dsgmigd.errors import (
     DsgmigdError,
@@ -24,6 +26,15 @@ def target_error(error: OSError, action: str) -> DsgmigdError:
     if error.errno in _CANNOT_HOLD:
         return TargetRefused(words, hint="the target file system cannot hold what the source has")
     return TargetUnwritable(words, hint="check the pool: zpool status -v")
+
+
+@contextlib.contextmanager
+def target_errors(action: str) -> Iterator[None]:
+    """Raise the error of `target_error` for an OSError in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise target_error(error, action) from error
 
 
 def source_error(error: OSError, action: str) -> SourceUnreadable:

@@ -27,7 +27,7 @@ from dsgmigd.descriptors import Directories
 from dsgmigd.durable import copy_durably, sync_directory
 from dsgmigd.errors import MetadataDamaged, TargetChanged, TargetMissing
 from dsgmigd.exclusion import DSG_DIRECTORY
-from dsgmigd.file_errors import target_error
+from dsgmigd.file_errors import target_errors
 from dsgmigd.history import History
 from dsgmigd.newest import Newest
 from dsgmigd.verify.metadata import Documents
@@ -75,7 +75,7 @@ def repair_metadata(newest: Newest, *, is_dry_run: bool) -> Repair:
         )
     _check_snapshot(newest)
     with (
-        _target_errors(f"repairing .dsg of {newest.target.name}"),
+        target_errors(f"repairing .dsg of {newest.target.name}"),
         Directories(newest.root) as snapshot,
         Directories(newest.target.mountpoint) as live,
     ):
@@ -280,11 +280,3 @@ def _remove(path: bytes, live: Directories) -> None:
         shutil.rmtree(name, dir_fd=parent)
     else:
         os.unlink(name, dir_fd=parent)
-
-
-@contextlib.contextmanager
-def _target_errors(action: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise target_error(error, action) from error

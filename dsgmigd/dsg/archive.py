@@ -18,7 +18,7 @@ from dsgmigd.dsg.metadata import Metadata, render_messages, split_messages
 from dsgmigd.dsg.tags import Tag, render_tags, split_tags
 from dsgmigd.errors import TargetChanged
 from dsgmigd.exclusion import DSG_DIRECTORY
-from dsgmigd.file_errors import target_error
+from dsgmigd.file_errors import target_errors
 
 MANIFEST_NAME = "last-sync.json"
 MESSAGES_NAME = "sync-messages.json"
@@ -74,7 +74,7 @@ class DsgDirectory:
 
     def write_manifest(self, pieces: Iterable[bytes], *, previous: str | None) -> None:
         """Write last-sync.json; the one that is there goes into the archive, as `previous`'s."""
-        with _target_errors(f"writing {self._path}"):
+        with target_errors(f"writing {self._path}"):
             if not self._is_there:
                 self._make_directories()
             if previous is not None:
@@ -83,12 +83,12 @@ class DsgDirectory:
 
     def write_messages(self, all_metadata: list[Metadata]) -> None:
         """Write sync-messages.json: the metadata of the snapshots so far."""
-        with _target_errors(f"writing {self._path}"):
+        with target_errors(f"writing {self._path}"):
             self._write(MESSAGES_NAME, [render_messages(all_metadata)])
 
     def write_tags(self, tags: list[Tag]) -> None:
         """Write tag-messages.json; without tags there is none."""
-        with _target_errors(f"writing {self._path}"):
+        with target_errors(f"writing {self._path}"):
             if tags:
                 self._write(TAGS_NAME, [render_tags(tags)])
             else:
@@ -113,7 +113,7 @@ class DsgDirectory:
     def _reading(self, name: str) -> Iterator[BinaryIO]:
         path = os.path.join(self._path, name)
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-        with _target_errors(f"reading {path}"), open(os.open(path, flags), "rb") as file:
+        with target_errors(f"reading {path}"), open(os.open(path, flags), "rb") as file:
             yield file
 
     def _write(self, name: str, pieces: Iterable[bytes]) -> None:
@@ -122,11 +122,3 @@ class DsgDirectory:
         with open(descriptor, "wb") as file:
             os.fchmod(descriptor, _FILE_MODE)
             file.writelines(pieces)
-
-
-@contextlib.contextmanager
-def _target_errors(action: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise target_error(error, action) from error

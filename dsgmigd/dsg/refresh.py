@@ -43,7 +43,6 @@ class Refresher:
         self._linked_digests: dict[int, str] = {}
         self._linked_times: set[int] = set()
         self.files_hashed = 0
-        self.bytes_hashed = 0
         self.refused: list[str] = []
 
     def settle_all(self) -> None:
@@ -115,11 +114,10 @@ class Refresher:
     def _digest(self, path: bytes) -> str:
         try:
             parent, name = self._source.parent_of(path)
-            digest, count = hash_file(parent, name)
+            digest, _ = hash_file(parent, name)
         except OSError as error:
             raise source_error(error, f"reading {os.fsdecode(path)!r}") from error
         self.files_hashed += 1
-        self.bytes_hashed += count
         return digest
 
 

@@ -22,7 +22,7 @@ from functools import partial
 from typing import Any
 
 from dsgmigd.dsg.scope import EVERYTHING
-from dsgmigd.file_errors import target_error
+from dsgmigd.file_errors import target_errors
 from dsgmigd.hashing import hash_file
 from dsgmigd.read_scope import read_scope
 from dsgmigd.request import VerifyLevel
@@ -207,7 +207,7 @@ class _Walk:
     def _finish(self, reading: _Reading) -> None:
         self._checkpoint()
         path, status, entry = reading.path, reading.status, reading.entry
-        with _target_errors(f"reading {printable(path)!r}"):
+        with target_errors(f"reading {printable(path)!r}"):
             digest, count = reading.answer.result()
         self.result.files_read += 1
         self.result.target_bytes_read += count
@@ -237,21 +237,13 @@ def _time(status: os.stat_result) -> str:
 
 
 def _reference(name: str, directory: int, path: str) -> bytes:
-    with _target_errors(f"reading the link {printable(path)!r}"):
+    with target_errors(f"reading the link {printable(path)!r}"):
         return os.readlink(os.fsencode(name), dir_fd=directory)
 
 
 @contextmanager
-def _target_errors(action: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise target_error(error, action) from error
-
-
-@contextmanager
 def _opened(name: str, parent: int | None, path: str) -> Iterator[int]:
-    with _target_errors(f"opening {printable(path)!r}"):
+    with target_errors(f"opening {printable(path)!r}"):
         descriptor = os.open(name, _OPEN, dir_fd=parent)
     try:
         yield descriptor
@@ -260,6 +252,6 @@ def _opened(name: str, parent: int | None, path: str) -> Iterator[int]:
 
 
 def _statuses(directory: int, path: str) -> list[tuple[str, os.stat_result]]:
-    with _target_errors(f"reading names in {printable(path)!r}"):
+    with target_errors(f"reading names in {printable(path)!r}"):
         names = sorted(os.listdir(directory))
         return [(name, os.lstat(name, dir_fd=directory)) for name in names]

@@ -131,10 +131,6 @@ class Zfs:
         """Set one of dsgmigd's own properties."""
         self._zfs("set", f"{PROPERTY_PREFIX}{key}={value}", name)
 
-    def inherit(self, name: str, option: str) -> None:
-        """Let the native property `option` be the parent's again."""
-        self._zfs("inherit", option, name)
-
     def rollback(self, snapshot: str) -> None:
         """Bring a file system back to its newest snapshot."""
 

@@ -75,7 +75,6 @@ class FakeZfs:
             "clone": self._clone,
             "snapshot": self._snapshot,
             "set": self._set,
-            "inherit": self._inherit,
             "rollback": self._rollback,
             "destroy": self._destroy,
             "promote": self._promote,
@@ -191,11 +190,6 @@ class FakeZfs:
     def _set(self, arguments: list[str]) -> str:
         _, (pair, name) = _parse(arguments)  # zfs-fuse takes one property only
         self._subject(name, "open").properties.update(_properties({"o": [pair]}))
-        return ""
-
-    def _inherit(self, arguments: list[str]) -> str:
-        _, (key, name) = _parse(arguments)
-        self._subject(name, "open").properties.pop(key, None)
         return ""
 
     def _rollback(self, arguments: list[str]) -> str:

@@ -136,12 +136,6 @@ def test_a_rollback_brings_the_files_back(zfs: Zfs, commands: FakeZfs) -> None:
     assert not (file.parent / "new").exists()
 
 
-def test_an_option_is_the_parents_again_after_inherit(zfs: Zfs, commands: FakeZfs) -> None:
-    zfs.create("zsd/SV", {"setuid": "off"}, {})
-    zfs.inherit("zsd/SV", "setuid")
-    assert commands.properties("zsd/SV") == {}
-
-
 def test_a_property_is_set_under_the_prefix(zfs: Zfs, commands: FakeZfs) -> None:
     zfs.create("zsd/SV", {}, {})
     zfs.set_property("zsd/SV", "request", "a=b c")
