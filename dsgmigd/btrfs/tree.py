@@ -20,6 +20,9 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _ZEROS_BYTES = 1024 * 1024
+# A write to ZFS that stays in one record is done or refused. One that a full pool takes in part
+# ends zfs-fuse by an assertion.
+_RECORD_BYTES = 128 * 1024
 _SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
 
 
@@ -138,7 +141,8 @@ class Tree:
         """Write `data` into the file `path`."""
         descriptor = self._open_for_writing(path)
         while data:
-            count = os.pwrite(descriptor, data, offset)
+            fitting = data[: _RECORD_BYTES - offset % _RECORD_BYTES]
+            count = os.pwrite(descriptor, fitting, offset)
             self.bytes_written += count
             offset += count
             data = data[count:]

@@ -1,11 +1,26 @@
 """What each level of verification looks at in a series of snapshots."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import bed
 
+from dsgmigd.verify.changes import find_changes
+from tests.integration.changes import check_changes
 from tests.integration.conftest import Bed
-from tests.integration.trees import Series, assert_migrated, new_series, write, writing
+from tests.integration.snapshots import held_snapshot
+from tests.integration.trees import (
+    Series,
+    all_of,
+    assert_migrated,
+    linking,
+    moving,
+    new_series,
+    removing,
+    write,
+    writing,
+)
 
 COUNT = 12
 
@@ -40,6 +55,33 @@ def test_changes_walks_everything_where_the_source_cannot_tell_what_changed(fres
     result = fresh_bed.migrate("SV", "--verify", "changes")
     assert result["outcome"] == "done", result["error"]
     assert full_walks(result) == ["s1", "s3", "s4", "s5"]
+
+
+def test_nothing_that_differs_is_not_called_changed_in_snapshots_of_snapshots(
+    fresh_bed: Bed,
+) -> None:
+    def decorate(tree: Path) -> None:
+        os.setxattr(tree / "d/f1", "user.a", b"1")
+        (tree / "d/f2").chmod(0o600)
+        os.utime(tree / "d/f3", ns=(0, 7))
+        os.chown(tree / "d/f4", 7, 7)
+
+    def write_in_place(tree: Path) -> None:
+        with (tree / "d/f5").open("r+b") as file:
+            file.write(b"y")
+
+    first = {f"d__f{number}": "x" * 5000 for number in range(300)}
+    edits = (writing(**first), decorate, write_in_place, linking("d/f6", "h"), moving("d", "e"))
+    more = (removing("e/f7"), removing("h"), all_of(removing("e/f8"), writing(e__f8="new")))
+    series = new_series(fresh_bed, "SV", *edits, *more, has_push_log=False)
+    for number in range(2, series.count + 1):
+        before = held_snapshot(number - 1, series.snapshot(number - 1))
+        after = held_snapshot(number, series.snapshot(number))
+        since = after.changed_since(before)
+        assert since
+        changed = find_changes(after.path, since)
+        check_changes(Path(before.path), Path(after.path), changed)
+        assert len(changed.paths) < 300
 
 
 def test_a_published_dataset_is_verified_by_changes_too(fresh_bed: Bed) -> None:

@@ -11,7 +11,6 @@ import stat
 import subprocess
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +34,11 @@ from dsgmigd.step import SnapshotWriter
 from dsgmigd.survey import survey_snapshot
 from dsgmigd.verify.changes import find_changes
 from dsgmigd.verify.proof import Moments
-from dsgmigd.verify.verifier import Changed, Verifier
+from dsgmigd.verify.verifier import Verifier
 from tests.dsg_reader import Repository
 from tests.integration.acls import ACL
-from tests.integration.comparer import borders, differences, is_border, read_tree
+from tests.integration.changes import check_changes
+from tests.integration.comparer import borders, differences
 from tests.integration.history import History
 from tests.integration.snapshots import held_snapshot
 
@@ -183,46 +183,6 @@ def fresh_manifest(root: Path, source: Path) -> list[dict[str, Any]]:
         )
         refresher.settle_all()
     return [json.loads(entry) for entry in manifest.entries()]
-
-
-@dataclass
-class InodeState:
-    """What an inode is, the names that lead to it, and the names in it if it is a directory."""
-
-    facts: tuple[object, ...]
-    paths: set[bytes] = field(default_factory=set)
-    links: set[tuple[int, bytes]] = field(default_factory=set)
-    names: list[bytes] = field(default_factory=list)
-
-
-def check_changes(before: Path, after: Path, changed: Changed) -> None:
-    """Fail if anything differs between two snapshots that the source did not call changed."""
-    old, new = inodes(before), inodes(after)
-    for number, state in new.items():
-        known = old.get(number, InodeState(()))
-        if (state.facts, state.links) != (known.facts, known.links):
-            assert state.paths <= changed.paths
-        if state.names != known.names:
-            assert state.paths <= changed.directories
-
-
-def inodes(root: Path) -> dict[int, InodeState]:
-    """Return every inode of a snapshot by its number."""
-    found: dict[int, InodeState] = {}
-    for path, entry in read_tree(root, frozenset()).items():
-        full = os.path.join(os.fsencode(root), path)
-        status = os.lstat(full)
-        if is_border(status):
-            continue
-        state = found.setdefault(
-            status.st_ino, InodeState((entry.facts, entry.xattrs, entry.digest))
-        )
-        state.paths.add(b"" if path == b"." else path)
-        if path != b".":
-            state.links.add((os.lstat(os.path.dirname(full)).st_ino, os.path.basename(path)))
-        if stat.S_ISDIR(status.st_mode):
-            state.names = sorted(os.listdir(full))
-    return found
 
 
 def parsed(stream: bytes) -> list[tuple[str, str]]:
