@@ -14,7 +14,8 @@ and a worker that lives on must say `failed` then, which other tests hold. So th
 `execve` and `mount`; the worker itself is killed before it starts a program (`vfork`) and while it
 waits for one (`wait4`), and the program goes on alone. Reads and stats change nothing.
 
-Normally a sample of the points is tried; DSGMIGD_KILLS=all tries all of them.
+All this once for a target that is made, and once for one that is extended. Normally a sample of
+the points is tried; DSGMIGD_KILLS=all tries all of them.
 """
 
 import json
@@ -43,7 +44,7 @@ from tests.integration.trees import (
 )
 from tests.invariants import Asked, World, observe, violations
 
-KILLS = os.environ.get("DSGMIGD_KILLS", "25")
+KILLS = os.environ.get("DSGMIGD_KILLS", "14")
 COMPARED_EVERY = 6
 STRACE = ("strace", "-f", "-qq", "--detach-on=execve")
 CALLS = (
@@ -89,16 +90,21 @@ class Found:
 
 @dataclass
 class Sweep:
-    """The same series migrated again and again; `world` is how everything was before."""
+    """The same series migrated again and again; `world` is how everything was before.
+
+    `present` snapshots are published already, so that the others extend the target.
+    """
 
     made: Bed
     series: Series
     world: World
     log: Path
+    present: int
     tracers: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     def count(self) -> Counter[str]:
         """Return how often a thread makes each call in a migration that nobody disturbs."""
+        self._begin_anew()
         self._start(1, "trace=" + ",".join(CALLS))
         self.made.drop("SV")
         assert self.made.wait_result("SV")["outcome"] == "done"
@@ -112,6 +118,7 @@ class Sweep:
     def try_point(self, point: Point, instance: int, *, is_compared: bool) -> Found:
         """Kill a worker at `point`, let `instance` go on, and return what there is in the end."""
         made = self.made
+        self._begin_anew()
         found = Found(**asdict(point), instance=instance, is_compared=is_compared)
         worker = self._start(1, f"inject={point.call}:signal=KILL:when={point.when}")
         made.drop("SV")
@@ -131,14 +138,18 @@ class Sweep:
             assert_migrated(made, "SV", self.series.directory, self.series.count)
         return found
 
-    def forget(self) -> None:
-        """Take away the target and all results, for the next to begin with."""
+    def _begin_anew(self) -> None:
+        """Take away the target and all results, and publish what has to be there before."""
         dataset = f"{self.made.parent}/SV"
+        # -R: what was moved aside when the target was extended is a clone of it.
         if dataset in bed.run("zfs", "list", "-H", "-o", "name").split():
-            bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-r", dataset))
+            bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", dataset))
         for path in (self.made.spool / ".dsgmigd/results").iterdir():
             path.unlink()
         (self.made.spool / "SV.result.json").unlink(missing_ok=True)
+        if self.present:
+            made = self.made.migrate("SV", "--limit", str(self.present))
+            assert made["outcome"] == "done", made["error"]
 
     def _is_done(self) -> bool:
         names = self.made.listing()
@@ -195,8 +206,8 @@ def sample(points: list[Point], size: int) -> list[Point]:
     return [point for _, point in sorted(turns, key=lambda pair: pair[0])][:size]
 
 
-@pytest.fixture
-def sweep(fresh_bed: Bed, tmp_path: Path) -> Sweep:
+@pytest.fixture(params=[0, 2], ids=["create", "extend"])
+def sweep(fresh_bed: Bed, tmp_path: Path, request: pytest.FixtureRequest) -> Sweep:
     """A small series of three, and datasets of somebody else's, one of them in our staging."""
     series = new_series(
         fresh_bed,
@@ -205,20 +216,19 @@ def sweep(fresh_bed: Bed, tmp_path: Path) -> Sweep:
         all_of(moving("a", "d/a"), linking("b", "d/b"), writing(d__c="changed")),
         all_of(removing("b"), writing(e="e", f__g="g")),
     )
-    assert fresh_bed.migrate("SV")["outcome"] == "done"
-    bed.run("zfs", "destroy", "-r", f"{fresh_bed.parent}/SV")
+    assert fresh_bed.migrate("SV")["outcome"] == "done"  # which makes the area
     for name in ("CO", ".dsgmigd/staging/CO"):
         bed.run("zfs", "create", f"{fresh_bed.parent}/{name}")
         bed.run("zfs", "snapshot", f"{fresh_bed.parent}/{name}@s1")
+    bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-r", f"{fresh_bed.parent}/SV"))
     world = observe(fresh_bed.spool, fresh_bed.source_root, fresh_bed.parent)
-    return Sweep(fresh_bed, series, world, tmp_path / "strace.log")
+    return Sweep(fresh_bed, series, world, tmp_path / "strace.log", request.param)
 
 
 def test_after_a_kill_at_any_call_the_next_worker_ends_the_work(
     sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     points = all_points(sweep.count())
-    sweep.forget()
     chosen = points if KILLS == "all" else sample(points, int(KILLS))
     report = tmp_path / "kills.jsonl"
     all_found = []
@@ -228,7 +238,6 @@ def test_after_a_kill_at_any_call_the_next_worker_ends_the_work(
         all_found.append(found)
         with report.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(found)) + "\n")
-        sweep.forget()
     killed = sum(found.is_killed for found in all_found)
     with capsys.disabled():
         print(f"\nkilled at {killed} of {len(chosen)} points out of {len(points)}: {report}")  # noqa: T201
