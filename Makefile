@@ -15,7 +15,7 @@ help:
 	@echo "make check        ruff and mypy"
 	@echo "make unit         unit tests"
 	@echo "make integration  tests on real btrfs and real ZFS (root)"
-	@echo "make nightly      thousands of random histories, faulty streams and faults (root)"
+	@echo "make nightly      thousands of random histories, faulty streams, faults and kills (root)"
 	@echo "make bench        what one later snapshot costs, beside rsync and hashing all (root)"
 	@echo "make bench-memory the memory that two million entries take (root, 10 GB, ten minutes)"
 	@echo "make bench-metadata  what DSG's metadata takes of a migration's time and space (root)"
@@ -48,12 +48,13 @@ integration: $(venv)/ready
 	@[ "$$(id -u)" -eq 0 ] || echo "not root: integration tests need root and are skipped"
 	$(pytest) tests/integration
 
-# The first asks for new histories, the others for more of the same.
+# The first asks for new histories, the last for every kill, the others for more of the same.
 nightly: $(venv)/ready
 	@[ "$$(id -u)" -eq 0 ] || echo "not root: integration tests need root and are skipped"
-	DSGMIGD_HISTORIES=2000 DSGMIGD_STREAMS=100000 DSGMIGD_FAULTS=1000 $(pytest) \
-	    tests/integration/test_random_histories.py tests/unit/btrfs/test_fuzzed_streams.py \
-	    tests/integration/test_corruption.py
+	DSGMIGD_HISTORIES=2000 DSGMIGD_STREAMS=100000 DSGMIGD_FAULTS=1000 DSGMIGD_KILLS=all \
+	    $(pytest) tests/integration/test_random_histories.py \
+	    tests/unit/btrfs/test_fuzzed_streams.py tests/integration/test_corruption.py \
+	    tests/integration/test_every_kill.py
 
 bench:
 	@$(quickstart)/install-requirements

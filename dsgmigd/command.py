@@ -41,9 +41,14 @@ class Commands:
         for process in tuple(self._running):
             _kill(process)
 
-    def output(self, *argv: str, timeout_seconds: float = 120) -> str:
-        """Run a program to its end and return what it printed."""
-        process = self._start(argv, subprocess.PIPE, subprocess.PIPE)
+    def output(
+        self,
+        *argv: str,
+        timeout_seconds: float = 120,
+        keep_descriptors: tuple[int, ...] = (),
+    ) -> str:
+        """Run a program to its end and return what it printed; it has `keep_descriptors` too."""
+        process = self._start(argv, subprocess.PIPE, subprocess.PIPE, keep_descriptors)
         with self._reaped(process):
             try:
                 stdout, stderr = process.communicate(timeout=timeout_seconds)
@@ -98,7 +103,11 @@ class Commands:
                     pipe.close()
 
     def _start(
-        self, argv: tuple[str, ...], stdout: int, stderr: "int | IO[bytes]"
+        self,
+        argv: tuple[str, ...],
+        stdout: int,
+        stderr: "int | IO[bytes]",
+        keep_descriptors: tuple[int, ...] = (),
     ) -> "subprocess.Popen[bytes]":
         try:
             return subprocess.Popen(
@@ -108,7 +117,7 @@ class Commands:
                 stdout=stdout,
                 stderr=stderr,
                 env=_ENVIRONMENT,
-                pass_fds=self._keep_descriptors,
+                pass_fds=(*self._keep_descriptors, *keep_descriptors),
                 start_new_session=True,
             )
         except OSError as error:

@@ -38,7 +38,9 @@ Answer = TypeVar("Answer")
 class RunsCommands(Protocol):
     """What this adapter needs of `dsgmigd.command.Commands`."""
 
-    def output(self, *argv: str, timeout_seconds: float = ...) -> str:
+    def output(
+        self, *argv: str, timeout_seconds: float = ..., keep_descriptors: tuple[int, ...] = ...
+    ) -> str:
         """Run a program to its end and return what it printed."""
 
 
@@ -97,8 +99,8 @@ class Zfs:
 
     def create(self, name: str, options: Mapping[str, str], properties: Mapping[str, str]) -> None:
         """Create and mount the file system `name`; its parent must exist."""
-        with mounting():
-            self._zfs("create", *_options(options, properties), name)
+        with mounting() as turn:
+            self._zfs("create", *_options(options, properties), name, keep_descriptors=turn)
 
     def provide(self, name: str, options: Mapping[str, str]) -> None:
         """Create and mount the file system `name` unless it is there; others may do so as well."""
@@ -120,8 +122,9 @@ class Zfs:
         self, snapshot: str, name: str, options: Mapping[str, str], properties: Mapping[str, str]
     ) -> None:
         """Make the file system `name` from `snapshot`, and mount it."""
-        with mounting():
-            self._zfs("clone", *_options(options, properties), snapshot, name)
+        with mounting() as turn:
+            arguments = (*_options(options, properties), snapshot, name)
+            self._zfs("clone", *arguments, keep_descriptors=turn)
 
     def snapshot(self, name: str, properties: Mapping[str, str]) -> None:
         """Make the snapshot `name` ("dataset@snapshot") with its properties in one go."""
@@ -162,8 +165,8 @@ class Zfs:
     def mount(self, name: str) -> None:
         """Mount a file system at its mountpoint; mounted already is no error."""
         try:
-            with mounting():
-                self._zfs("mount", name)
+            with mounting() as turn:
+                self._zfs("mount", name, keep_descriptors=turn)
         except CommandFailed as error:
             if "already mounted" not in error.stderr:
                 raise
@@ -176,9 +179,9 @@ class Zfs:
             if "not currently mounted" not in error.stderr:
                 raise
 
-    def _zfs(self, *arguments: str) -> str:
+    def _zfs(self, *arguments: str, keep_descriptors: tuple[int, ...] = ()) -> str:
         try:
-            return self._commands.output("zfs", *arguments)
+            return self._commands.output("zfs", *arguments, keep_descriptors=keep_descriptors)
         except CommandFailed as error:
             raise _typed(error) from error
 

@@ -15,19 +15,23 @@ _LOCK = "/run/dsgmigd-zfs-fuse.lock"
 
 
 @contextlib.contextmanager
-def mounting() -> Iterator[None]:
-    """Hold, on a host without the kernel's ZFS, the host's turn to mount."""
+def mounting() -> Iterator[tuple[int, ...]]:
+    """Hold, on a host without the kernel's ZFS, the host's turn to mount.
+
+    The program that mounts must inherit the descriptors that this gives: if we are killed, the turn
+    is still its own.
+    """
     if os.path.exists(_KERNEL_DEVICE):
-        yield
+        yield ()
         return
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(_LOCK, flags, 0o600)
     except PermissionError:  # whoever may not write there may not mount either
-        yield
+        yield ()
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield (descriptor,)
     finally:
         os.close(descriptor)

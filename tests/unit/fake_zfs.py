@@ -84,9 +84,15 @@ class FakeZfs:
         }
         self._add(pool, {})
 
-    def output(self, *argv: str, timeout_seconds: float = 120) -> str:
+    def output(
+        self,
+        *argv: str,
+        timeout_seconds: float = 120,
+        keep_descriptors: tuple[int, ...] = (),
+    ) -> str:
         """Run `argv` as the real command would."""
         assert timeout_seconds > 0
+        assert all(os.fstat(descriptor) for descriptor in keep_descriptors), "open when it starts"
         self.calls.append(argv)
         program, verb, *arguments = argv
         try:

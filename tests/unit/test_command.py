@@ -111,6 +111,14 @@ def test_only_the_descriptors_to_keep_reach_a_program(lifeline: tuple[int, int])
     os.close(writing)
 
 
+def test_one_program_can_have_more_descriptors_than_the_others(lifeline: tuple[int, int]) -> None:
+    commands = Commands()
+    printed = commands.output("ls", "/proc/self/fd", keep_descriptors=lifeline)
+    assert {str(number) for number in lifeline} <= set(printed.split())
+    assert str(lifeline[0]) not in commands.output("ls", "/proc/self/fd").split()
+    os.close(lifeline[1])
+
+
 def test_a_long_run_calls_the_checkpoint_and_drops_the_output() -> None:
     calls: list[None] = []
     Commands().long_run("sh", "-c", "yes | head -c 200000", checkpoint=lambda: calls.append(None))

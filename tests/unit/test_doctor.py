@@ -54,12 +54,19 @@ class Bound:
     zfs: GuardedZfs
     descriptors: tuple[int, ...]
 
-    def output(self, *argv: str, timeout_seconds: float = 120) -> str:
+    def output(
+        self,
+        *argv: str,
+        timeout_seconds: float = 120,
+        keep_descriptors: tuple[int, ...] = (),
+    ) -> str:
         if argv[1] == "destroy":
             (descriptor,) = self.descriptors
             assert os.readlink(f"/proc/self/fd/{descriptor}").endswith(".dsgmigd/locks/SV")
             self.zfs.destroyed.append(argv[-1])
-        return self.zfs.output(*argv, timeout_seconds=timeout_seconds)
+        return self.zfs.output(
+            *argv, timeout_seconds=timeout_seconds, keep_descriptors=keep_descriptors
+        )
 
 
 @dataclass

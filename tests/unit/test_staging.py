@@ -317,12 +317,19 @@ class FailingZfs(FakeZfs):
     def fail_after(self, count: int | None) -> None:
         self._left = count
 
-    def output(self, *argv: str, timeout_seconds: float = 120) -> str:
+    def output(
+        self,
+        *argv: str,
+        timeout_seconds: float = 120,
+        keep_descriptors: tuple[int, ...] = (),
+    ) -> str:
         if self._left == 0:
             raise CommandFailed(argv, status=1, stderr="cut off")
         if self._left is not None:
             self._left -= 1
-        return super().output(*argv, timeout_seconds=timeout_seconds)
+        return super().output(
+            *argv, timeout_seconds=timeout_seconds, keep_descriptors=keep_descriptors
+        )
 
 
 def test_a_clone_of_something_foreign_has_no_past_to_build_on(

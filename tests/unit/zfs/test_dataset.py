@@ -97,8 +97,14 @@ def test_properties_that_came_with_a_received_snapshot_count_as_its_own() -> Non
     lines += [(PROPERTY_PREFIX + "request", "r", "inherited from zsd")]
 
     class Canned:
-        def output(self, *argv: str, timeout_seconds: float = 120) -> str:
+        def output(
+            self,
+            *argv: str,
+            timeout_seconds: float = 120,
+            keep_descriptors: tuple[int, ...] = (),
+        ) -> str:
             assert timeout_seconds
+            assert not keep_descriptors
             parent = [(key, "-", source) for key, _, source in lines if ":" not in key]
             rows = [(argv[-1], *row) for row in parent] + [(name, *row) for row in lines]
             return "".join("\t".join(row) + "\n" for row in rows)
@@ -218,8 +224,14 @@ class FailingRollback:
         self.words = words
         self.left = times
 
-    def output(self, *argv: str, timeout_seconds: float = 1) -> str:
+    def output(
+        self,
+        *argv: str,
+        timeout_seconds: float = 1,
+        keep_descriptors: tuple[int, ...] = (),
+    ) -> str:
         assert timeout_seconds
+        assert not keep_descriptors
         if not self.left:
             return ""
         self.left -= 1
@@ -300,8 +312,14 @@ def test_what_something_depends_on_is_not_destroyed(zfs: Zfs, commands: FakeZfs)
 )
 def test_the_commands_words_become_a_kind_of_error(stderr: str, kind: type[DsgmigdError]) -> None:
     class Failing:
-        def output(self, *argv: str, timeout_seconds: float = 120) -> str:
+        def output(
+            self,
+            *argv: str,
+            timeout_seconds: float = 120,
+            keep_descriptors: tuple[int, ...] = (),
+        ) -> str:
             assert timeout_seconds
+            assert not keep_descriptors
             raise CommandFailed(argv, status=1, stderr=stderr + "\n")
 
     zfs = Zfs(Failing(), sleep=lambda _: None)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dsgmigd.zfs import mounting
+from dsgmigd.zfs.dataset import Zfs
 
 
 @pytest.fixture
@@ -31,6 +32,30 @@ def test_the_turn_is_held_while_mounting_and_given_up_afterwards(lock: Path) -> 
     with mounting.mounting():
         assert is_held(lock)
     assert not is_held(lock)
+
+
+def test_the_program_that_mounts_has_the_turn_as_well(lock: Path) -> None:
+    """Its caller may be killed, and it goes on."""
+
+    class Recorded:
+        def output(
+            self,
+            *argv: str,
+            timeout_seconds: float = 120,
+            keep_descriptors: tuple[int, ...] = (),
+        ) -> str:
+            assert timeout_seconds
+            (descriptor,) = keep_descriptors
+            assert os.readlink(f"/proc/self/fd/{descriptor}") == str(lock)
+            ran.append(argv[1])
+            return ""
+
+    ran: list[str] = []
+    zfs = Zfs(Recorded())
+    zfs.create("zsd/SV", {}, {})
+    zfs.clone("zsd/SV@s1", "zsd/view", {}, {})
+    zfs.mount("zsd/SV")
+    assert ran == ["create", "clone", "mount"]
 
 
 def test_the_turn_is_given_up_when_mounting_fails(lock: Path) -> None:
