@@ -160,8 +160,8 @@ FAULTS: list[list[tuple[Callable[[Scene], object], str]]] = [
         (claimed_and_answered, "I7 SV: SV.claim.1 is left"),
     ],
     [
+        (overlapping, "I5 SV: "),
         (answered_twice, "I1 SV: a request has two results"),
-        (overlapping, "I5 SV: again began before"),
         (unanswered, "I1 SV: 1 requests, 0 results"),
     ],
     [
