@@ -10,11 +10,16 @@ import pytest
 
 from dsgmigd.cancel import Cancelled, cancel, clean_up
 from dsgmigd.claim import Claim
+from dsgmigd.command import Commands
 from dsgmigd.control import Cancel
+from dsgmigd.daemon import process_claim
 from dsgmigd.errors import AlreadyRunning, NothingToCancel
-from dsgmigd.names import RepoName
+from dsgmigd.migrate import Settings
+from dsgmigd.names import DatasetName, RepoName
+from dsgmigd.progress import Progress
 from dsgmigd.request import Request
 from dsgmigd.spool import Spool
+from dsgmigd.syscalls import rename_noreplace
 
 SV = RepoName("SV")
 EFFECTS = ("rename", "unlink", "link", "fsync")
@@ -147,6 +152,15 @@ def test_a_claim_that_was_never_noted_is_taken_out_if_its_worker_is_dead(
     assert files(verb) == ["SV.result.json"]
 
 
+def test_a_claim_that_was_noted_or_ended_meanwhile_is_no_orphan(worker: Spool) -> None:
+    assert worker.withdraw_orphan(SV) is None
+    working(worker).lock.release()
+
+    assert worker.withdraw_orphan(SV) is None
+
+    assert worker.claims() == [("SV", 1)]
+
+
 def test_a_claim_that_is_noted_while_the_verb_looks_is_told(worker: Spool, verb: Spool) -> None:
     worker.submit(SV, Request())
     claim = worker.claim("SV")
@@ -255,6 +269,7 @@ class Effects:
         self.left = left
         for name in EFFECTS:
             monkeypatch.setattr(os, name, self._counted(getattr(os, name)))
+        monkeypatch.setattr("dsgmigd.spool.rename_noreplace", self._counted(rename_noreplace))
 
     def _counted(self, effect: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any, **keywords: Any) -> Any:
@@ -267,7 +282,10 @@ class Effects:
 
 
 def crash_at_every_effect(
-    directory: Path, action: Callable[[Spool], object], check: Callable[[Spool], None]
+    directory: Path,
+    prepare: Callable[[Spool], object],
+    action: Callable[[Spool], object],
+    check: Callable[[Spool], None],
 ) -> int:
     """Run `action` in fresh spools, dying before its n-th effect, then `check` what is left."""
     for count in range(100):
@@ -275,7 +293,7 @@ def crash_at_every_effect(
         spool = Spool(str(directory / str(count)), instance=1)
         spool.prepare()
         spool.lock_instance().release()
-        spool.submit(SV, Request(note="mine"))
+        prepare(spool)
         with pytest.MonkeyPatch.context() as patch:
             Effects(patch, count)
             try:
@@ -293,10 +311,12 @@ def test_a_crash_anywhere_in_the_cancel_of_a_waiting_request_loses_and_doubles_n
     tmp_path: Path,
 ) -> None:
     """Either it waits still, or clean_up gives it its one result."""
+    ends = set()
 
     def check(spool: Spool) -> None:
         clean_up(spool)
         results = kept_results(spool)
+        ends.add(len(results))
         if spool.incoming():
             assert (results, files(spool)) == ([], ["SV.request"])
             return
@@ -305,7 +325,11 @@ def test_a_crash_anywhere_in_the_cancel_of_a_waiting_request_loses_and_doubles_n
         assert spool.read_result(SV) == results[0]
         assert files(spool) == ["SV.result.json"]
 
-    assert crash_at_every_effect(tmp_path, cancelled, check) > 8
+    def submit(spool: Spool) -> None:
+        spool.submit(SV, Request(note="mine"))
+
+    assert crash_at_every_effect(tmp_path, submit, cancelled, check) > len(EFFECTS)
+    assert ends == {0, 1}
 
 
 def test_a_crash_anywhere_in_the_cancel_of_a_running_request_tells_it_or_does_not(
@@ -313,33 +337,60 @@ def test_a_crash_anywhere_in_the_cancel_of_a_running_request_tells_it_or_does_no
 ) -> None:
     """The claim is as it was; a whole word to its worker is there or not, and goes with it."""
     claims: list[Claim] = []
-
-    def act(spool: Spool) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            for name in EFFECTS:
-                patch.setattr(os, name, REAL[name])
-            claims.append(working_on_waiting(spool))
-        cancelled(spool)
+    told = set()
 
     def check(spool: Spool) -> None:
         claim = claims[-1]
         wish = spool.control.cancel_for(SV, claim.request_id)
+        told.add(wish)
         assert wish in (None, Cancel(claim.request_id, discard=False))
         assert spool.claimed_request_id(SV) == claim.request_id
         finish(spool, claim)
         clean_up(spool)
         assert spool.control.cancels() == []
-        clean = {"SV.result.json"}
-        assert set(files(spool)) - {"new"} == clean  # "new" is written over by the next verb
+        assert set(files(spool)) - {"new"} == {"SV.result.json"}  # the next verb overwrites "new"
 
-    assert crash_at_every_effect(tmp_path, act, check) > 1
-
-
-REAL = {name: getattr(os, name) for name in EFFECTS}
+    crash_at_every_effect(tmp_path, lambda spool: claims.append(working(spool)), cancelled, check)
+    assert len(told) > 1
 
 
-def working_on_waiting(spool: Spool) -> Claim:
-    claim = spool.claim("SV")
-    assert isinstance(claim, Claim)
-    spool.begin_attempt(claim, {"instance": 1})
-    return claim
+def test_a_crash_anywhere_while_a_worker_ends_a_cancelled_request_is_gone_by_the_next_start(
+    tmp_path: Path,
+) -> None:
+    """One result, `cancelled`; neither the claim nor the cancel stays."""
+    claims: list[Claim] = []
+
+    def prepare(spool: Spool) -> None:
+        claims.append(working(spool))
+        cancelled(spool)
+
+    def check(spool: Spool) -> None:
+        claims[-1].lock.release()
+        clean_up(spool)
+        adopted = spool.adopt(SV, 1) if spool.claims() else None
+        if adopted:
+            end_cancelled(spool, adopted)
+            adopted.lock.release()
+        clean_up(spool)
+        (result,) = kept_results(spool)
+        assert (result["outcome"], result["request_id"]) == ("cancelled", claims[-1].request_id)
+        assert spool.read_result(SV) == result
+        assert files(spool) == ["SV.result.json"]
+
+    crashes = crash_at_every_effect(
+        tmp_path, prepare, lambda spool: end_cancelled(spool, claims[-1]), check
+    )
+    assert crashes > len(EFFECTS)
+
+
+def end_cancelled(spool: Spool, claim: Claim) -> None:
+    wish = spool.control.cancel_for(SV, claim.request_id)
+    process_claim(
+        claim,
+        spool=spool,
+        instance=1,
+        settings=Settings("/nowhere", DatasetName("no-such-pool"), "no-such-pool/.dsgmigd"),
+        commands=Commands(),
+        progress=Progress(cancel_requested=wish is not None),
+        maximum_attempts=3,
+    )
