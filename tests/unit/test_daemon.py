@@ -13,6 +13,7 @@ from dsgmigd.claim import Claim
 from dsgmigd.command import Commands
 from dsgmigd.control import Cancel
 from dsgmigd.daemon import Habits, Worker, process_claim
+from dsgmigd.errors import RequestCancelled
 from dsgmigd.migrate import Settings
 from dsgmigd.names import DatasetName, RepoName
 from dsgmigd.notify import Notifier
@@ -121,6 +122,8 @@ def test_a_cancelled_request_ends_for_good_without_another_attempt(spool: Spool)
 def test_a_cancel_wins_over_a_stop_that_comes_with_it(spool: Spool) -> None:
     progress = Progress(stop_requested=True, cancel_requested=True)
 
+    with pytest.raises(RequestCancelled):
+        progress.checkpoint()
     assert process(spool, claim_of(spool), progress)["outcome"] == "cancelled"
 
 
