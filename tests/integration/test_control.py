@@ -17,7 +17,7 @@ from tests.integration.processes import (
 )
 from tests.integration.trees import Series, assert_migrated, filling, new_series, writing
 
-WORK_MIB = 160
+WORK_MIB = 240
 # So long a request would have waited for nothing: a worker looks every second.
 QUIET_SECONDS = 3
 
