@@ -22,14 +22,23 @@ from typing import Any
 
 import structlog
 
+from dsgmigd.cancel import clean_up
 from dsgmigd.claim import Claim, Unclaimable
 from dsgmigd.command import Commands
 from dsgmigd.discrepancies import DiscrepancyFile
-from dsgmigd.errors import CrashLoop, DsgmigdError, InterruptedByStop, InvalidRequest
+from dsgmigd.errors import (
+    CrashLoop,
+    DsgmigdError,
+    InterruptedByStop,
+    InvalidRequest,
+    RequestCancelled,
+)
 from dsgmigd.journal import flush_journal
 from dsgmigd.migrate import Job, Migration, Settings
+from dsgmigd.names import RepoName
 from dsgmigd.notify import Notifier
 from dsgmigd.progress import Progress
+from dsgmigd.report import Report
 from dsgmigd.result import envelope, failure, iso_time, success
 from dsgmigd.spool import Spool
 from dsgmigd.wake import SpoolWatcher
@@ -75,7 +84,7 @@ class Worker:
         """Work until asked to stop."""
         self._spool.prepare()
         lock = self._spool.lock_instance()
-        watcher = SpoolWatcher(self._spool.directory, self._wake)
+        watcher = SpoolWatcher(self._spool.directory, self._spool.control.directory, self._wake)
         self._listen_to_signals()
         try:
             watcher.start()
@@ -128,10 +137,26 @@ class Worker:
 
     def _scan(self) -> None:
         """Queue claims that may be orphans first, then requests by arrival."""
+        clean_up(self._spool)
         for repo, instance in self._spool.claims():
-            self._queue.append(functools.partial(self._spool.adopt, repo, instance))
+            self._queue.append(functools.partial(self._adopt, repo, instance))
         for name in self._spool.incoming():
-            self._queue.append(functools.partial(self._spool.claim, name))
+            self._queue.append(functools.partial(self._claim, name))
+
+    def _adopt(self, repo: RepoName, instance: int) -> Claim | None:
+        """Adopt a claim; while paused, only an own one, or one that is to be ended."""
+        control = self._spool.control
+        is_held = control.pauses().holds_instance(self._instance)
+        if is_held and instance != self._instance and repo not in control.cancels():
+            return None
+        return self._spool.adopt(repo, instance)
+
+    def _claim(self, name: str) -> Claim | Unclaimable | None:
+        """Claim a request, unless a pause keeps it where it is: it may be newer than the scan."""
+        pauses = self._spool.control.pauses()
+        if pauses.holds_instance(self._instance) or name in pauses.repositories:
+            return None
+        return self._spool.claim(name)
 
     def _wait(self) -> None:
         """Sleep until the next scan is due, or something wakes us."""
@@ -160,6 +185,7 @@ class Worker:
     def _work_on(self, claim: Claim) -> None:
         self._progress = Progress(repo=claim.repo, request_id=claim.request_id)
         self._progress.stop_requested = self._is_stopping
+        self._heed_cancel(claim)
         commands = Commands(keep_descriptors=(claim.lock.descriptor,))
         failed: list[BaseException] = []
 
@@ -179,19 +205,24 @@ class Worker:
 
         thread = threading.Thread(target=work, name=f"work-{claim.repo}", daemon=True)
         thread.start()
-        self._accompany(thread, commands)
+        self._accompany(claim, thread, commands)
         claim.lock.release()
         self._progress = Progress()
         if failed:
             raise failed[0]
 
-    def _accompany(self, thread: threading.Thread, commands: Commands) -> None:
-        """Report and ping until the work has ended, or has to be left."""
+    def _heed_cancel(self, claim: Claim) -> None:
+        if self._spool.control.cancel_for(claim.repo, claim.request_id) is not None:
+            self._progress.cancel_requested = True
+
+    def _accompany(self, claim: Claim, thread: threading.Thread, commands: Commands) -> None:
+        """Report, ping and look for a cancel until the work has ended, or has to be left."""
         stop_by = None
         stalled = _Stall(self._progress)
         while thread.is_alive():
             self._notifier.watchdog()
             self._report(str(self._progress) + stalled.words())
+            self._heed_cancel(claim)
             flush_journal()
             if self._is_stopping:
                 stop_by = stop_by or time.monotonic() + self._habits.stop_seconds
@@ -255,15 +286,16 @@ def process_claim(
     migration = None
     differences = DiscrepancyFile(spool.discrepancies_path(claim.repo))
     try:
-        options = claim.options
-        _begin_attempt(claim, spool, instance, maximum_attempts)
-        job = Job(claim.repo, options, claim.request_id)
+        job = Job(claim.repo, claim.options, claim.request_id)
         migration = Migration(job, settings, commands, progress, note=differences.add)
+        _begin_attempt(claim, spool, instance, progress, maximum_attempts)
         outcome = success(migration.run())
     except InterruptedByStop:
         spool.end_attempt(claim, "stopped")
         log.info("request.interrupted", step=progress.step, snapshot=progress.snapshot)
         return
+    except RequestCancelled as error:
+        outcome = _give_up(claim, spool, migration) if migration else failure(error)
     except DsgmigdError as error:
         outcome = failure(error, migration.report if migration else None)
     differences.close()
@@ -284,10 +316,35 @@ def process_claim(
         spool.reject_claim(claim, result)
     else:
         spool.finish(claim, result)
+    spool.control.drop_cancel(claim.repo)  # while the lock is ours, it can be meant for no other
     _log_result(log, result)
 
 
-def _begin_attempt(claim: Claim, spool: Spool, instance: int, maximum_attempts: int) -> None:
+def _give_up(claim: Claim, spool: Spool, migration: Migration) -> dict[str, Any]:
+    """Leave nothing of a cancelled request but, unless it is to be discarded, its staging."""
+    wish = spool.control.cancel_for(claim.repo, claim.request_id)
+    is_discarded = wish is not None and wish.discard
+    if is_discarded:
+        is_discarded = _try(migration.discard, migration.report)
+    _try(migration.release_pins, migration.report)
+    return failure(RequestCancelled(is_discarded=is_discarded), migration.report)
+
+
+def _try(action: Callable[[], None], report: Report) -> bool:
+    """Clean up; what cannot be is a warning of the report, and left to doctor."""
+    try:
+        action()
+    except DsgmigdError as error:
+        report.warnings.append(f"could not be cleaned up: {error.message}")
+        return False
+    return True
+
+
+def _begin_attempt(
+    claim: Claim, spool: Spool, instance: int, progress: Progress, maximum_attempts: int
+) -> None:
+    if progress.cancel_requested:
+        raise RequestCancelled
     if claim.crashes >= maximum_attempts:
         raise CrashLoop(
             f"{claim.crashes} attempts on this request died without a word",
@@ -311,7 +368,9 @@ def _log_result(log: Any, result: dict[str, Any]) -> None:
         "bytes": sum(row["bytes"] for row in rows),
         "duration_usec": int(result["seconds"] * 1_000_000),
     }
-    if result["error"]:
+    if result["outcome"] == "cancelled":
+        log.warning("request.cancelled", **fields)
+    elif result["error"]:
         error = result["error"]
         log.error(
             "request.failed",

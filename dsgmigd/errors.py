@@ -35,6 +35,36 @@ class InterruptedByStop(DsgmigdError):
         )
 
 
+class RequestCancelled(DsgmigdError):
+    """An operator ended the request: a result is written, and nobody takes it up again."""
+
+    code = "cancelled"
+    error_class = "operator"
+
+    def __init__(self, *, is_discarded: bool = False) -> None:
+        kept = "what was built is kept: the next request goes on after the last verified snapshot"
+        super().__init__(
+            "cancelled by an operator",
+            hint="what was built is destroyed; ask again with: dsgmigd retry"
+            if is_discarded
+            else kept,
+        )
+
+
+class NothingToCancel(DsgmigdError):
+    """No request of that repository waits or is worked on."""
+
+    code = "nothing_to_cancel"
+    error_class = "operator"
+
+
+class NothingToRetry(DsgmigdError):
+    """The last request of that repository did not end in a way that asks for another try."""
+
+    code = "nothing_to_retry"
+    error_class = "operator"
+
+
 class InvalidName(DsgmigdError):
     """A repository, snapshot or dataset name that dsgmigd does not accept."""
 

@@ -130,6 +130,16 @@ class Migration:
         self.report.outcome = "up_to_date" if plan.is_up_to_date else "done"
         return self.report
 
+    def discard(self) -> None:
+        """Destroy what was built and not published, of dead requests for this repository too."""
+        check_pool(self._commands, self._settings.target_parent)  # without it nothing is there
+        self._staging.discard()
+
+    def release_pins(self) -> None:
+        """Delete the pins of a run that nobody will resume."""
+        repository = find_repository(self._settings.source_root, self._job.repo)
+        Pins(repository, self._job.request_id).release_all()
+
     def verify(self, *, level: VerifyLevel, snapshot: SnapshotName | None = None) -> Report:
         """Compare the published dataset with its source: every snapshot, or `snapshot`."""
         repository, plan = self._survey()

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dsgmigd.errors import InterruptedByStop
+from dsgmigd.errors import InterruptedByStop, RequestCancelled
 
 
 @dataclass
@@ -22,10 +22,13 @@ class Progress:
     bytes_written: int = 0
     steps_done: int = field(default=0, compare=False)
     stop_requested: bool = field(default=False, repr=False)
+    cancel_requested: bool = field(default=False, repr=False)
 
     def checkpoint(self) -> None:
-        """Count a piece of work; raise InterruptedByStop when the work has to stop."""
+        """Count a piece of work; raise RequestCancelled or InterruptedByStop when it has to end."""
         self.steps_done += 1
+        if self.cancel_requested:
+            raise RequestCancelled
         if self.stop_requested:
             raise InterruptedByStop
 
@@ -39,7 +42,7 @@ class Progress:
     def to_json(self) -> dict[str, Any]:
         """Return what a status display shows."""
         document = asdict(self)
-        del document["stop_requested"], document["steps_done"]
+        del document["stop_requested"], document["cancel_requested"], document["steps_done"]
         return document
 
     def __str__(self) -> str:

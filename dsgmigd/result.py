@@ -1,8 +1,8 @@
 """The result of one request: what REPO.result.json says.
 
-`outcome` is `done`, `up_to_date`, `verified`, `failed` or `rejected`. `error` stands exactly with
-the last two. A result repeats the request, so that an old one is never taken for the answer to a
-new one.
+`outcome` is `done`, `up_to_date`, `verified`, `failed`, `cancelled` or `rejected`. `error` stands
+exactly with the last three. A result repeats the request, so that an old one is never taken for the
+answer to a new one.
 """
 
 import platform
@@ -15,6 +15,8 @@ from dsgmigd.report import Report
 
 SCHEMA = 1
 
+_OUTCOMES = {"invalid_request": "rejected", "invalid_name": "rejected", "cancelled": "cancelled"}
+
 
 def success(report: Report) -> dict[str, Any]:
     """Return the part of a result that says that all went well."""
@@ -23,9 +25,8 @@ def success(report: Report) -> dict[str, Any]:
 
 def failure(error: DsgmigdError, report: Report | None = None) -> dict[str, Any]:
     """Return the part of a result that says what went wrong, and how far it had come."""
-    outcome = "rejected" if error.code in {"invalid_request", "invalid_name"} else "failed"
     return {
-        "outcome": outcome,
+        "outcome": _OUTCOMES.get(error.code, "failed"),
         "error": {
             "code": error.code,
             "class": error.error_class,

@@ -6,7 +6,8 @@
     REPO.result.json   the newest result of REPO; it repeats the request id and the options
     REPO.discrepancies.jsonl   all differences that this result tells of, if there are any
     rejected/          what could not be a request, unread
-    .dsgmigd/          ours: locks/REPO, instances/I, results/REPO.ID.json (all results), work/
+    .dsgmigd/          ours: locks/REPO, instances/I, results/REPO.ID.json (all results), work/,
+                       control/ (see dsgmigd.control)
 
 The legal states of a repository, and what recovery does with them:
 
@@ -15,6 +16,15 @@ The legal states of a repository, and what recovery does with them:
     claim, lock free               its worker is dead: adopt it
     claim, result of the same id   done: only the claim is removed
     result                         done
+
+What operators say adds to these, REPO.cancel and REPO.ID.withdrawn standing in control/:
+
+    request, REPO or all paused    incoming: left where it is
+    claim, paused                  goes on; a paused instance adopts its own claims only
+    claim, cancel of the same id   told to stop: ended as `cancelled`, by whoever adopts it too
+    cancel, no claim of that id    done before it could be stopped: the cancel is dropped
+    withdrawn                      taken out of the spool: its result `cancelled` is published
+    withdrawn, result of its id    done: shown unless a newer result is, then it is removed
 
 A claim is worked on under the repository's lock. The lock is a flock, and its descriptor is
 inherited by every child that touches the dataset, so the kernel frees it when the last of them is
@@ -40,6 +50,7 @@ from dsgmigd.claim import (
     own_record,
     why_no_request,
 )
+from dsgmigd.control import Control
 from dsgmigd.durable import READ_SAFELY, read_json, sync_directory, write_durably
 from dsgmigd.errors import AlreadyRunning, InvalidName, SpoolUnusable
 from dsgmigd.locks import Lock, try_lock
@@ -62,8 +73,9 @@ class Spool:
 
     def __init__(self, directory: str, instance: int = 0) -> None:
         self.directory = directory
-        self._instance = instance
+        self.instance = instance
         self._private = os.path.join(directory, _PRIVATE)
+        self.control = Control(os.path.join(self._private, "control"))
         self.work_directory = os.path.join(self._private, "work")
 
     def check(self) -> None:
@@ -87,6 +99,7 @@ class Spool:
                 (_PRIVATE, 0o755),
                 (f"{_PRIVATE}/locks", 0o700),
                 (f"{_PRIVATE}/work", 0o700),
+                (f"{_PRIVATE}/control", 0o700),
                 (f"{_PRIVATE}/instances", 0o755),
                 (f"{_PRIVATE}/results", 0o755),
                 (_REJECTED, 0o755),
@@ -108,10 +121,10 @@ class Spool:
 
     def lock_instance(self) -> Lock:
         """Take this instance's number; raise AlreadyRunning if another process has it."""
-        lock = try_lock(self._instance_path(self._instance, "lock"))
+        lock = try_lock(self._instance_path(self.instance, "lock"))
         if lock is None:
             raise AlreadyRunning(
-                f"instance {self._instance} runs already on {self.directory}",
+                f"instance {self.instance} runs already on {self.directory}",
                 hint="stop it, or start an instance with another number",
             )
         return lock
@@ -163,6 +176,18 @@ class Spool:
         """Return the newest result of `repo`."""
         return read_json(self._path(repo, _RESULT))
 
+    def last_result(self, repo: RepoName) -> dict[str, Any] | None:
+        """Return the last of all results of `repo`, from where only we write."""
+        directory = os.path.join(self._private, "results")
+        names = [name for name in os.listdir(directory) if name.rsplit(".", 2)[0] == repo]
+        found = [read_json(os.path.join(directory, name)) for name in names]
+        results = [result for result in found if result]
+        return max(results, key=lambda result: str(result.get("finished_at")), default=None)
+
+    def has_result(self, repo: RepoName, request_id: str) -> bool:
+        """Say whether that request has its result."""
+        return read_json(self._kept_result(repo, request_id)) is not None
+
     def _path(self, repo: str, ending: str) -> str:
         return os.path.join(self.directory, repo + ending)
 
@@ -212,7 +237,7 @@ class Spool:
                 return refused
             if self._has_claim(repo) or is_being_written(path):
                 return None
-            claimed = self._path(repo, f"{_CLAIM}{self._instance}")
+            claimed = self._path(repo, f"{_CLAIM}{self.instance}")
             rename_noreplace(path, claimed)
         except (FileNotFoundError, FileExistsError):
             return None
@@ -239,7 +264,7 @@ class Spool:
         if lock is None:
             return None
         path = self._path(repo, f"{_CLAIM}{instance}")
-        own = self._path(repo, f"{_CLAIM}{self._instance}")
+        own = self._path(repo, f"{_CLAIM}{self.instance}")
         try:
             if path != own:
                 rename_noreplace(path, own)
@@ -254,10 +279,7 @@ class Spool:
         return claim
 
     def _open_claim(self, repo: RepoName, path: str, lock: Lock) -> Claim:
-        descriptor = os.open(path, READ_SAFELY)
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            content = file.read(RECORD_LIMIT_BYTES)
+        content, status = _read_regular(path)
         claim = Claim(repo, path, lock)
         claim.record = own_record(content, status) or new_record(repo, content, status)
         return claim
@@ -273,16 +295,86 @@ class Spool:
         self._write_record(claim)
 
     def _write_record(self, claim: Claim) -> None:
-        temporary = os.path.join(self.work_directory, f"{claim.repo}.claim.{self._instance}")
+        temporary = os.path.join(self.work_directory, f"{claim.repo}.claim.{self.instance}")
         write_durably(temporary, json.dumps(claim.record).encode(), RECORD_MODE)
         os.rename(temporary, claim.path)
         sync_directory(self.directory)
+
+    # Taking out, while `control.held()`.
+
+    def claimed_request_id(self, repo: RepoName) -> str | None:
+        """Return the id of the claimed request: None without a claim, "" if none is noted yet."""
+        for claimed, instance in self.claims():
+            if claimed == repo:
+                path = self._path(repo, f"{_CLAIM}{instance}")
+                try:
+                    content, status = _read_regular(path)
+                except FileNotFoundError:
+                    return ""  # it ends or is adopted at this moment
+                record = own_record(content, status)
+                return str(record["request_id"]) if record else ""
+        return None
+
+    def withdraw_request(self, repo: RepoName) -> str | None:
+        """Take the waiting request out of the spool; return its id from now on, None without one.
+
+        What is no request is left to a worker, who rejects it.
+        """
+        path = self._path(repo, _REQUEST)
+        try:
+            if why_no_request(path, repo, os.lstat(path)) is not None:
+                return None
+            return self._withdraw(repo, path)
+        except FileNotFoundError:
+            return None
+
+    def withdraw_orphan(self, repo: RepoName) -> str | None:
+        """Take out a claim whose worker died before it noted an id; None if there is none."""
+        lock = self.lock_repository(repo)
+        if lock is None:
+            return None
+        try:
+            if self.claimed_request_id(repo) != "":
+                return None
+            instance = dict(self.claims())[repo]
+            return self._withdraw(repo, self._path(repo, f"{_CLAIM}{instance}"))
+        finally:
+            lock.release()
+
+    def _withdraw(self, repo: RepoName, path: str) -> str:
+        request_id = str(uuid.uuid4())
+        rename_noreplace(path, self.control.withdrawn_path(repo, request_id))
+        sync_directory(self.control.directory)
+        sync_directory(self.directory)
+        return request_id
+
+    def read_withdrawn(self, repo: RepoName, request_id: str) -> dict[str, Any]:
+        """Return what a claim's record would say of a request that was taken out."""
+        path = self.control.withdrawn_path(repo, request_id)
+        status = os.lstat(path)
+        # Who can write to the spool may have exchanged it just before it was taken out.
+        if why_no_request(path, repo, status) is not None:
+            return new_record(repo, b"", status)
+        return new_record(repo, *_read_regular(path))
+
+    def publish_withdrawn(self, repo: RepoName, request_id: str, result: dict[str, Any]) -> None:
+        """Publish the result of what was taken out, then remove it; a newer result stays on top."""
+        kept = read_json(self._kept_result(repo, request_id))
+        newest = self.last_result(repo)
+        if kept is None or newest == kept:
+            self._publish_result(repo, request_id, kept or result)
+        path = self.control.withdrawn_path(repo, request_id)
+        try:
+            os.unlink(path)
+        except IsADirectoryError:
+            os.rename(path, os.path.join(self.directory, _REJECTED, request_id))
+        sync_directory(self.control.directory)
 
     # Ending.
 
     def discrepancies_path(self, repo: RepoName) -> str:
         """Return where all differences are written while they are found."""
-        return os.path.join(self.work_directory, f"{repo}.discrepancies.{self._instance}")
+        return os.path.join(self.work_directory, f"{repo}.discrepancies.{self.instance}")
 
     def publish_discrepancies(self, repo: RepoName) -> str | None:
         """Show the differences that were found; return the name of the file, None without any.
@@ -310,7 +402,7 @@ class Spool:
 
     def _publish_result(self, repo: RepoName, request_id: str, result: dict[str, Any]) -> None:
         kept = self._kept_result(repo, request_id)
-        temporary = os.path.join(self.work_directory, f"{repo}.result.{self._instance}")
+        temporary = os.path.join(self.work_directory, f"{repo}.result.{self.instance}")
         write_durably(temporary, _to_json(result), _RESULT_MODE)
         with contextlib.suppress(FileExistsError):
             os.link(temporary, kept)
@@ -334,7 +426,7 @@ class Spool:
             return False
         shown = self.read_result(claim.repo)
         if shown is None or shown.get("request_id") != claim.request_id:
-            temporary = os.path.join(self.work_directory, f"{claim.repo}.show.{self._instance}")
+            temporary = os.path.join(self.work_directory, f"{claim.repo}.show.{self.instance}")
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             os.link(kept, temporary)
@@ -373,10 +465,10 @@ class Spool:
 
     def write_status(self, status: dict[str, Any]) -> None:
         """Say what this instance does; a hint for people, so not durable."""
-        temporary = os.path.join(self.work_directory, f"status.{self._instance}")
+        temporary = os.path.join(self.work_directory, f"status.{self.instance}")
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(status, file)
-        os.rename(temporary, self._instance_path(self._instance, "json"))
+        os.rename(temporary, self._instance_path(self.instance, "json"))
 
     def read_statuses(self) -> dict[int, dict[str, Any]]:
         """Return what each living instance said last."""
@@ -386,6 +478,12 @@ class Spool:
                 if self.is_instance_alive(number):
                     statuses[number] = read_json(self._instance_path(number, "json"))
         return {number: status for number, status in statuses.items() if status}
+
+
+def _read_regular(path: str) -> tuple[bytes, os.stat_result]:
+    descriptor = os.open(path, READ_SAFELY)
+    with open(descriptor, "rb") as file:
+        return file.read(RECORD_LIMIT_BYTES), os.fstat(descriptor)
 
 
 def _to_json(result: dict[str, Any]) -> bytes:

@@ -10,6 +10,9 @@ import structlog
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
+# Not those of opening and reading: whoever is woken looks, and would wake himself for ever.
+_CHANGES = {"created", "deleted", "moved"}
+
 
 class _Hint(FileSystemEventHandler):
     def __init__(self, wake: threading.Event) -> None:
@@ -21,11 +24,21 @@ class _Hint(FileSystemEventHandler):
             self._wake.set()
 
 
-class SpoolWatcher:
-    """Sets `wake` when something happens in `directory`; without events, nobody is woken."""
+class _ControlHint(FileSystemEventHandler):
+    def __init__(self, wake: threading.Event) -> None:
+        self._wake = wake
 
-    def __init__(self, directory: str, wake: threading.Event) -> None:
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        if event.event_type in _CHANGES:
+            self._wake.set()
+
+
+class SpoolWatcher:
+    """Sets `wake` when requests come, or files of `control` come and go, if events work at all."""
+
+    def __init__(self, directory: str, control: str, wake: threading.Event) -> None:
         self._directory = directory
+        self._control = control
         self._wake = wake
         self._observer = Observer()
 
@@ -33,6 +46,7 @@ class SpoolWatcher:
         """Begin to watch; where the kernel refuses, the regular scan has to do."""
         try:
             self._observer.schedule(_Hint(self._wake), self._directory, recursive=False)
+            self._observer.schedule(_ControlHint(self._wake), self._control, recursive=False)
             self._observer.start()
         except OSError as error:
             structlog.get_logger().warning("spool.unwatched", reason=str(error))

@@ -5,6 +5,7 @@ import click
 from dsgmigd import __version__
 from dsgmigd.cli.configuration import config_group
 from dsgmigd.cli.context import Context
+from dsgmigd.cli.control import cancel_command, pause_command, resume_command, retry_command
 from dsgmigd.cli.doctor import doctor_command
 from dsgmigd.cli.history import blame_command, log_command
 from dsgmigd.cli.migration import migrate_command, plan_command, run_command, verify_command
@@ -41,6 +42,10 @@ for command in (
     submit_command,
     migrate_command,
     status_command,
+    cancel_command,
+    pause_command,
+    resume_command,
+    retry_command,
     verify_command,
     plan_command,
     log_command,

@@ -7,6 +7,7 @@ import click
 
 from dsgmigd.cli.context import Context
 from dsgmigd.cli.output import EXIT_TRY_AGAIN, EXIT_USAGE, errors_for_people, table
+from dsgmigd.control import Pauses
 from dsgmigd.names import RepoName, parse_repo_name
 from dsgmigd.request import VERIFY_LEVELS, Request, VerifyLevel, request_from_mapping
 from dsgmigd.source import list_repositories
@@ -61,7 +62,7 @@ def _submit(context: Context, name: RepoName, options: Request) -> bool:
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def status_command(context: Context, *, is_json: bool) -> None:
-    """Show the queue and what each instance does.
+    """Show the queue, what each instance does, and what is paused.
 
     \b
     Examples:  dsgmigd status
@@ -72,12 +73,39 @@ def status_command(context: Context, *, is_json: bool) -> None:
     with errors_for_people():
         spool.check()
         incoming, claims = spool.incoming(), spool.claims()
-        statuses = spool.read_statuses().values()
+        statuses = spool.read_statuses()
+        pauses = spool.control.pauses()
+    held_back = pauses.held_back(incoming, set(statuses))
     if is_json:
-        claimed = [{"repo": repo, "instance": instance} for repo, instance in claims]
-        document = {"incoming": incoming, "claims": claimed, "instances": list(statuses)}
+        document = {
+            "incoming": incoming,
+            "claims": [{"repo": repo, "instance": instance} for repo, instance in claims],
+            "instances": list(statuses.values()),
+            "paused": {
+                "all": pauses.is_all,
+                "instances": sorted(pauses.instances),
+                "repositories": sorted(pauses.repositories),
+                "waiting": held_back,
+            },
+        }
         click.echo(json.dumps(document, indent=1))
         return
-    rows = [(status["instance"], status["pid"], status["status"]) for status in statuses]
+    rows = [
+        (number, status["pid"], status["status"] + _pause_mark(pauses, number))
+        for number, status in statuses.items()
+    ]
     click.echo(table(("INSTANCE", "PID", "STATUS"), rows) if rows else "no instance is running")
     click.echo(f"incoming: {' '.join(incoming) or 'none'}")
+    if pauses != Pauses():
+        click.echo(f"paused: {_pause_words(pauses)}")
+        click.echo(f"waiting because of that: {' '.join(held_back) or 'none'}")
+
+
+def _pause_mark(pauses: Pauses, instance: int) -> str:
+    return " (paused)" if pauses.holds_instance(instance) else ""
+
+
+def _pause_words(pauses: Pauses) -> str:
+    words = ["all instances"] if pauses.is_all else []
+    words += [f"instance {number}" for number in sorted(pauses.instances)]
+    return ", ".join(words + sorted(pauses.repositories))

@@ -103,7 +103,8 @@ ALLOWED: dict[str, set[str]] = {
     "notify": set(),
     "wake": set(),
     "claim": {"durable", "errors", "locks", "names", "request"},
-    "spool": {"claim", "durable", "errors", "locks", "names", "request", "syscalls"},
+    "control": {"durable", "errors", "locks", "names"},
+    "spool": {"claim", "control", "durable", "errors", "locks", "names", "request", "syscalls"},
     # One migration.
     "report": {"errors", "names", "plan", "verify.compare", "verify.findings"},
     "source": {"btrfs.subvolume", "errors", "exclusion", "names", "plan"},
@@ -169,9 +170,10 @@ ALLOWED: dict[str, set[str]] = {
     },
     # The instance.
     "result": {"dsgmigd", "errors", "report"},
+    "cancel": {"control", "errors", "names", "result", "spool"},
     "daemon": {
-        *("claim", "command", "discrepancies", "errors", "journal", "migrate", "notify"),
-        *("progress", "result", "spool", "wake"),
+        *("cancel", "claim", "command", "discrepancies", "errors", "journal", "migrate", "names"),
+        *("notify", "progress", "report", "result", "spool", "wake"),
     },
     "doctor": set(),
     "doctor.leftover": {"names"},
@@ -190,7 +192,10 @@ ALLOWED: dict[str, set[str]] = {
     "cli.output": {"errors", "progress"},
     "cli.context": {"cli.output", "config", "spool"},
     "cli.configuration": {"cli.context", "cli.output"},
-    "cli.queue": {"cli.context", "cli.output", "names", "request", "source"},
+    "cli.queue": {"cli.context", "cli.output", "control", "names", "request", "source"},
+    "cli.control": {
+        *("cancel", "cli.context", "cli.output", "errors", "names", "request", "spool"),
+    },
     "cli.migration": {
         *("cli.context", "cli.output", "command", "daemon", "discrepancies", "errors", "journal"),
         *("migrate", "names", "notify", "progress", "report", "request", "result"),
@@ -203,8 +208,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "cli.doctor": {"cli.context", "cli.output", "doctor.examine", "doctor.leftover"},
     "cli": {
-        *("cli.configuration", "cli.context", "cli.doctor", "cli.history", "cli.migration"),
-        *("cli.queue", "cli.repair", "dsgmigd"),
+        *("cli.configuration", "cli.context", "cli.control", "cli.doctor", "cli.history"),
+        *("cli.migration", "cli.queue", "cli.repair", "dsgmigd"),
     },
     "__main__": {"cli", "journal"},
 }

@@ -72,6 +72,13 @@ def test_submit_all_drops_one_request_for_each_repository_that_has_snapshots(con
         (("submit", "SV@1"), 2, "is not a repository name"),
         (("submit", "SV", "--limit", "0"), 2, "0"),
         (("nonsense",), 2, "No such command"),
+        (("cancel", "../SV"), 2, "is not a repository name"),
+        (("retry", "a/b"), 2, "is not a repository name"),
+        (("pause", "."), 2, "is not a repository name"),
+        (("pause",), 2, "name a repository"),
+        (("pause", "SV", "--all"), 2, "name a repository"),
+        (("resume", "--all", "--instance", "1"), 2, "name a repository"),
+        (("pause", "--instance", "0"), 2, "0"),
         (("run",), 2, "--instance"),
         (("run", "--instance", "0"), 2, "0"),
         (("verify", "a/b@s1"), 2, "is not a repository name"),
@@ -95,7 +102,8 @@ def test_status_shows_what_waits_and_that_nobody_works(config: Path) -> None:
 
     assert run(config, "status").output == "no instance is running\nincoming: SV\n"
     document = json.loads(run(config, "status", "--json").output)
-    assert document == {"incoming": ["SV"], "claims": [], "instances": []}
+    nothing = {"all": False, "instances": [], "repositories": [], "waiting": []}
+    assert document == {"incoming": ["SV"], "claims": [], "instances": [], "paused": nothing}
 
 
 def test_status_shows_each_living_instance(config: Path) -> None:
@@ -106,6 +114,81 @@ def test_status_shows_each_living_instance(config: Path) -> None:
 
     assert "2         7    SV s3 copy (2/9, 1.5 MB)" in run(config, "status").output
     lock.release()
+
+
+def test_cancel_says_what_it_ended(config: Path) -> None:
+    run(config, "submit", "SV", "--limit", "5")
+
+    result = run(config, "cancel", "SV")
+
+    assert result.exit_code == 0
+    assert "SV: the waiting request is cancelled" in result.output
+    assert not (config.parent / "spool/SV.request").exists()
+    assert run(config, "cancel", "SV").exit_code == 1
+
+
+def test_the_control_directory_is_for_its_owner_alone(config: Path) -> None:
+    run(config, "pause", "SV")
+
+    assert (config.parent / "spool/.dsgmigd/control").stat().st_mode & 0o777 == 0o700
+
+
+def test_status_shows_what_is_paused_and_what_waits_because_of_it(config: Path) -> None:
+    for repo in ("SV", "CO"):
+        run(config, "submit", repo)
+    run(config, "pause", "SV")
+    run(config, "pause", "--instance", "2")
+
+    assert "paused: instance 2, SV\nwaiting because of that: SV\n" in run(config, "status").output
+    paused = {"all": False, "instances": [2], "repositories": ["SV"], "waiting": ["SV"]}
+    assert json.loads(run(config, "status", "--json").output)["paused"] == paused
+
+
+def test_a_pause_is_taken_back_by_its_own_words_only(config: Path) -> None:
+    run(config, "pause", "--all")
+
+    assert run(config, "resume", "SV").output == "SV: was not paused\n"
+    assert "paused: all instances\n" in run(config, "status").output
+    assert run(config, "resume", "--all").output == "all instances: resumed\n"
+    assert "paused" not in run(config, "status").output
+
+
+def test_retry_asks_again_with_the_same_options(config: Path) -> None:
+    run(config, "submit", "SV", "--limit", "5")
+    run(config, "cancel", "SV")
+
+    assert run(config, "retry", "SV").exit_code == 0
+    assert json.loads((config.parent / "spool/SV.request").read_text()) == {"limit": 5}
+    assert run(config, "retry", "SV").exit_code == 75
+
+
+def keep_result(config: Path, finished_at: str, outcome: str) -> None:
+    directory = config.parent / "spool/.dsgmigd/results"
+    result = {"outcome": outcome, "finished_at": finished_at, "request": {}}
+    (directory / f"SV.{finished_at}.json").write_text(json.dumps(result))
+
+
+def test_retry_of_what_did_not_fail_says_why_not(config: Path) -> None:
+    assert "has no result yet" in run(config, "retry", "SV").output
+    keep_result(config, "2001", "failed")
+    (config.parent / "spool/SV.result.json").write_text('{"outcome": "failed", "request": {}}')
+    keep_result(config, "2002", "done")
+
+    result = run(config, "retry", "SV")
+
+    assert result.exit_code == 1
+    assert "ended as done" in result.output
+    assert not (config.parent / "spool/SV.request").exists()
+
+
+def test_retry_waits_for_nobody(config: Path) -> None:
+    run(config, "pause", "SV")
+    keep_result(config, "2001", "failed")
+    (config.parent / "spool/SV.claim.1").touch()
+
+    result = run(config, "retry", "SV")
+
+    assert (result.exit_code, "is worked on now" in result.output) == (75, True)
 
 
 def test_a_missing_spool_is_a_matter_of_configuration(config: Path) -> None:

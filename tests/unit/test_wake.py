@@ -1,0 +1,53 @@
+"""What wakes a worker: requests and operators' words, but not its own looking."""
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dsgmigd.wake import SpoolWatcher
+
+_SOON_SECONDS = 5.0
+_QUIET_SECONDS = 0.3
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "control").mkdir()
+    (tmp_path / "control/SV.paused").touch()
+    return tmp_path
+
+
+@pytest.fixture
+def wake(directory: Path) -> Iterator[threading.Event]:
+    event = threading.Event()
+    watcher = SpoolWatcher(str(directory), str(directory / "control"), event)
+    watcher.start()
+    yield event
+    watcher.stop()
+
+
+def test_a_request_and_a_control_file_that_comes_or_goes_wake(
+    directory: Path, wake: threading.Event
+) -> None:
+    changes = (
+        (directory / "SV.request").touch,
+        (directory / "control/SV.paused").unlink,
+        (directory / "control/all").touch,
+    )
+    for change in changes:
+        wake.clear()
+        change()
+        assert wake.wait(_SOON_SECONDS)
+
+
+def test_looking_wakes_nobody(directory: Path, wake: threading.Event) -> None:
+    os.listdir(directory / "control")
+    (directory / "control/SV.paused").read_bytes()
+    # Older versions of watchdog tell of no opening: a change in place stands for it.
+    (directory / "control/SV.paused").write_bytes(b"more")
+    (directory / "SV.result.json").touch()
+
+    assert not wake.wait(_QUIET_SECONDS)
