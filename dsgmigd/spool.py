@@ -37,6 +37,7 @@ the spool's file system fails.
 import contextlib
 import json
 import os
+import stat
 import uuid
 from typing import Any
 
@@ -154,11 +155,11 @@ class Spool:
         return [name for _, name in sorted(found)]
 
     def claims(self) -> list[tuple[RepoName, int]]:
-        """Return (repository, instance) of every claim."""
+        """Return (repository, instance) of every claim; what only has the name of one is none."""
         found = []
         for name in os.listdir(self.directory):
             repo, _, instance = name.rpartition(_CLAIM)
-            if repo and instance.isdecimal():
+            if repo and instance.isdecimal() and _is_regular(self._path(repo, _CLAIM + instance)):
                 with contextlib.suppress(InvalidName):
                     found.append((parse_repo_name(repo), int(instance)))
         return sorted(found)
@@ -238,6 +239,7 @@ class Spool:
             if self._has_claim(repo) or is_being_written(path):
                 return None
             claimed = self._path(repo, f"{_CLAIM}{self.instance}")
+            self._put_aside_unless_regular(claimed)
             rename_noreplace(path, claimed)
         except (FileNotFoundError, FileExistsError):
             return None
@@ -246,9 +248,7 @@ class Spool:
 
     def _has_claim(self, repo: RepoName) -> bool:
         # The spool may hold very many files, so it is not listed: who ever claimed has a number.
-        return any(
-            os.path.lexists(self._path(repo, f"{_CLAIM}{number}")) for number in self._numbers()
-        )
+        return any(_is_regular(self._path(repo, f"{_CLAIM}{number}")) for number in self._numbers())
 
     def _numbers(self) -> set[int]:
         """Return the number of every instance that ever ran on this spool."""
@@ -267,6 +267,7 @@ class Spool:
         own = self._path(repo, f"{_CLAIM}{self.instance}")
         try:
             if path != own:
+                self._put_aside_unless_regular(own)
                 rename_noreplace(path, own)
                 sync_directory(self.directory)
             claim = self._open_claim(repo, own, lock)
@@ -277,6 +278,11 @@ class Spool:
             lock.release()
             return None
         return claim
+
+    def _put_aside_unless_regular(self, path: str) -> None:
+        """Move away what a user put in the place of a claim, unread."""
+        if os.path.lexists(path) and not _is_regular(path):
+            os.rename(path, os.path.join(self.directory, _REJECTED, str(uuid.uuid4())))
 
     def _open_claim(self, repo: RepoName, path: str, lock: Lock) -> Claim:
         content, status = _read_regular(path)
@@ -488,3 +494,10 @@ def _read_regular(path: str) -> tuple[bytes, os.stat_result]:
 
 def _to_json(result: dict[str, Any]) -> bytes:
     return json.dumps(result, indent=1).encode() + b"\n"
+
+
+def _is_regular(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False

@@ -393,3 +393,40 @@ def test_a_spool_that_has_to_be_made_is_closed_to_others(tmp_path: Path) -> None
     Spool(str(tmp_path / "new")).prepare(is_made_if_missing=True)
 
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
+# What a user put in the place of a claim.
+
+
+def plant(path: Path, kind: str) -> None:
+    if kind == "link":
+        path.symlink_to("/etc/passwd")
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        os.mkfifo(path)
+
+
+@pytest.mark.parametrize("kind", ["link", "directory", "pipe"])
+def test_what_only_has_the_name_of_a_claim_is_none_and_is_put_aside_unread(
+    spool: Spool, directory: Path, kind: str
+) -> None:
+    plant(directory / "SV.claim.1", kind)
+    assert spool.claims() == []
+    (directory / "SV.request").touch()
+    claimed(spool)
+    assert (directory / "SV.claim.1").is_file()
+    (aside,) = (directory / "rejected").iterdir()
+    assert not aside.is_file() or aside.is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["link", "directory", "pipe"])
+def test_an_orphan_is_adopted_over_what_has_the_name_of_ones_own_claim(
+    spool: Spool, directory: Path, kind: str
+) -> None:
+    (directory / "SV.claim.2").touch()
+    plant(directory / "SV.claim.1", kind)
+    assert spool.claims() == [("SV", 2)]
+    claim = spool.adopt(RepoName("SV"), 2)
+    assert claim is not None
+    assert (directory / "SV.claim.1").is_file()
