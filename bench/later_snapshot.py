@@ -33,7 +33,7 @@ EDITED, NEW, DELETED = 0.6, 0.2, 0.2
 MEDIAN_BYTES = 16 * 1024
 SIGMA = 1.0
 FILES_IN_DIRECTORY = 50
-BETWEEN_PUSHES_SECONDS = 0.1
+BETWEEN_PUSHES_SECONDS = 1.1
 CLAIMED_COPY, CLAIMED_COMPLETE = 1 / 8, 2 / 3
 
 
@@ -108,8 +108,8 @@ def build_series(directory: Path, options: argparse.Namespace) -> list[Path]:
             for index in range(options.files):
                 write_file(tree / f"d{index // FILES_IN_DIRECTORY:04}/f{index:06}", dice)
         else:
-            # Pushes are days apart. Within a clock tick of a snapshot's creation no change time
-            # proves anything, and the verifier would read what nobody ever touched so quickly.
+            # Pushes are days apart. Within a second of a snapshot's creation no change time proves
+            # anything, and the verifier would read what nobody ever touched so quickly.
             time.sleep(BETWEEN_PUSHES_SECONDS)
             bed.run("btrfs", "subvolume", "snapshot", trees[number - 2], tree)
             time.sleep(BETWEEN_PUSHES_SECONDS)
