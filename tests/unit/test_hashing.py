@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dsgmigd.hashing import hash_bytes, hash_descriptor, hash_file
 
+HUGE = 2**30 + 2**26  # enough to be hashed once only
 NOTHING = "2d06800538d394c2"  # the reference implementation's answer for no input
 
 
@@ -31,12 +32,12 @@ def test_a_file_is_hashed_to_its_end_whatever_its_size(tmp_path: Path, size: int
 
 
 @pytest.mark.parametrize(
-    "data", [{}, {0: b"a"}, {2**29: b"b", 2**30 - 1: b"c"}, {5000: b"d" * 300_000}]
+    "data", [{}, {0: b"a"}, {2**26: b"b", 2**27 - 1: b"c"}, {5000: b"d" * 300_000}]
 )
 def test_holes_are_hashed_as_zeros_and_not_read(tmp_path: Path, data: dict[int, bytes]) -> None:
     path = tmp_path / "sparse"
     with path.open("wb") as file:
-        file.truncate(2**30)
+        file.truncate(2**27)
         for offset, content in data.items():
             file.seek(offset)
             file.write(content)
@@ -44,8 +45,41 @@ def test_holes_are_hashed_as_zeros_and_not_read(tmp_path: Path, data: dict[int, 
     with path.open("rb") as file:
         whole, count = hash_descriptor(file.fileno(), reads_holes=True)
         digest, bytes_read = hash_descriptor(file.fileno())
-    assert (digest, count) == (whole, 2**30)
+    assert (digest, count) == (whole, 2**27)
     assert bytes_read < 2**20
+
+
+def sparse(path: Path, data: dict[int, bytes], size: int = HUGE) -> Path:
+    with path.open("wb") as file:
+        file.truncate(size)
+        for offset, content in data.items():
+            file.seek(offset)
+            file.write(content)
+        os.fsync(file.fileno())
+    return path
+
+
+def digest_of(path: Path, *, reads_holes: bool = False) -> str:
+    with path.open("rb") as file:
+        return hash_descriptor(file.fileno(), reads_holes=reads_holes)[0]
+
+
+def test_a_huge_sparse_file_is_hashed_once_and_never_taken_for_another(tmp_path: Path) -> None:
+    one = sparse(tmp_path / "one", {2**20: b"a"})
+    whole = digest_of(one)
+    zeros = sparse(tmp_path / "zeros", {2**20: b"a", 2**29: bytes(70_000)})
+    assert digest_of(zeros) == whole
+    others = [
+        sparse(tmp_path / "place", {2**20 + 1: b"a"}),
+        sparse(tmp_path / "page", {2**20 + 4096: b"a"}),
+        sparse(tmp_path / "data", {2**20: b"b"}),
+        sparse(tmp_path / "size", {2**20: b"a"}, size=HUGE + 1),
+        sparse(tmp_path / "more", {2**20: b"a", 2**28: b"a"}),
+        sparse(tmp_path / "nothing", {}),
+    ]
+    digests = [digest_of(other) for other in others]
+    assert len({whole, *digests}) == len(others) + 1
+    assert digest_of(others[0]) == digests[0] == digest_of(others[0], reads_holes=True)
 
 
 def test_a_symbolic_link_is_never_followed(tmp_path: Path) -> None:
