@@ -45,14 +45,14 @@ def hash_descriptor(descriptor: int, *, reads_holes: bool = False) -> tuple[str,
     status = os.fstat(descriptor)
     occupied = status.st_blocks * _BLOCK_BYTES
     if reads_holes or occupied > _LITTLE_DATA_BYTES or status.st_size - occupied < _HUGE_BYTES:
-        return _hash_ranges(descriptor, reads_holes=reads_holes)
+        return _hash_ranges(descriptor, status, reads_holes=reads_holes)
     # Hashing zeros takes a minute a tebibyte. Whoever has the same data in the same places has the
     # same hash, and is asked for it several times: for the manifest, and for each side.
-    key, bytes_read = _data_key(descriptor, status.st_size)
+    key, bytes_read = _data_key(descriptor, status)
     with _known_lock:
         digest = _known.get(key)
     if digest is None:
-        digest, count = _hash_ranges(descriptor, reads_holes=False)
+        digest, count = _hash_ranges(descriptor, status, reads_holes=False)
         bytes_read += count
         with _known_lock:
             if len(_known) == _KNOWN_FILES:
@@ -61,11 +61,11 @@ def hash_descriptor(descriptor: int, *, reads_holes: bool = False) -> tuple[str,
     return digest, bytes_read
 
 
-def _data_key(descriptor: int, size: int) -> tuple[bytes, int]:
+def _data_key(descriptor: int, status: os.stat_result) -> tuple[bytes, int]:
     """Return what tells the content of a sparse file from any other, and how much was read."""
-    state = xxhash.xxh3_128(size.to_bytes(8, "little"))
+    state = xxhash.xxh3_128(status.st_size.to_bytes(8, "little"))
     bytes_read = 0
-    for start, end in _data_ranges(descriptor, reads_holes=False):
+    for start, end in _data_ranges(descriptor, status, reads_holes=False):
         position = start - start % _PAGE_BYTES
         while position < end and (page := os.pread(descriptor, _PAGE_BYTES, position)):
             if page.count(0) != len(page):  # zeros may be a hole elsewhere
@@ -75,10 +75,10 @@ def _data_key(descriptor: int, size: int) -> tuple[bytes, int]:
     return bytes(state.digest()), bytes_read
 
 
-def _hash_ranges(descriptor: int, *, reads_holes: bool) -> tuple[str, int]:
+def _hash_ranges(descriptor: int, status: os.stat_result, *, reads_holes: bool) -> tuple[str, int]:
     state = start_hash()
     position = bytes_read = 0
-    for start, end in _data_ranges(descriptor, reads_holes=reads_holes):
+    for start, end in _data_ranges(descriptor, status, reads_holes=reads_holes):
         _add_zeros(state, start - position)
         position = start
         while chunk := os.pread(descriptor, min(_CHUNK_BYTES, end - position), position):
@@ -88,9 +88,10 @@ def _hash_ranges(descriptor: int, *, reads_holes: bool) -> tuple[str, int]:
     return str(state.hexdigest()), bytes_read
 
 
-def _data_ranges(descriptor: int, *, reads_holes: bool) -> Iterator[tuple[int, int]]:
+def _data_ranges(
+    descriptor: int, status: os.stat_result, *, reads_holes: bool
+) -> Iterator[tuple[int, int]]:
     """Yield start and end of all data; the last range begins at or runs to the end of the file."""
-    status = os.fstat(descriptor)
     if reads_holes or status.st_blocks * _BLOCK_BYTES >= status.st_size:
         yield 0, _ENDLESS
         return
