@@ -1,6 +1,8 @@
 """The verbs by which operators control the queue: cancel, pause, resume, retry. Root's alone."""
 
 import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
@@ -11,6 +13,8 @@ from dsgmigd.errors import AlreadyRunning, NothingToRetry
 from dsgmigd.names import RepoName, parse_repo_name
 from dsgmigd.request import Request, request_from_mapping
 from dsgmigd.spool import Spool
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 
 @click.command(name="cancel")
@@ -38,17 +42,16 @@ def cancel_command(context: Context, repo: str, *, discard: bool) -> None:
         click.echo(f"{name}: the running request is told to stop ({ended.told_to_stop})")
 
 
-_what = (
-    click.argument("repo", required=False),
-    click.option("--instance", type=click.IntRange(1, 999), help="One instance, by its number."),
-    click.option("--all", "is_all", is_flag=True, help="Every instance."),
-)
+def _what(verb: Verb) -> Verb:
+    """Let a verb name what it is about: a repository, an instance, or all instances."""
+    number = click.IntRange(1, 999)
+    every = click.option("--all", "is_all", is_flag=True, help="Every instance.")
+    one = click.option("--instance", type=number, help="One instance, by its number.")
+    return click.argument("repo", required=False)(one(every(verb)))
 
 
 @click.command(name="pause")
-@_what[0]
-@_what[1]
-@_what[2]
+@_what
 @click.pass_obj
 def pause_command(
     context: Context, repo: str | None, *, instance: int | None, is_all: bool
@@ -71,9 +74,7 @@ def pause_command(
 
 
 @click.command(name="resume")
-@_what[0]
-@_what[1]
-@_what[2]
+@_what
 @click.pass_obj
 def resume_command(
     context: Context, repo: str | None, *, instance: int | None, is_all: bool
