@@ -16,6 +16,11 @@ READ_SAFELY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+def open_safely(path: str | bytes, flags: int, *, dir_fd: int | None = None) -> int:
+    """Open a file for reading: a symbolic link is not followed, and a pipe is empty at once."""
+    return os.open(path, flags | READ_SAFELY, dir_fd=dir_fd)
+
+
 def write_durably(path: str, content: bytes, mode: int) -> None:
     """Write a new file and wait until it is on disk; an older one of that name is removed."""
     with contextlib.suppress(FileNotFoundError):

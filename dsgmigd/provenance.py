@@ -9,11 +9,13 @@ import pwd
 import stat
 import time
 from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 
 from dsgmigd.descriptors import Directories
 from dsgmigd.dsg.entry import local_time
 from dsgmigd.dsg.pushlog import NO_MESSAGE, UNKNOWN_USER, LogFile, Push, find_pushes
 from dsgmigd.dsg.tags import MIGRATOR, TagLink
+from dsgmigd.durable import open_safely
 from dsgmigd.names import SnapshotName
 from dsgmigd.source import Repository
 
@@ -141,10 +143,7 @@ def _read_push_log(snapshot: str) -> LogFile | None:
 
 
 def _read_regular(name: str, directory: int) -> bytes:
-    def open_there(path: str, flags: int) -> int:
-        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
-
-    with open(name, "rb", opener=open_there) as file:
+    with open(name, "rb", opener=partial(open_safely, dir_fd=directory)) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")

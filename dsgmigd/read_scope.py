@@ -7,6 +7,7 @@ import os
 import stat
 
 from dsgmigd.dsg.scope import CONFIG_NAME, EVERYTHING, Scope, parse_scope
+from dsgmigd.durable import open_safely
 
 _LIMIT_BYTES = 1024 * 1024
 
@@ -15,7 +16,7 @@ def read_scope(root: str) -> Scope:
     """Return the scope of the snapshot below `root`; everything if it has no config."""
     path = os.path.join(root, CONFIG_NAME)
     try:
-        with open(path, "rb", opener=_open) as file:
+        with open(path, "rb", opener=open_safely) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_size > _LIMIT_BYTES:
                 return Scope(warning=f"{CONFIG_NAME} is not followed: it is no file, or too large")
@@ -24,7 +25,3 @@ def read_scope(root: str) -> Scope:
         return EVERYTHING
     except OSError as error:
         return Scope(warning=f"{CONFIG_NAME} is not followed: {error.strerror}")
-
-
-def _open(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dsgmigd.descriptors import Directories
-from dsgmigd.durable import copy_durably, sync_directory
+from dsgmigd.durable import READ_SAFELY, copy_durably, sync_directory
 from dsgmigd.errors import MetadataDamaged, TargetChanged, TargetMissing
 from dsgmigd.exclusion import DSG_DIRECTORY
 from dsgmigd.file_errors import target_errors
@@ -184,8 +184,7 @@ def _has_same_content(path: bytes, snapshot: Directories, live: Directories) -> 
 @contextlib.contextmanager
 def _opened(path: bytes, tree: Directories) -> Iterator[int]:
     parent, name = tree.parent_of(path)
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(name, flags, dir_fd=parent)
+    descriptor = os.open(name, READ_SAFELY, dir_fd=parent)
     try:
         yield descriptor
     finally:

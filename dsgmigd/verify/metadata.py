@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import lz4.frame
 
 from dsgmigd.dsg.pushlog import Push
+from dsgmigd.durable import open_safely
 from dsgmigd.hashing import hash_bytes
 from dsgmigd.verify.compare import Discrepancy
 from dsgmigd.verify.digests import Digests
@@ -206,14 +207,9 @@ def _compare_archived(
 
 def read_pieces(path: str) -> Iterator[bytes]:
     """Yield the content of a regular file."""
-    with open(path, "rb", opener=_open_regular) as file:
+    with open(path, "rb", opener=open_safely) as file:
         while piece := file.read(_PIECE_BYTES):
             yield piece
-
-
-def _open_regular(path: str, flags: int) -> int:
-    """Open a file; a symbolic link is not followed, and a pipe is empty instead of for ever."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def read_unpacked(path: str) -> Iterator[bytes]:

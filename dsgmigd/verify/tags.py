@@ -11,6 +11,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
+from dsgmigd.durable import open_safely
 from dsgmigd.verify.compare import Discrepancy
 
 TAGS_NAME = "tag-messages.json"
@@ -25,7 +26,7 @@ def check_tags(directory: str, snapshots: Collection[str]) -> list[Discrepancy]:
     if not os.path.lexists(path):
         return []
     try:
-        with open(path, "rb", opener=_open_regular) as file:
+        with open(path, "rb", opener=open_safely) as file:
             document = json.loads(file.read())
         problem = _problem(document, snapshots)
     except (OSError, ValueError, RecursionError) as error:
@@ -52,8 +53,3 @@ def _problem(document: Any, snapshots: Collection[str]) -> str | None:
 
 def _is_zoned(time: str) -> bool:
     return datetime.fromisoformat(time).tzinfo is not None
-
-
-def _open_regular(path: str, flags: int) -> int:
-    """Open a file; a symbolic link is not followed, and a pipe is empty instead of for ever."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -55,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     "dsg.manifest": {"dsg.entry"},
     "dsg.scope": {"dsg.entry"},
     "dsg.refused": set(),
-    "read_scope": {"dsg.scope"},
+    "read_scope": {"dsg.scope", "durable"},
     "dsg.refresh": {
         *("descriptors", "dsg.manifest", "dsg.refused", "dsg.scope", "errors", "file_errors"),
         "hashing",
@@ -74,10 +74,10 @@ ALLOWED: dict[str, set[str]] = {
     "verify.proof": {"verify.digests"},
     "verify.listing": set(),
     "verify.document": {"hashing", "verify.digests", "verify.listing"},
-    "verify.tags": {"verify.compare"},
+    "verify.tags": {"durable", "verify.compare"},
     "verify.metadata": {
-        *("dsg.pushlog", "hashing", "verify.compare", "verify.digests", "verify.document"),
-        *("verify.listing", "verify.tags"),
+        *("dsg.pushlog", "durable", "hashing", "verify.compare", "verify.digests"),
+        *("verify.document", "verify.listing", "verify.tags"),
     },
     "verify.archives": {
         *("verify.compare", "verify.document", "verify.metadata", "verify.proof", "verify.tags"),
@@ -109,7 +109,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"errors", "names", "plan", "verify.compare", "verify.findings"},
     "source": {"btrfs.subvolume", "errors", "exclusion", "names", "plan"},
     "provenance": {
-        *("descriptors", "dsg.entry", "dsg.pushlog", "dsg.tags", "names", "source"),
+        *("descriptors", "dsg.entry", "dsg.pushlog", "dsg.tags", "durable", "names", "source"),
     },
     "staging": {"errors", "names", "plan", "request", "zfs.dataset"},
     "survey": {
