@@ -14,16 +14,14 @@ Leaving errors: TargetUnwritable, whatever the checkpoint raises. Differences ar
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from dsgmigd.dsg.scope import EVERYTHING
-from dsgmigd.file_errors import target_errors
-from dsgmigd.hashing import hash_file
+from dsgmigd.dsg.scope import Scope
+from dsgmigd.file_errors import target_error
 from dsgmigd.read_scope import read_scope
 from dsgmigd.request import VerifyLevel
 from dsgmigd.verify.chain import Chain
@@ -31,12 +29,12 @@ from dsgmigd.verify.compare import Discrepancy, printable
 from dsgmigd.verify.findings import Verification
 from dsgmigd.verify.metadata import Documents, ManifestView, manifest_time
 from dsgmigd.verify.proof import Moments, Proofs
+from dsgmigd.verify.side import Side
 
 # The creation of a snapshot is stamped when it is written out, which a busy pool does many seconds
 # after the contents were fixed; and others may write into the dataset at that very moment.
 _SETTLING_SECONDS = 60
 _NO_DATA = frozenset({".dsg", ".zfs"})
-_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOATIME
 
 
 @dataclass(frozen=True)
@@ -82,18 +80,21 @@ class ManifestVerifier:
         result.add(self._chain.check(root, number, view, moments))
         result.add(_compare_stamp(view, stamp))
         if level != "structure":
-            walk = _Walk(
-                result=result,
-                view=view,
-                proofs=self._proofs,
-                moments=moments,
-                checkpoint=self._checkpoint,
-            )
-            pool = ThreadPoolExecutor(self._hash_threads, thread_name_prefix="hash")
-            try:
-                walk.run(root, pool)
-            finally:
-                pool.shutdown(cancel_futures=True)
+            with Side(root, target_error) as side:
+                walk = _Walk(
+                    side,
+                    result=result,
+                    view=view,
+                    proofs=self._proofs,
+                    moments=moments,
+                    scope=read_scope(root),
+                    checkpoint=self._checkpoint,
+                )
+                pool = ThreadPoolExecutor(self._hash_threads, thread_name_prefix="hash")
+                try:
+                    walk.run(pool)
+                finally:
+                    pool.shutdown(cancel_futures=True)
         return result
 
 
@@ -125,49 +126,54 @@ class _Walk:
 
     def __init__(
         self,
+        side: Side,
         *,
         result: Verification,
         view: ManifestView,
         proofs: Proofs,
         moments: Moments,
+        scope: Scope,
         checkpoint: Callable[[], None],
     ) -> None:
+        self._side = side
         self.result = result
         self._view = view
         self._proofs = proofs
         self._moments = moments
+        self._scope = scope
         self._checkpoint = checkpoint
-        self._scope = EVERYTHING
 
-    def run(self, root: str, pool: ThreadPoolExecutor) -> None:
-        """Check the tree below `root`."""
-        self._scope = read_scope(root)
-        self._check_directory("", root, None, pool)
+    def run(self, pool: ThreadPoolExecutor) -> None:
+        """Check the whole tree."""
+        waiting = [""]
+        while waiting:
+            waiting += reversed(self._check_directory(waiting.pop(), pool))
         for path in self._view.listing.untaken():
             self._differ(path, "presence", "listed", "missing")
 
-    def _check_directory(
-        self, path: str, name: str, parent: int | None, pool: ThreadPoolExecutor
-    ) -> None:
-        prefix = f"{path}/" if path else ""
+    def _check_directory(self, path: str, pool: ThreadPoolExecutor) -> list[str]:
+        """Check what stands in the directory `path`; return the directories in it."""
+        skipped = frozenset() if path else _NO_DATA
+        names = sorted(name for name in self._side.names(path) if name not in skipped)
+        statuses = self._side.statuses(path, names)
+        descriptor = self._side.open(path)
         directories: list[str] = []
         readings: list[_Reading] = []
-        with _opened(name, parent, path) as descriptor:
-            for name_in, status in _statuses(descriptor, path):
-                if not path and name_in in _NO_DATA:
-                    continue
-                self._checkpoint()
-                self.result.entries += 1
-                if stat.S_ISDIR(status.st_mode):
-                    directories.append(name_in)
-                entry = self._compare(prefix + name_in, name_in, status, descriptor)
-                if entry is not None:
-                    answer = pool.submit(hash_file, descriptor, os.fsencode(name_in))
-                    readings.append(_Reading(prefix + name_in, status, entry, answer))
-            for reading in readings:
-                self._finish(reading)
-            for directory in directories:
-                self._check_directory(prefix + directory, directory, descriptor, pool)
+        for name, status in zip(names, statuses, strict=True):
+            if status is None:
+                continue  # what a manifest lists of it is found missing
+            self._checkpoint()
+            self.result.entries += 1
+            full = f"{path}/{name}" if path else name
+            if stat.S_ISDIR(status.st_mode):
+                directories.append(full)
+            entry = self._compare(full, name, status, descriptor)
+            if entry is not None:
+                answer = pool.submit(self._side.digest, full, name, descriptor)
+                readings.append(_Reading(full, status, entry, answer))
+        for reading in readings:
+            self._finish(reading)
+        return directories
 
     def _compare(
         self, path: str, name: str, status: os.stat_result, directory: int
@@ -175,19 +181,19 @@ class _Walk:
         """Compare all but contents; return the entry of a file whose content is to be read."""
         kind = _kind(status)
         self.result.files += kind == "file"
-        reference = _reference(name, directory, path) if kind == "link" else None
+        reference = self._side.reference(path, name, directory) if kind == "link" else None
         line = self._view.listing.take(path)
         if line is None:
-            if kind in {"file", "link"} and self._scope.lists(os.fsencode(path), reference):
+            there = None if reference is None else os.fsencode(reference)
+            if kind in {"file", "link"} and self._scope.lists(os.fsencode(path), there):
                 self._differ(path, "presence", "not listed", "there")
             return None
         entry = json.loads(line)
         if entry.get("type") != kind:
             self._differ(path, "type", entry.get("type"), kind)
             return None
-        if reference is not None and entry.get("reference") != os.fsdecode(reference):
-            found = printable(os.fsdecode(reference))
-            self._differ(path, "reference", entry.get("reference"), found)
+        if reference is not None and entry.get("reference") != reference:
+            self._differ(path, "reference", entry.get("reference"), printable(reference))
         return entry if kind == "file" and self._has_to_be_read(path, status, entry) else None
 
     def _has_to_be_read(self, path: str, status: os.stat_result, entry: dict[str, Any]) -> bool:
@@ -207,8 +213,7 @@ class _Walk:
     def _finish(self, reading: _Reading) -> None:
         self._checkpoint()
         path, status, entry = reading.path, reading.status, reading.entry
-        with target_errors(f"reading {printable(path)!r}"):
-            digest, count = reading.answer.result()
+        digest, count = reading.answer.result()
         self.result.files_read += 1
         self.result.target_bytes_read += count
         if entry.get("hash") != digest:
@@ -234,24 +239,3 @@ def _time(status: os.stat_result) -> str:
         return manifest_time(status.st_mtime)
     except (ValueError, OverflowError, OSError):
         return f"{status.st_mtime:.0f} seconds since 1970, which no entry can say"
-
-
-def _reference(name: str, directory: int, path: str) -> bytes:
-    with target_errors(f"reading the link {printable(path)!r}"):
-        return os.readlink(os.fsencode(name), dir_fd=directory)
-
-
-@contextmanager
-def _opened(name: str, parent: int | None, path: str) -> Iterator[int]:
-    with target_errors(f"opening {printable(path)!r}"):
-        descriptor = os.open(name, _OPEN, dir_fd=parent)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _statuses(directory: int, path: str) -> list[tuple[str, os.stat_result]]:
-    with target_errors(f"reading names in {printable(path)!r}"):
-        names = sorted(os.listdir(directory))
-        return [(name, os.lstat(name, dir_fd=directory)) for name in names]

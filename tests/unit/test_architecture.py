@@ -95,8 +95,8 @@ ALLOWED: dict[str, set[str]] = {
     "verify.changes": {"btrfs.search", "verify.verifier"},
     "verify.chain": {"verify.compare", "verify.metadata", "verify.proof"},
     "verify.own_manifest": {
-        *("dsg.scope", "file_errors", "hashing", "read_scope", "request", "verify.chain"),
-        *("verify.compare", "verify.findings", "verify.metadata", "verify.proof"),
+        *("dsg.scope", "file_errors", "read_scope", "request", "verify.chain", "verify.compare"),
+        *("verify.findings", "verify.metadata", "verify.proof", "verify.side"),
     },
     # Effects at the edges.
     "journal": set(),

@@ -1,5 +1,6 @@
 """A snapshot against its own manifest: every kind of damage is found, and nothing else is said."""
 
+import contextlib
 import os
 import shutil
 import time
@@ -8,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from dsgmigd.btrfs.tree import Tree
 from dsgmigd.errors import InterruptedByStop, TargetUnwritable
 from dsgmigd.request import VerifyLevel
 from dsgmigd.verify.findings import Verification
 from dsgmigd.verify.own_manifest import ManifestVerifier, Stamp, _time
 from tests.unit.verify.dsg_documents import Document, metadata_of, write_documents
 
+DEPTH = 1200
 MTIME = 1_399_483_646_123_456_789
 LISTED_FILES = {"a.txt": b"content a", "d/b.bin": b"01234" * 1000, "h1": b"linked", "ünï\n": b""}
 LISTED_FILES |= {"d/h2": b"linked", "HEAD": b"x"}
@@ -315,10 +318,10 @@ def test_a_root_that_is_not_there_is_an_error(world: World) -> None:
 def test_a_file_that_cannot_be_read_is_an_error_of_the_pool(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_directory: int, name: bytes) -> tuple[str, int]:
+    def fail(_directory: int, name: bytes, **_options: bool) -> tuple[str, int]:
         raise OSError(5, os.strerror(5), name)
 
-    monkeypatch.setattr("dsgmigd.verify.own_manifest.hash_file", fail)
+    monkeypatch.setattr("dsgmigd.verify.side.hash_file", fail)
     with pytest.raises(TargetUnwritable, match="HEAD"):
         world.verify()
 
@@ -338,3 +341,22 @@ def test_the_checkpoint_may_stop_the_walk_anywhere_and_leaves_nothing_open(world
                 str(world.root), 1, Stamp()
             )
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_no_tree_is_too_deep(world: World) -> None:
+    """Deeper than Python calls functions, and than a process has descriptors by default."""
+    descriptor = os.open(world.root, os.O_RDONLY)
+    for _ in range(DEPTH):
+        os.mkdir("down", dir_fd=descriptor)
+        below = os.open("down", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(os.open(".deep", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor))
+    os.close(descriptor)
+    try:
+        result = world.verify()
+        assert pairs(result) == set()
+        assert result.entries > DEPTH
+    finally:
+        with contextlib.closing(Tree(str(world.root))) as tree:
+            tree.remove_whatever(b"down")
