@@ -66,7 +66,7 @@ def _claimed_request(spool: Spool, repo: RepoName, sleep: Callable[[float], None
 def _tell(spool: Spool, repo: RepoName, wish: Cancel) -> bool:
     """Leave word for the worker; False if its request ended meanwhile."""
     spool.control.ask_to_cancel(repo, wish)
-    if spool.has_result(repo, wish.request_id):
+    if spool.results.of_request(repo, wish.request_id) is not None:
         spool.control.drop_cancel(repo)
         return False
     return True

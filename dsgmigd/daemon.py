@@ -284,7 +284,7 @@ def process_claim(
     started_at = time.time()
     log.info("request.claimed", attempt=len(claim.attempts) + 1)
     migration = None
-    differences = DiscrepancyFile(spool.discrepancies_path(claim.repo))
+    differences = DiscrepancyFile(spool.results.discrepancies_path(claim.repo))
     try:
         job = Job(claim.repo, claim.options, claim.request_id)
         migration = Migration(job, settings, commands, progress, note=differences.add)
@@ -309,7 +309,7 @@ def process_claim(
         started_at=started_at,
         finished_at=time.time(),
     )
-    result["discrepancies_file"] = spool.publish_discrepancies(claim.repo)
+    result["discrepancies_file"] = spool.results.publish_discrepancies(claim.repo)
     result["submitted_by_uid"] = claim.record["submitted_by_uid"]
     result["attempts"] = claim.attempts
     if result["outcome"] == "rejected":

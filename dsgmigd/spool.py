@@ -1,12 +1,12 @@
-"""The spool: one flat directory, and every path, rename and unlink in it.
+"""The spool: one flat directory, and every path, rename and unlink of requests in it.
 
     REPO.request       a request: an empty file or a JSON object
     REPO.claim.I       the same request, taken by instance I; from its first attempt on it holds
                        our own record: request id, options, attempts
-    REPO.result.json   the newest result of REPO; it repeats the request id and the options
-    REPO.discrepancies.jsonl   all differences that this result tells of, if there are any
+    REPO.result.json   the newest result of REPO; it repeats the request id and the options (see
+                       dsgmigd.results)
     rejected/          what could not be a request, unread
-    .dsgmigd/          ours: locks/REPO, instances/I, results/REPO.ID.json (all results), work/,
+    .dsgmigd/          ours: locks/REPO, instances/I, results/ (all results), work/,
                        control/ (see dsgmigd.control)
 
 The legal states of a repository, and what recovery does with them:
@@ -57,16 +57,14 @@ from dsgmigd.errors import AlreadyRunning, InvalidName, SpoolUnusable
 from dsgmigd.locks import Lock, try_lock
 from dsgmigd.names import RepoName, parse_repo_name
 from dsgmigd.request import Request
+from dsgmigd.results import Results, write_beside
 from dsgmigd.syscalls import rename_noreplace
 
 _REQUEST = ".request"
 _CLAIM = ".claim."
-_RESULT = ".result.json"
-_DISCREPANCIES = ".discrepancies.jsonl"
 _SUBMIT = ".submit."
 _REJECTED = "rejected"
 _PRIVATE = ".dsgmigd"
-_RESULT_MODE = 0o644
 
 
 class Spool:
@@ -78,6 +76,12 @@ class Spool:
         self._private = os.path.join(directory, _PRIVATE)
         self.control = Control(os.path.join(self._private, "control"))
         self.work_directory = os.path.join(self._private, "work")
+        self.results = Results(
+            directory,
+            kept=os.path.join(self._private, "results"),
+            work=self.work_directory,
+            instance=instance,
+        )
 
     def check(self) -> None:
         """Raise SpoolUnusable if there is no spool."""
@@ -172,22 +176,6 @@ class Spool:
         """Return the paths of requests on their way into the spool."""
         names = sorted(os.listdir(self.directory))
         return [os.path.join(self.directory, name) for name in names if name.startswith(_SUBMIT)]
-
-    def read_result(self, repo: RepoName) -> dict[str, Any] | None:
-        """Return the newest result of `repo`."""
-        return read_json(self._path(repo, _RESULT))
-
-    def last_result(self, repo: RepoName) -> dict[str, Any] | None:
-        """Return the last of all results of `repo`, from where only we write."""
-        directory = os.path.join(self._private, "results")
-        names = [name for name in os.listdir(directory) if name.rsplit(".", 2)[0] == repo]
-        found = [read_json(os.path.join(directory, name)) for name in names]
-        results = [result for result in found if result]
-        return max(results, key=lambda result: str(result.get("finished_at")), default=None)
-
-    def has_result(self, repo: RepoName, request_id: str) -> bool:
-        """Say whether that request has its result."""
-        return read_json(self._kept_result(repo, request_id)) is not None
 
     def _path(self, repo: str, ending: str) -> str:
         return os.path.join(self.directory, repo + ending)
@@ -365,10 +353,9 @@ class Spool:
 
     def publish_withdrawn(self, repo: RepoName, request_id: str, result: dict[str, Any]) -> None:
         """Publish the result of what was taken out, then remove it; a newer result stays on top."""
-        kept = read_json(self._kept_result(repo, request_id))
-        newest = self.last_result(repo)
-        if kept is None or newest == kept:
-            self._publish_result(repo, request_id, kept or result)
+        kept = self.results.of_request(repo, request_id)
+        if kept is None or self.results.last(repo) == kept:
+            self.results.publish(repo, request_id, kept or result)
         path = self.control.withdrawn_path(repo, request_id)
         try:
             os.unlink(path)
@@ -378,65 +365,17 @@ class Spool:
 
     # Ending.
 
-    def discrepancies_path(self, repo: RepoName) -> str:
-        """Return where all differences are written while they are found."""
-        return os.path.join(self.work_directory, f"{repo}.discrepancies.{self.instance}")
-
-    def publish_discrepancies(self, repo: RepoName) -> str | None:
-        """Show the differences that were found; return the name of the file, None without any.
-
-        To be called before the result that tells of them is published.
-        """
-        shown = self._path(repo, _DISCREPANCIES)
-        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-            os.unlink(shown)
-        try:
-            os.rename(self.discrepancies_path(repo), shown)
-        except (FileNotFoundError, IsADirectoryError):
-            return None
-        return os.path.basename(shown)
-
     def finish(self, claim: Claim, result: dict[str, Any]) -> None:
-        """Publish the result of a claim, then remove the claim.
-
-        The result is on disk under its own name before the newest-result name moves; a name that
-        a user occupied with a directory keeps only the former.
-        """
-        self._publish_result(claim.repo, claim.request_id, result)
+        """Publish the result of a claim, then remove the claim."""
+        self.results.publish(claim.repo, claim.request_id, result)
         os.unlink(claim.path)
         sync_directory(self.directory)
 
-    def _publish_result(self, repo: RepoName, request_id: str, result: dict[str, Any]) -> None:
-        kept = self._kept_result(repo, request_id)
-        temporary = os.path.join(self.work_directory, f"{repo}.result.{self.instance}")
-        write_durably(temporary, _to_json(result), _RESULT_MODE)
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, kept)
-        sync_directory(os.path.dirname(kept))
-        self._show_result(repo, temporary)
-
-    def _show_result(self, repo: RepoName, temporary: str) -> None:
-        try:
-            os.rename(temporary, self._path(repo, _RESULT))
-        except IsADirectoryError:
-            os.unlink(temporary)
-        sync_directory(self.directory)
-
-    def _kept_result(self, repo: RepoName, request_id: str) -> str:
-        return os.path.join(self._private, "results", f"{repo}.{request_id}.json")
-
     def _finish_if_done(self, claim: Claim) -> bool:
         """Finish what a crash left between result and claim: True if that was all."""
-        kept = self._kept_result(claim.repo, claim.request_id)
-        if read_json(kept) is None:
+        if self.results.of_request(claim.repo, claim.request_id) is None:
             return False
-        shown = self.read_result(claim.repo)
-        if shown is None or shown.get("request_id") != claim.request_id:
-            temporary = os.path.join(self.work_directory, f"{claim.repo}.show.{self.instance}")
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-            os.link(kept, temporary)
-            self._show_result(claim.repo, temporary)
+        self.results.show_again(claim.repo, claim.request_id)
         os.unlink(claim.path)
         sync_directory(self.directory)
         return True
@@ -444,7 +383,7 @@ class Spool:
     def reject_claim(self, claim: Claim, result: dict[str, Any]) -> None:
         """Publish the result of a claim whose body is no request; keep the body aside."""
         aside = os.path.join(self.directory, _REJECTED, f"{claim.repo}.{claim.request_id}")
-        self._publish_result(claim.repo, claim.request_id, result)
+        self.results.publish(claim.repo, claim.request_id, result)
         os.rename(claim.path, aside)
         sync_directory(self.directory)
 
@@ -462,9 +401,9 @@ class Spool:
             return False
         sync_directory(self.directory)
         if refused.repo is not None:
-            self._publish_result(refused.repo, request_id, result)
+            self.results.publish(refused.repo, request_id, result)
         else:
-            write_durably(aside + _RESULT, _to_json(result), _RESULT_MODE)
+            write_beside(aside, result)
         return True
 
     # What instances say of themselves.
@@ -490,10 +429,6 @@ def _read_regular(path: str) -> tuple[bytes, os.stat_result]:
     descriptor = os.open(path, READ_SAFELY)
     with open(descriptor, "rb") as file:
         return file.read(RECORD_LIMIT_BYTES), os.fstat(descriptor)
-
-
-def _to_json(result: dict[str, Any]) -> bytes:
-    return json.dumps(result, indent=1).encode() + b"\n"
 
 
 def _is_regular(path: str) -> bool:

@@ -117,7 +117,7 @@ def _options_to_retry(spool: Spool, name: RepoName) -> Request:
         raise AlreadyRunning(
             f"a request for {name} is worked on now", hint="see how far it is: dsgmigd status"
         )
-    last = spool.last_result(name)
+    last = spool.results.last(name)
     if last is None:
         raise NothingToRetry(f"{name} has no result yet", hint=f"dsgmigd submit {name}")
     if last["outcome"] not in {"failed", "cancelled"}:

@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "hashing": set(),
     "descriptors": set(),
     "durable": set(),
+    "results": {"durable", "names"},
     "syscalls": set(),
     "locks": set(),
     "file_errors": {"errors"},
@@ -104,7 +105,10 @@ ALLOWED: dict[str, set[str]] = {
     "wake": set(),
     "claim": {"durable", "errors", "locks", "names", "request"},
     "control": {"durable", "errors", "locks", "names"},
-    "spool": {"claim", "control", "durable", "errors", "locks", "names", "request", "syscalls"},
+    "spool": {
+        *("claim", "control", "durable", "errors", "locks", "names", "request", "results"),
+        "syscalls",
+    },
     # One migration.
     "report": {"errors", "names", "plan", "verify.compare", "verify.findings"},
     "source": {"btrfs.subvolume", "errors", "exclusion", "names", "plan"},

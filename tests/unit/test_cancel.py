@@ -73,7 +73,7 @@ def test_a_waiting_request_leaves_the_spool_with_a_result(verb: Spool) -> None:
 
     ended = cancelled(verb)
 
-    result = verb.read_result(SV)
+    result = verb.results.newest(SV)
     assert result is not None
     assert ended == Cancelled([result["request_id"]], None)
     assert (result["outcome"], result["error"]["code"]) == ("cancelled", "cancelled")
@@ -88,7 +88,7 @@ def test_a_waiting_body_that_is_no_request_is_cancelled_as_well(verb: Spool) -> 
 
     assert len(cancelled(verb).withdrawn) == 1
 
-    result = verb.read_result(SV)
+    result = verb.results.newest(SV)
     assert result is not None
     assert (result["outcome"], result["request"]) == ("cancelled", {})
 
@@ -99,7 +99,7 @@ def test_a_running_request_is_named_in_the_word_to_its_worker(worker: Spool, ver
     assert cancelled(verb, discard=True) == Cancelled([], claim.request_id)
 
     assert worker.control.cancel_for(SV, claim.request_id) == Cancel(claim.request_id, discard=True)
-    assert verb.read_result(SV) is None
+    assert verb.results.newest(SV) is None
 
 
 def test_the_request_that_waits_behind_a_running_one_goes_too(worker: Spool, verb: Spool) -> None:
@@ -240,7 +240,7 @@ def test_a_newer_result_stays_on_top_of_one_whose_request_was_only_left_to_remov
 
     clean_up(worker)
 
-    assert (worker.read_result(SV) or {})["outcome"] == "done"
+    assert (worker.results.newest(SV) or {})["outcome"] == "done"
     assert files(verb) == ["SV.result.json"]
 
 
@@ -322,7 +322,7 @@ def test_a_crash_anywhere_in_the_cancel_of_a_waiting_request_loses_and_doubles_n
             return
         assert [result["outcome"] for result in results] == ["cancelled"]
         assert results[0]["request"] == {"note": "mine"}
-        assert spool.read_result(SV) == results[0]
+        assert spool.results.newest(SV) == results[0]
         assert files(spool) == ["SV.result.json"]
 
     def submit(spool: Spool) -> None:
@@ -374,7 +374,7 @@ def test_a_crash_anywhere_while_a_worker_ends_a_cancelled_request_is_gone_by_the
         clean_up(spool)
         (result,) = kept_results(spool)
         assert (result["outcome"], result["request_id"]) == ("cancelled", claims[-1].request_id)
-        assert spool.read_result(SV) == result
+        assert spool.results.newest(SV) == result
         assert files(spool) == ["SV.result.json"]
 
     crashes = crash_at_every_effect(

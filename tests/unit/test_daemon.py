@@ -49,7 +49,7 @@ def process(spool: Spool, claim: Claim, progress: Progress | None = None) -> dic
         progress=progress or Progress(),
         maximum_attempts=3,
     )
-    return spool.read_result(SV) or {}
+    return spool.results.newest(SV) or {}
 
 
 def test_a_failure_becomes_a_result_that_repeats_the_request_and_tells_what_to_do(
@@ -163,7 +163,7 @@ def test_a_worker_answers_every_request_then_stops_by_signal(spool: Spool) -> No
 
     worker.run()
 
-    results = {name: spool.read_result(RepoName(name)) for name in ("A", "B", "C")}
+    results = {name: spool.results.newest(RepoName(name)) for name in ("A", "B", "C")}
     outcomes = {name: result["outcome"] for name, result in results.items() if result}
     assert outcomes == {"A": "failed", "B": "failed", "C": "rejected"}
     (refused,) = directory.glob("rejected/*.result.json")
@@ -194,7 +194,7 @@ def test_a_request_of_a_paused_repository_stays_until_it_is_resumed(spool: Spool
 
     serve(spool)
     assert spool.incoming() == ["A"]
-    assert spool.read_result(RepoName("B"))
+    assert spool.results.newest(RepoName("B"))
 
     spool.control.resume(RepoName("A"))
     serve(spool)
@@ -216,7 +216,7 @@ def test_a_paused_instance_ends_its_own_claims_and_takes_no_others(
 
     assert sorted(spool.incoming()) == ["A", "F"]
     assert spool.claims() == [("C", 4)]
-    assert spool.read_result(RepoName("B"))
+    assert spool.results.newest(RepoName("B"))
 
 
 @pytest.mark.usefixtures("signals_restored")
@@ -239,7 +239,7 @@ def test_a_cancelled_orphan_is_ended_by_whoever_finds_it(spool: Spool, *, is_pau
 
     serve(spool)
 
-    result = spool.read_result(SV)
+    result = spool.results.newest(SV)
     assert result is not None
     assert (result["outcome"], result["request_id"]) == ("cancelled", request_id)
     assert len(result["attempts"]) == 1
@@ -253,7 +253,7 @@ def test_a_worker_ends_what_a_dead_verb_took_out(spool: Spool) -> None:
 
     serve(spool)
 
-    result = spool.read_result(SV)
+    result = spool.results.newest(SV)
     assert result is not None
     assert (result["outcome"], result["request_id"]) == ("cancelled", request_id)
 
@@ -265,7 +265,7 @@ def test_a_cancel_for_another_request_does_not_stop_this_one(spool: Spool) -> No
 
     serve(spool)
 
-    result = spool.read_result(SV)
+    result = spool.results.newest(SV)
     assert result is not None
     assert result["outcome"] == "failed"
     assert spool.control.cancels() == []

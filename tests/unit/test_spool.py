@@ -196,7 +196,7 @@ def test_a_refused_file_is_moved_aside_and_its_result_lies_in_the_spool(
     assert spool.reject(refused, {"request_id": "one", "outcome": "rejected"})
     assert not spool.reject(refused, {"request_id": "two", "outcome": "rejected"})
 
-    assert spool.read_result(SV) == {"request_id": "one", "outcome": "rejected"}
+    assert spool.results.newest(SV) == {"request_id": "one", "outcome": "rejected"}
     assert (directory / "rejected/one").is_fifo()
 
 
@@ -308,7 +308,7 @@ def test_a_result_replaces_the_older_one_and_both_are_kept(spool: Spool, directo
         spool.finish(claim, result_of(claim, note=note))
         claim.lock.release()
 
-    shown = spool.read_result(SV)
+    shown = spool.results.newest(SV)
     assert shown is not None
     assert shown["note"] == "second"
     assert sorted(result["note"] for result in kept_results(directory)) == ["first", "second"]
@@ -348,7 +348,7 @@ def test_after_a_crash_between_result_and_claim_only_the_claim_goes(
     assert spool.adopt(SV, 1) is None
 
     assert spool.claims() == []
-    assert spool.read_result(SV) == result_of(claim)
+    assert spool.results.newest(SV) == result_of(claim)
     assert len(kept_results(directory)) == 1
 
 
