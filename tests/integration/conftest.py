@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -219,6 +219,22 @@ def write_config(made: Bed, extra: str = "", *, source: str = "", target: str = 
         f"{target}\n{extra}",
         encoding="utf-8",
     )
+
+
+@contextmanager
+def read_only_source(made: Bed) -> Iterator[None]:
+    """Let the product see the source through a mount that cannot be written."""
+    place = made.spool.parent / "read-only"
+    place.mkdir()
+    bed.run("mount", "--bind", made.source_root, place)
+    bed.run("mount", "-o", "remount,bind,ro", place)
+    text = made.config.read_text(encoding="utf-8")
+    made.config.write_text(text.replace(str(made.source_root), str(place)), encoding="utf-8")
+    try:
+        yield
+    finally:
+        bed.unmount_below(place)
+        made.config.write_text(text, encoding="utf-8")
 
 
 def delete_subvolumes(directory: Path) -> None:

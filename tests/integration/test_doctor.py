@@ -3,8 +3,6 @@
 import json
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import pytest
 
 from dsgmigd.names import parse_repo_name
 from dsgmigd.spool import Spool
-from tests.integration.conftest import Bed, write_config
+from tests.integration.conftest import Bed, read_only_source
 from tests.integration.processes import (
     area_contents,
     assert_clean,
@@ -169,19 +167,6 @@ def test_what_is_not_ours_stays_as_it_is(fresh_bed: Bed) -> None:
     assert_migrated(fresh_bed, "SV", series.directory, 1)
 
 
-@contextmanager
-def read_only_view(made: Bed) -> Iterator[Path]:
-    """Show the source where nobody can write it, as a read-only mount does."""
-    place = made.spool.parent / "read-only"
-    place.mkdir()
-    bed.run("mount", "--bind", made.source_root, place)
-    bed.run("mount", "-o", "remount,bind,ro", place)
-    try:
-        yield place
-    finally:
-        bed.unmount_below(place)
-
-
 def test_pins_on_a_source_that_is_mounted_read_only_are_told(fresh_bed: Bed) -> None:
     series = new_series(fresh_bed, "SV", writing(a="a"))
     held = fresh_bed.source_root / f".dsgmigd-pins/SV.{uuid.uuid4()}"
@@ -189,9 +174,7 @@ def test_pins_on_a_source_that_is_mounted_read_only_are_told(fresh_bed: Bed) -> 
     for directory in (held, empty):
         directory.mkdir(parents=True)
     bed.run("btrfs", "subvolume", "snapshot", "-r", series.snapshot(1), held / "s1")
-    text = fresh_bed.config.read_text(encoding="utf-8")
-    with read_only_view(fresh_bed) as place:
-        fresh_bed.config.write_text(text.replace(str(fresh_bed.source_root), str(place)))
+    with read_only_source(fresh_bed):
         findings = doctor(fresh_bed, "--fix", status=3)
         told = fresh_bed.dsgmigd("doctor", "--fix", check=False)
     assert found(findings) == [("pins", False), ("pins", False)]
@@ -199,7 +182,6 @@ def test_pins_on_a_source_that_is_mounted_read_only_are_told(fresh_bed: Bed) -> 
     assert told.stdout.count("not removed: cannot") == 2
     assert told.stderr == ""
     assert sorted(pins(fresh_bed)) == sorted([held.name, empty.name])
-    write_config(fresh_bed)
     doctor(fresh_bed, "--fix", status=0)
     assert pins(fresh_bed) == []
 

@@ -1,14 +1,13 @@
 """A source that changes, vanishes or cannot be pinned: the right result, or a clear error."""
 
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import bed
 
-from tests.integration.conftest import Bed
+from tests.integration.conftest import Bed, read_only_source
 from tests.integration.processes import wait_for
 from tests.integration.trees import (
     Series,
@@ -74,22 +73,6 @@ def test_what_changes_after_the_pin_is_not_in_the_result_and_is_found_later(
     found = fresh_bed.verified("SV")
     assert found["error"]["code"] == "verification_failed"
     assert "s3: " in found["error"]["message"]
-
-
-@contextmanager
-def read_only_source(made: Bed) -> Iterator[None]:
-    """Let the product see the source through a mount that cannot be written."""
-    place = made.spool.parent / "read-only"
-    place.mkdir()
-    bed.run("mount", "--bind", made.source_root, place)
-    bed.run("mount", "-o", "remount,bind,ro", place)
-    text = made.config.read_text(encoding="utf-8")
-    made.config.write_text(text.replace(str(made.source_root), str(place)), encoding="utf-8")
-    try:
-        yield
-    finally:
-        bed.run("umount", place)
-        made.config.write_text(text, encoding="utf-8")
 
 
 def test_a_source_that_cannot_be_pinned_is_read_in_place_and_the_result_says_so(
