@@ -28,7 +28,7 @@ from dsgmigd.verify.compare import Discrepancy
 from dsgmigd.verify.findings import Verification
 from dsgmigd.verify.metadata import Documents, compare_push
 from dsgmigd.verify.proof import Moments, Proofs
-from dsgmigd.verify.side import Side
+from dsgmigd.verify.side import Side, Translate
 from dsgmigd.verify.walk import Reading, Walk
 
 Note = Callable[[str, list[Discrepancy]], None]
@@ -92,9 +92,6 @@ class Verifier:
         )
         view = self._documents.read(target_root, number)
         result.add(view.discrepancies)
-        if push is not None and view.metadata:
-            result.is_push_checked = True
-            result.add(compare_push(push, view.metadata))
         result.add(
             self._archives.check(
                 *(target_root, number, moments),
@@ -102,14 +99,16 @@ class Verifier:
                 reads_none=is_verified_before,
             )
         )
-        reads_all = self._level == "exhaustive"
+        if push is not None and view.metadata:
+            result.is_push_checked = True
+            result.add(compare_push(push, view.metadata))
         proofs = Proofs()  # a look at some paths proves nothing for the next full walk
         if changed is None:
             proofs = self._proofs
             proofs.begin_snapshot()
         with (
-            Side(source_root, source_error, reads_holes=reads_all) as source,
-            Side(target_root, target_error, reads_holes=reads_all) as target,
+            self._side(source_root, source_error) as source,
+            self._side(target_root, target_error) as target,
             self._reading(is_verified_before=is_verified_before) as reading,
         ):
             walk = Walk(
@@ -126,6 +125,9 @@ class Verifier:
             )
             _run(walk, changed)
         return result
+
+    def _side(self, root: str, translate: Translate) -> Side:
+        return Side(root, translate, reads_holes=self._level == "exhaustive")
 
     @contextmanager
     def _reading(self, *, is_verified_before: bool) -> Iterator[Reading]:
