@@ -5,12 +5,13 @@ quickstart = packaging/quickstart
 venv = .venv
 pytest = $(venv)/bin/pytest -q
 
-.PHONY: help demo demo-clean test check unit integration nightly bench bench-memory \
+.PHONY: help demo demo-clean package test check unit integration nightly bench bench-memory \
     bench-metadata fmt clean
 
 help:
 	@echo "make demo         migrate three sample repositories, on file-backed btrfs and ZFS (root)"
 	@echo "make demo-clean   remove all that the demo made (root)"
+	@echo "make package      build dist/dsgmigd_VERSION_all.deb (root, if something is missing)"
 	@echo "make test         everything below but fmt; installs what is missing (root)"
 	@echo "make check        ruff and mypy"
 	@echo "make unit         unit tests"
@@ -28,6 +29,10 @@ demo:
 
 demo-clean:
 	@PYTHONPATH=$(CURDIR) $(PYTHON) $(quickstart)/demo.py clean
+
+package:
+	@[ "$$(id -u)" -ne 0 ] || $(quickstart)/install-requirements package
+	@packaging/build-package
 
 # Recursion, so that the .venv is made after the packages that it is made of.
 test:
