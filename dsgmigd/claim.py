@@ -3,7 +3,8 @@
 The record is ours alone: it is believed only in a file that nobody but this daemon's user can have
 written.
 
-Leaving errors: InvalidRequest (from `Claim.options`), OSError when the spool's file system fails.
+Leaving errors: InvalidRequest (from `Claim.options`), StateTooNew, OSError when the
+spool's file system fails.
 """
 
 import errno
@@ -15,11 +16,11 @@ import stat
 import uuid
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any
+from typing import Any, cast
 
 from dsgmigd.deferral import Deferral
 from dsgmigd.durable import READ_SAFELY
-from dsgmigd.errors import InvalidRequest
+from dsgmigd.errors import InvalidRequest, StateTooNew
 from dsgmigd.locks import Lock
 from dsgmigd.names import RepoName
 from dsgmigd.request import BODY_LIMIT_BYTES, Request, parse_request, request_from_mapping
@@ -152,13 +153,22 @@ def is_being_written(path: str) -> bool:
 
 
 def own_record(content: bytes, status: os.stat_result) -> dict[str, Any] | None:
-    """Return the claim record in `content`, if only we can have written it."""
+    """Return the claim record in `content`, if only we can have written it.
+
+    Raises StateTooNew if a newer version of ours did.
+    """
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) != RECORD_MODE:
         return None
     try:
         record = json.loads(content)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(record, dict) or record.get(_RECORD_KEY) != _RECORD_VERSION:
+    version = record.get(_RECORD_KEY) if isinstance(record, dict) else None
+    if not isinstance(version, int):
         return None
-    return record
+    if version > _RECORD_VERSION:
+        raise StateTooNew(
+            f"a claim has version {version} of the record, known is {_RECORD_VERSION}",
+            hint="a newer dsgmigd began this request: let that one end it",
+        )
+    return cast("dict[str, Any]", record)

@@ -254,6 +254,13 @@ class SpoolUnusable(DsgmigdError):
     error_class = "operator"
 
 
+class StateTooNew(DsgmigdError):
+    """A newer version of dsgmigd wrote this; it is left as it is."""
+
+    code = "state_too_new"
+    error_class = "operator"
+
+
 class SpoolFailing(DsgmigdError):
     """The spool's file system failed a read or a write; nothing that is in it is given up."""
 

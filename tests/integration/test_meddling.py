@@ -62,7 +62,7 @@ def test_a_target_whose_mountpoint_is_taken_is_published_and_said_not_to_be_moun
 @contextlib.contextmanager
 def meddling(made: Bed, seed: int) -> Iterator[list[str]]:
     """Do random things to staging and its snapshots; give the list of what was done."""
-    chance, ended, done = Random(seed), threading.Event(), list[str]()
+    chance, ended, done = Random(seed), threading.Event(), list[str]()  # noqa: S311
 
     def meddle() -> None:
         while not ended.wait(chance.uniform(0.05, 0.4)):
