@@ -60,8 +60,8 @@ def test_a_lock_is_let_go_when_the_spool_fails(
         claim = dead.claim(SV)
         assert isinstance(claim, Claim)
         claim.lock.release()
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="made up"):
-        patch.setattr(spool_module, "rename_noreplace", failing)
+    monkeypatch.setattr(spool_module, "rename_noreplace", failing)
+    with pytest.raises(OSError, match="made up"):
         spool.claim(SV) if verb == "claim" else spool.adopt(SV, 9)
     lock = spool.lock_repository(SV)
     assert lock is not None
