@@ -3,7 +3,8 @@
 The record is ours alone: it is believed only in a file that nobody but this daemon's user can have
 written.
 
-Leaving errors: InvalidRequest (from `Claim.options`), OSError when the spool's file system fails.
+Leaving errors: InvalidRequest (from `Claim.options`), StateTooNew, OSError when the
+spool's file system fails.
 """
 
 import errno
@@ -14,15 +15,18 @@ import os
 import stat
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import takewhile
+from typing import Any, cast
 
+from dsgmigd.deferral import Deferral
 from dsgmigd.durable import READ_SAFELY
-from dsgmigd.errors import InvalidRequest
+from dsgmigd.errors import InvalidRequest, StateTooNew
 from dsgmigd.locks import Lock
 from dsgmigd.names import RepoName
 from dsgmigd.request import BODY_LIMIT_BYTES, Request, parse_request, request_from_mapping
 
 RECORD_MODE = 0o600
+DEFERRED = "deferred"
 RECORD_LIMIT_BYTES = 16 * BODY_LIMIT_BYTES
 
 _RECORD_KEY = "dsgmigd_claim"
@@ -63,11 +67,25 @@ class Claim:
         return sum("ended" not in attempt for attempt in self.attempts)
 
     @property
+    def deferral(self) -> Deferral | None:
+        """Until when it waits, and why; None if it does not."""
+        return Deferral.from_json(self.record.get("deferral"))
+
+    @property
+    def times_deferred(self) -> int:
+        """How often in a row it was put off before the present attempt."""
+        return len(list(takewhile(_was_deferred, reversed(self.attempts[:-1]))))
+
+    @property
     def options(self) -> Request:
         """What is asked for; raises InvalidRequest if the body did not say."""
         if self.record["rejection"] is not None:
             raise InvalidRequest(self.record["rejection"], hint=self.record["rejection_hint"])
         return request_from_mapping(self.record["options"])
+
+
+def _was_deferred(attempt: dict[str, Any]) -> bool:
+    return attempt.get("ended") == DEFERRED
 
 
 @dataclass(frozen=True)
@@ -135,13 +153,22 @@ def is_being_written(path: str) -> bool:
 
 
 def own_record(content: bytes, status: os.stat_result) -> dict[str, Any] | None:
-    """Return the claim record in `content`, if only we can have written it."""
+    """Return the claim record in `content`, if only we can have written it.
+
+    Raises StateTooNew if a newer version of ours did.
+    """
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) != RECORD_MODE:
         return None
     try:
         record = json.loads(content)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(record, dict) or record.get(_RECORD_KEY) != _RECORD_VERSION:
+    version = record.get(_RECORD_KEY) if isinstance(record, dict) else None
+    if not isinstance(version, int):
         return None
-    return record
+    if version > _RECORD_VERSION:
+        raise StateTooNew(
+            f"a claim has version {version} of the record, known is {_RECORD_VERSION}",
+            hint="a newer dsgmigd began this request: let that one end it",
+        )
+    return cast("dict[str, Any]", record)
