@@ -160,6 +160,12 @@ def test_each_shell_has_its_completion(installed: Machine, shell: str, place: st
     assert f"_DSGMIGD_COMPLETE={shell}_complete" in text
 
 
+def test_zsh_completes_at_the_first_tab(installed: Machine) -> None:
+    """It loads the file as a function, and calls that once: then it has to complete already."""
+    text = (installed.root / "usr/share/zsh/vendor-completions/_dsgmigd").read_text()
+    assert text.endswith('\n_dsgmigd_completion "$@"\n')
+
+
 def test_bash_completes_verbs(installed: Machine) -> None:
     script = (
         ". /usr/share/bash-completion/completions/dsgmigd; "
