@@ -4,8 +4,12 @@ The main thread never touches a pool or a source: it waits, reports, and pings s
 while another thread works. SIGTERM or SIGINT: no new claim, the work stops at the next point from
 which it can be resumed, its claim stays; what does not stop in time is left to the next start.
 
-Leaving errors: AlreadyRunning, SpoolUnusable. What is no DsgmigdError is a bug or a broken host:
-it ends the process, and the next start recovers.
+A worker holds on to the directory that it began with: claims, locks and results stay together
+there. When its name leads elsewhere the work stops in the same way, and the process ends with
+SpoolReplaced, to begin anew in the directory that is there by then.
+
+Leaving errors: AlreadyRunning, SpoolUnusable, SpoolReplaced. What is no DsgmigdError is a bug or a
+broken host: it ends the process, and the next start recovers.
 """
 
 import functools
@@ -41,6 +45,7 @@ from dsgmigd.progress import Progress
 from dsgmigd.report import Report
 from dsgmigd.result import envelope, failure, iso_time, success
 from dsgmigd.spool import Spool
+from dsgmigd.spool_place import HeldDirectory, held_directory
 from dsgmigd.wake import SpoolWatcher
 
 _TICK_SECONDS = 0.5
@@ -70,6 +75,7 @@ class Worker:
     ) -> None:
         self._instance = instance
         self._spool = spool
+        self._place: HeldDirectory  # from `run` on
         self._settings = settings
         self._habits = habits
         self._notifier = notifier
@@ -82,7 +88,15 @@ class Worker:
 
     def run(self) -> None:
         """Work until asked to stop."""
-        self._spool.prepare()
+        warning = self._spool.prepare()
+        if warning:
+            self._log.warning("spool.doubtful", reason=warning)
+        with held_directory(self._spool.directory) as place:
+            self._place = place
+            self._spool = Spool(place.path, self._instance)
+            self._serve()
+
+    def _serve(self) -> None:
         lock = self._spool.lock_instance()
         watcher = SpoolWatcher(self._spool.directory, self._spool.control.directory, self._wake)
         self._listen_to_signals()
@@ -90,15 +104,19 @@ class Worker:
             watcher.start()
             self._log.info(
                 "worker.started",
-                spool=self._spool.directory,
+                spool=self._place.name,
                 is_supervised=self._notifier.is_supervised,
             )
             self._report("idle")
             self._notifier.ready()
             while not self._is_stopping:
+                self._place.check()
                 self._serve_one()
             self._notifier.stopping()
             self._log.info("worker.stopped")
+        except OSError:
+            self._place.check()  # its loss explains what failed in it
+            raise
         finally:
             watcher.stop()
             lock.release()
@@ -164,6 +182,7 @@ class Worker:
         self._report("idle")
         due = time.monotonic() + self._habits.rescan_seconds
         while not self._is_stopping and time.monotonic() < due:
+            self._place.check()
             self._notifier.watchdog()
             if self._wake.wait(min(_PING_SECONDS, max(0.0, due - time.monotonic()))):
                 return
@@ -221,22 +240,25 @@ class Worker:
         stalled = _Stall(self._progress)
         while thread.is_alive():
             self._notifier.watchdog()
-            self._report(str(self._progress) + stalled.words())
-            self._heed_cancel(claim)
+            is_spool_lost = not self._place.is_in_place()
+            if not is_spool_lost:
+                self._report(str(self._progress) + stalled.words())
+                self._heed_cancel(claim)
             flush_journal()
-            if self._is_stopping:
+            if self._is_stopping or is_spool_lost:
+                self._progress.stop_requested = True
                 stop_by = stop_by or time.monotonic() + self._habits.stop_seconds
                 if time.monotonic() > stop_by:
-                    self._leave(commands)
+                    self._leave(commands, os.EX_TEMPFAIL if is_spool_lost else os.EX_OK)
             thread.join(_TICK_SECONDS)
 
-    def _leave(self, commands: Commands) -> None:
+    def _leave(self, commands: Commands, status: int) -> None:
         """End the process in the middle of a step; the next start rolls it back."""
         commands.kill_all()
         self._notifier.stopping()
         self._log.warning("worker.left", repo=self._progress.repo, step=self._progress.step)
         flush_journal()
-        os._exit(0)
+        os._exit(status)
 
     def _report(self, text: str) -> None:
         self._notifier.status(text)

@@ -58,6 +58,7 @@ from dsgmigd.locks import Lock, try_lock
 from dsgmigd.names import RepoName, parse_repo_name
 from dsgmigd.request import Request
 from dsgmigd.results import Results, write_beside
+from dsgmigd.spool_place import check_own_directory, check_place, check_renaming
 from dsgmigd.syscalls import rename_noreplace
 
 _REQUEST = ".request"
@@ -91,15 +92,20 @@ class Spool:
                 hint=f"make it: install -d -m 3730 -g dsgmigd {self.directory}",
             )
 
-    def prepare(self, *, is_made_if_missing: bool = False) -> None:
-        """Make what is ours in the spool; raise SpoolUnusable if that cannot be.
+    def check_place(self) -> str | None:
+        """Return what to warn of in the spool's place; raise SpoolUnusable if it is not safe."""
+        self.check()
+        return check_place(self.directory)
+
+    def prepare(self, *, is_made_if_missing: bool = False) -> str | None:
+        """Make what is ours in the spool; return a warning, raise SpoolUnusable, see `check_place`.
 
         A spool that has to be made is for root alone: its locks are needed even without a queue.
         """
-        if not is_made_if_missing:
-            self.check()
         try:
-            os.makedirs(self.directory, 0o700, exist_ok=True)
+            if is_made_if_missing:
+                os.makedirs(self.directory, 0o700, exist_ok=True)
+            warning = self.check_place()
             for name, mode in (
                 (_PRIVATE, 0o755),
                 (f"{_PRIVATE}/locks", 0o700),
@@ -110,13 +116,17 @@ class Spool:
                 (_REJECTED, 0o755),
             ):
                 path = os.path.join(self.directory, name)
-                os.makedirs(path, mode, exist_ok=True)
-                os.chmod(path, mode, follow_symlinks=False)
-        except (OSError, NotImplementedError) as error:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(path, mode)
+                check_own_directory(path)
+                os.chmod(path, mode)
+            check_renaming(self.work_directory)
+        except OSError as error:
             raise SpoolUnusable(
                 f"cannot use the spool {self.directory}: {error}",
                 hint="it must be a local directory that dsgmigd may write",
             ) from error
+        return warning
 
     # Locks.
 

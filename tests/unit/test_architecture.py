@@ -105,9 +105,10 @@ ALLOWED: dict[str, set[str]] = {
     "wake": set(),
     "claim": {"durable", "errors", "locks", "names", "request"},
     "control": {"durable", "errors", "locks", "names"},
+    "spool_place": {"errors", "syscalls"},
     "spool": {
         *("claim", "control", "durable", "errors", "locks", "names", "request", "results"),
-        "syscalls",
+        *("spool_place", "syscalls"),
     },
     # One migration.
     "report": {"errors", "names", "plan", "verify.compare", "verify.findings"},
@@ -177,7 +178,7 @@ ALLOWED: dict[str, set[str]] = {
     "cancel": {"control", "errors", "names", "result", "spool"},
     "daemon": {
         *("cancel", "claim", "command", "discrepancies", "errors", "journal", "migrate", "names"),
-        *("notify", "progress", "report", "result", "spool", "wake"),
+        *("notify", "progress", "report", "result", "spool", "spool_place", "wake"),
     },
     "doctor": set(),
     "doctor.leftover": {"names"},
