@@ -14,8 +14,10 @@ import os
 import stat
 import uuid
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
+from dsgmigd.deferral import Deferral
 from dsgmigd.durable import READ_SAFELY
 from dsgmigd.errors import InvalidRequest
 from dsgmigd.locks import Lock
@@ -23,6 +25,7 @@ from dsgmigd.names import RepoName
 from dsgmigd.request import BODY_LIMIT_BYTES, Request, parse_request, request_from_mapping
 
 RECORD_MODE = 0o600
+DEFERRED = "deferred"
 RECORD_LIMIT_BYTES = 16 * BODY_LIMIT_BYTES
 
 _RECORD_KEY = "dsgmigd_claim"
@@ -63,11 +66,25 @@ class Claim:
         return sum("ended" not in attempt for attempt in self.attempts)
 
     @property
+    def deferral(self) -> Deferral | None:
+        """Until when it waits, and why; None if it does not."""
+        return Deferral.from_json(self.record.get("deferral"))
+
+    @property
+    def times_deferred(self) -> int:
+        """How often in a row it was put off before the present attempt."""
+        return len(list(takewhile(_was_deferred, reversed(self.attempts[:-1]))))
+
+    @property
     def options(self) -> Request:
         """What is asked for; raises InvalidRequest if the body did not say."""
         if self.record["rejection"] is not None:
             raise InvalidRequest(self.record["rejection"], hint=self.record["rejection_hint"])
         return request_from_mapping(self.record["options"])
+
+
+def _was_deferred(attempt: dict[str, Any]) -> bool:
+    return attempt.get("ended") == DEFERRED
 
 
 @dataclass(frozen=True)

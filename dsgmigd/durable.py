@@ -33,6 +33,34 @@ def write_durably(path: str, content: bytes, mode: int) -> None:
         os.fsync(descriptor)
 
 
+def reserve(path: str, size_bytes: int, mode: int) -> None:
+    """Make a file that holds the space for `write_reserved`; an older one of that name is removed.
+
+    On a file system that never writes in place (btrfs, ZFS) that is a good try only.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with open(os.open(path, _NEW, mode), "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        os.posix_fallocate(file.fileno(), 0, size_bytes)
+
+
+def write_reserved(path: str, content: bytes, mode: int) -> None:
+    """Write a file into the space that is reserved under its name, if any; wait for the disk."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        write_durably(path, content, mode)
+        return
+    with open(descriptor, "wb") as file:
+        if os.fstat(descriptor).st_nlink == 1:
+            file.write(content)
+            file.truncate()
+            os.fsync(descriptor)
+            return
+    write_durably(path, content, mode)  # a crash left it: it has another name, as a result
+
+
 def copy_durably(source: int, name: bytes, target: int, new_name: bytes) -> None:
     """Copy what `name` is in the open directory `source`, and wait until it is on disk.
 

@@ -19,7 +19,7 @@ from dsgmigd.build import Build
 from dsgmigd.checker import SnapshotChecker
 from dsgmigd.command import Commands
 from dsgmigd.dsg.tags import TagLink
-from dsgmigd.errors import InterruptedByStop
+from dsgmigd.errors import DsgmigdError, InterruptedByStop, RequestCancelled
 from dsgmigd.names import DatasetName, RepoName, SnapshotName
 from dsgmigd.plan import Extend, Plan, Resume, make_plan
 from dsgmigd.probe import probe_abilities
@@ -109,6 +109,17 @@ class Migration:
 
     def run(self) -> Report:
         """Do it; return the finished report."""
+        try:
+            return self._run()
+        except (InterruptedByStop, RequestCancelled):
+            raise
+        except DsgmigdError:
+            check_pool(
+                self._commands, self._settings.target_parent
+            )  # a lost pool explains all else
+            raise
+
+    def _run(self) -> Report:
         self._progress.enter("plan")
         repository, plan = self._survey()
         self._log.info("plan.made", **self.report.plan)

@@ -4,7 +4,8 @@
     REPO.discrepancies.jsonl           all differences that it tells of, if there are any
     .dsgmigd/results/REPO.ID.json      every result ever published, each written once
 
-A result is on disk under its own name before the newest-result name moves.
+A result is on disk under its own name before the newest-result name moves. Its space is reserved
+before the work begins that it will tell of.
 
 Leaving error: OSError when the spool's file system fails.
 """
@@ -14,12 +15,13 @@ import json
 import os
 from typing import Any
 
-from dsgmigd.durable import read_json, sync_directory, write_durably
+from dsgmigd.durable import read_json, reserve, sync_directory, write_durably, write_reserved
 from dsgmigd.names import RepoName
 
 _RESULT = ".result.json"
 _DISCREPANCIES = ".discrepancies.jsonl"
 _MODE = 0o644
+_RESERVED_BYTES = 256 * 1024  # the rows of 300 snapshots
 
 
 class Results:
@@ -49,10 +51,19 @@ class Results:
         """Return the result of that request."""
         return read_json(self._kept_path(repo, request_id))
 
+    def reserve(self, repo: RepoName) -> None:
+        """Take the space of a result, so that a spool that is full later can still hold it."""
+        reserve(self._temporary(repo, "result"), _RESERVED_BYTES, _MODE)
+
+    def release(self, repo: RepoName) -> None:
+        """Give reserved space back."""
+        with contextlib.suppress(OSError):  # it serves nobody, and doctor finds it
+            os.unlink(self._temporary(repo, "result"))
+
     def publish(self, repo: RepoName, request_id: str, result: dict[str, Any]) -> None:
         """Keep a result and show it; a name that a user occupied with a directory is left alone."""
         temporary = self._temporary(repo, "result")
-        write_result(temporary, result)
+        write_reserved(temporary, _as_bytes(result), _MODE)
         with contextlib.suppress(FileExistsError):
             os.link(temporary, self._kept_path(repo, request_id))
         sync_directory(self._kept)
@@ -106,9 +117,8 @@ class Results:
 
 def write_beside(path: str, result: dict[str, Any]) -> None:
     """Write the result of what is no repository's request beside `path`, where that was put."""
-    write_result(path + _RESULT, result)
+    write_durably(path + _RESULT, _as_bytes(result), _MODE)
 
 
-def write_result(path: str, result: dict[str, Any]) -> None:
-    """Write a result as a whole."""
-    write_durably(path, json.dumps(result, indent=1).encode() + b"\n", _MODE)
+def _as_bytes(result: dict[str, Any]) -> bytes:
+    return json.dumps(result, indent=1).encode() + b"\n"

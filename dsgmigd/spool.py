@@ -14,6 +14,7 @@ The legal states of a repository, and what recovery does with them:
     request                        incoming: claim it
     claim, lock taken              somebody works on it; a request beside it is the next run
     claim, lock free               its worker is dead: adopt it
+    claim, lock free, deferred     its target is to come back: left until it is due
     claim, result of the same id   done: only the claim is removed
     result                         done
 
@@ -42,6 +43,7 @@ import uuid
 from typing import Any
 
 from dsgmigd.claim import (
+    DEFERRED,
     RECORD_LIMIT_BYTES,
     RECORD_MODE,
     Claim,
@@ -52,6 +54,7 @@ from dsgmigd.claim import (
     why_no_request,
 )
 from dsgmigd.control import Control
+from dsgmigd.deferral import Deferral
 from dsgmigd.durable import READ_SAFELY, read_json, sync_directory, write_durably
 from dsgmigd.errors import AlreadyRunning, InvalidName, SpoolUnusable
 from dsgmigd.locks import Lock, try_lock
@@ -65,6 +68,7 @@ _REQUEST = ".request"
 _CLAIM = ".claim."
 _SUBMIT = ".submit."
 _REJECTED = "rejected"
+_DEFERRAL = "deferral"
 _PRIVATE = ".dsgmigd"
 
 
@@ -291,12 +295,55 @@ class Spool:
     def begin_attempt(self, claim: Claim, attempt: dict[str, Any]) -> None:
         """Note durably, before any work, that an attempt begins."""
         claim.attempts.append(attempt)
+        claim.record.pop(_DEFERRAL, None)
         self._write_record(claim)
 
     def end_attempt(self, claim: Claim, ended: str) -> None:
         """Note durably that the last attempt ended in an orderly way."""
         claim.attempts[-1]["ended"] = ended
         self._write_record(claim)
+
+    def defer(self, claim: Claim, deferral: Deferral) -> None:
+        """Note durably that the last attempt failed, and when the claim is due again."""
+        claim.attempts[-1] |= {"error": deferral.error, "not_before": deferral.not_before}
+        claim.record[_DEFERRAL] = deferral.to_json()
+        self.end_attempt(claim, DEFERRED)
+
+    def deferral(self, repo: RepoName, instance: int) -> Deferral | None:
+        """Return why that claim waits and until when; None if it does not, or is gone."""
+        record = self._read_record(repo, instance)
+        return Deferral.from_json(record.get(_DEFERRAL)) if record else None
+
+    def deferrals(self) -> list[tuple[RepoName, Deferral]]:
+        """Return what waits for its target, as far as the reader may see it."""
+        found = []
+        for repo, instance in self.claims():
+            with contextlib.suppress(PermissionError):
+                found.append((repo, self.deferral(repo, instance)))
+        return [(repo, deferral) for repo, deferral in found if deferral]
+
+    def end_deferral(self, repo: RepoName) -> bool:
+        """Let the claim of `repo` be due now; False if it does not wait, or is worked on."""
+        lock = self.lock_repository(repo)
+        if lock is None:
+            return False
+        try:
+            for claimed, instance in self.claims():
+                record = self._read_record(repo, instance) if claimed == repo else None
+                if record and record.pop(_DEFERRAL, None):
+                    path = self._path(repo, f"{_CLAIM}{instance}")
+                    self._write_record(Claim(repo, path, lock, record))
+                    return True
+            return False
+        finally:
+            lock.release()
+
+    def _read_record(self, repo: RepoName, instance: int) -> dict[str, Any] | None:
+        """Return the record of a claim; None if it has none yet, or is gone."""
+        try:
+            return own_record(*_read_regular(self._path(repo, f"{_CLAIM}{instance}")))
+        except FileNotFoundError:
+            return None
 
     def _write_record(self, claim: Claim) -> None:
         temporary = os.path.join(self.work_directory, f"{claim.repo}.claim.{self.instance}")
@@ -310,12 +357,7 @@ class Spool:
         """Return the id of the claimed request: None without a claim, "" if none is noted yet."""
         for claimed, instance in self.claims():
             if claimed == repo:
-                path = self._path(repo, f"{_CLAIM}{instance}")
-                try:
-                    content, status = _read_regular(path)
-                except FileNotFoundError:
-                    return ""  # it ends or is adopted at this moment
-                record = own_record(content, status)
+                record = self._read_record(repo, instance)  # None too if it ends at this moment
                 return str(record["request_id"]) if record else ""
         return None
 
@@ -376,9 +418,10 @@ class Spool:
     # Ending.
 
     def finish(self, claim: Claim, result: dict[str, Any]) -> None:
-        """Publish the result of a claim, then remove the claim."""
+        """Publish the result of a claim, then remove the claim; may be repeated from any point."""
         self.results.publish(claim.repo, claim.request_id, result)
-        os.unlink(claim.path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(claim.path)
         sync_directory(self.directory)
 
     def _finish_if_done(self, claim: Claim) -> bool:
@@ -391,10 +434,14 @@ class Spool:
         return True
 
     def reject_claim(self, claim: Claim, result: dict[str, Any]) -> None:
-        """Publish the result of a claim whose body is no request; keep the body aside."""
+        """Publish the result of a claim whose body is no request; keep the body aside.
+
+        May be repeated from any point.
+        """
         aside = os.path.join(self.directory, _REJECTED, f"{claim.repo}.{claim.request_id}")
         self.results.publish(claim.repo, claim.request_id, result)
-        os.rename(claim.path, aside)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(claim.path, aside)
         sync_directory(self.directory)
 
     def reject(self, refused: Unclaimable, result: dict[str, Any]) -> bool:

@@ -16,6 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     # Words of the house: pure.
     "dsgmigd": set(),
     "errors": set(),
+    "deferral": {"errors"},
     "exclusion": set(),
     "names": {"errors"},
     "request": {"errors"},
@@ -32,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "syscalls": set(),
     "locks": set(),
     "file_errors": {"errors"},
-    "command": {"errors"},
+    "command": {"errors", "file_errors"},
     "progress": {"errors"},
     "abilities": {"request"},
     "probe": {"abilities", "file_errors"},
@@ -49,6 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "zfs.mounting": set(),
     "zfs.dataset": {"errors", "zfs.mounting"},
     "zfs.pool": {"errors", "zfs.dataset"},
+    "stall": {"command", "errors", "progress", "zfs.pool"},
     "dsg.entry": set(),
     "dsg.history": set(),
     "dsg.pushlog": {"names"},
@@ -103,12 +105,12 @@ ALLOWED: dict[str, set[str]] = {
     "journal": set(),
     "notify": set(),
     "wake": set(),
-    "claim": {"durable", "errors", "locks", "names", "request"},
+    "claim": {"deferral", "durable", "errors", "locks", "names", "request"},
     "control": {"durable", "errors", "locks", "names"},
     "spool_place": {"errors", "syscalls"},
     "spool": {
-        *("claim", "control", "durable", "errors", "locks", "names", "request", "results"),
-        *("spool_place", "syscalls"),
+        *("claim", "control", "deferral", "durable", "errors", "locks", "names", "request"),
+        *("results", "spool_place", "syscalls"),
     },
     # One migration.
     "report": {"errors", "names", "plan", "verify.compare", "verify.findings"},
@@ -175,10 +177,15 @@ ALLOWED: dict[str, set[str]] = {
     },
     # The instance.
     "result": {"dsgmigd", "errors", "report"},
+    "processing": {
+        *("claim", "command", "deferral", "discrepancies", "errors", "file_errors", "migrate"),
+        *("progress", "report", "result", "spool"),
+    },
     "cancel": {"control", "errors", "names", "result", "spool"},
     "daemon": {
-        *("cancel", "claim", "command", "discrepancies", "errors", "journal", "migrate", "names"),
-        *("notify", "progress", "report", "result", "spool", "spool_place", "wake"),
+        *("cancel", "claim", "command", "deferral", "errors", "file_errors", "journal", "migrate"),
+        *("names", "notify", "processing", "progress", "result", "spool", "spool_place", "stall"),
+        "wake",
     },
     "doctor": set(),
     "doctor.leftover": {"names"},
@@ -192,7 +199,7 @@ ALLOWED: dict[str, set[str]] = {
         *("command", "doctor.datasets", "doctor.leftover", "doctor.pins", "doctor.temporaries"),
         *("errors", "names", "spool", "zfs.dataset"),
     },
-    "config": {"daemon", "errors", "migrate", "names", "request"},
+    "config": {"daemon", "deferral", "errors", "migrate", "names", "request"},
     # The command line: builds the objects.
     "cli.output": {"errors", "progress"},
     "cli.context": {"cli.output", "config", "spool"},

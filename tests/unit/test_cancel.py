@@ -12,10 +12,11 @@ from dsgmigd.cancel import Cancelled, cancel, clean_up
 from dsgmigd.claim import Claim
 from dsgmigd.command import Commands
 from dsgmigd.control import Cancel
-from dsgmigd.daemon import process_claim
+from dsgmigd.deferral import Retries
 from dsgmigd.errors import AlreadyRunning, NothingToCancel
 from dsgmigd.migrate import Settings
 from dsgmigd.names import DatasetName, RepoName
+from dsgmigd.processing import Processing
 from dsgmigd.progress import Progress
 from dsgmigd.request import Request
 from dsgmigd.spool import Spool
@@ -385,12 +386,12 @@ def test_a_crash_anywhere_while_a_worker_ends_a_cancelled_request_is_gone_by_the
 
 def end_cancelled(spool: Spool, claim: Claim) -> None:
     wish = spool.control.cancel_for(SV, claim.request_id)
-    process_claim(
+    Processing(
         claim,
         spool=spool,
-        instance=1,
         settings=Settings("/nowhere", DatasetName("no-such-pool"), "no-such-pool/.dsgmigd"),
         commands=Commands(),
         progress=Progress(cancel_requested=wish is not None),
         maximum_attempts=3,
-    )
+        retries=Retries(for_seconds=0),
+    ).run()

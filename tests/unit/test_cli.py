@@ -105,7 +105,13 @@ def test_status_shows_what_waits_and_that_nobody_works(config: Path) -> None:
     assert run(config, "status").output == "no instance is running\nincoming: SV\n"
     document = json.loads(run(config, "status", "--json").output)
     nothing = {"all": False, "instances": [], "repositories": [], "waiting": []}
-    assert document == {"incoming": ["SV"], "claims": [], "instances": [], "paused": nothing}
+    assert document == {
+        "incoming": ["SV"],
+        "claims": [],
+        "deferred": [],
+        "instances": [],
+        "paused": nothing,
+    }
 
 
 def test_status_shows_each_living_instance(config: Path) -> None:
