@@ -217,6 +217,7 @@ class Worker:
             started_at=now,
             finished_at=now,
         )
+        result["submitted_by"] = refused.submitted_by
         if self._spool.reject(refused, result):
             self._log.warning("request.rejected", repo=refused.name, reason=refused.message)
 

@@ -55,13 +55,14 @@ from dsgmigd.claim import (
 )
 from dsgmigd.control import Control
 from dsgmigd.deferral import Deferral
-from dsgmigd.durable import READ_SAFELY, read_json, sync_directory, write_durably
+from dsgmigd.durable import open_regular, read_json, sync_directory, write_durably
 from dsgmigd.errors import AlreadyRunning, InvalidName, SpoolUnusable
 from dsgmigd.locks import Lock, try_lock
 from dsgmigd.names import RepoName, parse_repo_name
 from dsgmigd.request import Request
 from dsgmigd.results import Results, write_beside
 from dsgmigd.spool_place import check_own_directory, check_place, check_renaming
+from dsgmigd.submitter import describe_owner, why_not_allowed
 from dsgmigd.syscalls import rename_noreplace
 
 _REQUEST = ".request"
@@ -81,10 +82,12 @@ class Spool:
         self._private = os.path.join(directory, _PRIVATE)
         self.control = Control(os.path.join(self._private, "control"))
         self.work_directory = os.path.join(self._private, "work")
+        self._rejected = os.path.join(directory, _REJECTED)
         self.results = Results(
             directory,
             kept=os.path.join(self._private, "results"),
             work=self.work_directory,
+            aside=self._rejected,
             instance=instance,
         )
 
@@ -223,14 +226,24 @@ class Spool:
         try:
             repo = parse_repo_name(name)
         except InvalidName as error:
-            return Unclaimable(name, None, error.message, error.hint)
+            return self._misnamed(name, error)
         lock = self.lock_repository(repo)
         if lock is None:
             return None
-        claim = self._claim_locked(repo, lock)
-        if not isinstance(claim, Claim):
-            lock.release()
+        claim = None
+        try:
+            claim = self._claim_locked(repo, lock)
+        finally:
+            if not isinstance(claim, Claim):
+                lock.release()
         return claim
+
+    def _misnamed(self, name: str, error: InvalidName) -> Unclaimable | None:
+        try:
+            owner = describe_owner(os.lstat(self._path(name, _REQUEST)))
+        except FileNotFoundError:
+            return None
+        return Unclaimable(name, None, error.message, error.hint, owner)
 
     def _claim_locked(self, repo: RepoName, lock: Lock) -> Claim | Unclaimable | None:
         path = self._path(repo, _REQUEST)
@@ -243,10 +256,10 @@ class Spool:
             claimed = self._path(repo, f"{_CLAIM}{self.instance}")
             self._put_aside_unless_regular(claimed)
             rename_noreplace(path, claimed)
+            sync_directory(self.directory)
+            return self._open_claim(repo, claimed, lock)
         except (FileNotFoundError, FileExistsError):
             return None
-        sync_directory(self.directory)
-        return self._open_claim(repo, claimed, lock)
 
     def _has_claim(self, repo: RepoName) -> bool:
         # The spool may hold very many files, so it is not listed: who ever claimed has a number.
@@ -265,6 +278,15 @@ class Spool:
         lock = self.lock_repository(repo)
         if lock is None:
             return None
+        claim = None
+        try:
+            claim = self._adopt_locked(repo, instance, lock)
+        finally:
+            if claim is None:
+                lock.release()
+        return claim
+
+    def _adopt_locked(self, repo: RepoName, instance: int, lock: Lock) -> Claim | None:
         path = self._path(repo, f"{_CLAIM}{instance}")
         own = self._path(repo, f"{_CLAIM}{self.instance}")
         try:
@@ -274,23 +296,26 @@ class Spool:
                 sync_directory(self.directory)
             claim = self._open_claim(repo, own, lock)
         except (FileNotFoundError, FileExistsError):
-            lock.release()
             return None
-        if self._finish_if_done(claim):
-            lock.release()
-            return None
-        return claim
+        return None if self._finish_if_done(claim) else claim
 
     def _put_aside_unless_regular(self, path: str) -> None:
         """Move away what a user put in the place of a claim, unread."""
         if os.path.lexists(path) and not _is_regular(path):
-            os.rename(path, os.path.join(self.directory, _REJECTED, str(uuid.uuid4())))
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(path, os.path.join(self._rejected, str(uuid.uuid4())))
 
     def _open_claim(self, repo: RepoName, path: str, lock: Lock) -> Claim:
         content, status = _read_regular(path)
-        claim = Claim(repo, path, lock)
-        claim.record = own_record(content, status) or new_record(repo, content, status)
-        return claim
+        record = own_record(repo, content, status)
+        if record is None:
+            # What was looked at by its name may have been exchanged before it was ours.
+            refused = why_no_request(self._path(repo, _REQUEST), repo, status)
+            group = os.stat(self.directory).st_gid
+            refusal = why_not_allowed(status.st_uid, group)
+            refusal = (refused.message, refused.hint) if refused else refusal
+            record = new_record(repo, content, status, refusal)
+        return Claim(repo, path, lock, record)
 
     def begin_attempt(self, claim: Claim, attempt: dict[str, Any]) -> None:
         """Note durably, before any work, that an attempt begins."""
@@ -341,13 +366,14 @@ class Spool:
     def _read_record(self, repo: RepoName, instance: int) -> dict[str, Any] | None:
         """Return the record of a claim; None if it has none yet, or is gone."""
         try:
-            return own_record(*_read_regular(self._path(repo, f"{_CLAIM}{instance}")))
+            return own_record(repo, *_read_regular(self._path(repo, f"{_CLAIM}{instance}")))
         except FileNotFoundError:
             return None
 
     def _write_record(self, claim: Claim) -> None:
         temporary = os.path.join(self.work_directory, f"{claim.repo}.claim.{self.instance}")
         write_durably(temporary, json.dumps(claim.record).encode(), RECORD_MODE)
+        self._put_aside_unless_regular(claim.path)  # until now the file may be a user's
         os.rename(temporary, claim.path)
         sync_directory(self.directory)
 
@@ -412,7 +438,7 @@ class Spool:
         try:
             os.unlink(path)
         except IsADirectoryError:
-            os.rename(path, os.path.join(self.directory, _REJECTED, request_id))
+            os.rename(path, os.path.join(self._rejected, request_id))
         sync_directory(self.control.directory)
 
     # Ending.
@@ -438,7 +464,7 @@ class Spool:
 
         May be repeated from any point.
         """
-        aside = os.path.join(self.directory, _REJECTED, f"{claim.repo}.{claim.request_id}")
+        aside = os.path.join(self._rejected, f"{claim.repo}.{claim.request_id}")
         self.results.publish(claim.repo, claim.request_id, result)
         with contextlib.suppress(FileNotFoundError):
             os.rename(claim.path, aside)
@@ -451,7 +477,7 @@ class Spool:
         beside what was moved.
         """
         request_id = result["request_id"]
-        aside = os.path.join(self.directory, _REJECTED, request_id)
+        aside = os.path.join(self._rejected, request_id)
         try:
             os.rename(self._path(refused.name, _REQUEST), aside)
         except FileNotFoundError:
@@ -483,9 +509,8 @@ class Spool:
 
 
 def _read_regular(path: str) -> tuple[bytes, os.stat_result]:
-    descriptor = os.open(path, READ_SAFELY)
-    with open(descriptor, "rb") as file:
-        return file.read(RECORD_LIMIT_BYTES), os.fstat(descriptor)
+    with open(open_regular(path), "rb") as file:
+        return file.read(RECORD_LIMIT_BYTES), os.fstat(file.fileno())
 
 
 def _is_regular(path: str) -> bool:

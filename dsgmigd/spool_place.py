@@ -161,7 +161,8 @@ class HeldDirectory:
 
     def __init__(self, name: str, descriptor: int) -> None:
         self.name = name
-        self.path = f"/proc/self/fd/{descriptor}"
+        # With the dot it is no link, which would be watched in place of the directory.
+        self.path = f"/proc/self/fd/{descriptor}/."
         self._descriptor = descriptor
 
     def is_in_place(self) -> bool:

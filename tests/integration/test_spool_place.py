@@ -191,6 +191,15 @@ def test_without_inotify_the_directory_is_read_regularly(fresh_bed: Bed, limit: 
     assert "spool.unwatched" in fresh_bed.log(1).read_text()
 
 
+def test_a_request_is_answered_at_once_and_not_at_the_next_regular_look(fresh_bed: Bed) -> None:
+    text = fresh_bed.config.read_text()
+    fresh_bed.config.write_text(text.replace("rescan_seconds = 1", "rescan_seconds = 3000"))
+    fresh_bed.start_worker(1)
+    wait_started(fresh_bed, 1)
+    for repo in ("FIRST", "SECOND"):
+        assert answer_in(fresh_bed, repo) == "source_missing"
+
+
 def test_a_request_whose_event_was_lost_is_found(fresh_bed: Bed) -> None:
     """While the worker stands still more happens than the kernel keeps for it."""
     worker = fresh_bed.start_worker(1)

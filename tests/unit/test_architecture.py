@@ -105,12 +105,13 @@ ALLOWED: dict[str, set[str]] = {
     "journal": set(),
     "notify": set(),
     "wake": set(),
-    "claim": {"deferral", "durable", "errors", "locks", "names", "request"},
+    "submitter": set(),
+    "claim": {"deferral", "durable", "errors", "locks", "names", "request", "submitter"},
     "control": {"durable", "errors", "locks", "names"},
     "spool_place": {"errors", "syscalls"},
     "spool": {
         *("claim", "control", "deferral", "durable", "errors", "locks", "names", "request"),
-        *("results", "spool_place", "syscalls"),
+        *("results", "spool_place", "submitter", "syscalls"),
     },
     # One migration.
     "report": {"errors", "names", "plan", "verify.compare", "verify.findings"},
@@ -181,7 +182,7 @@ ALLOWED: dict[str, set[str]] = {
         *("claim", "command", "deferral", "discrepancies", "errors", "file_errors", "migrate"),
         *("progress", "report", "result", "spool"),
     },
-    "cancel": {"control", "errors", "names", "result", "spool"},
+    "cancel": {"claim", "control", "errors", "names", "result", "spool"},
     "daemon": {
         *("cancel", "claim", "command", "deferral", "errors", "file_errors", "journal", "migrate"),
         *("names", "notify", "processing", "progress", "result", "spool", "spool_place", "stall"),

@@ -52,7 +52,7 @@ def test_an_empty_request_is_claimed_with_default_options(spool: Spool, director
 
     assert claim.options == Request()
     assert [path.name for path in directory.glob("SV.*")] == ["SV.claim.1"]
-    assert claim.record["submitted_by_uid"] == os.getuid()
+    assert claim.record["submitted_by"]["uid"] == os.getuid()
 
 
 def test_a_submitted_request_comes_back_with_its_options(spool: Spool) -> None:
