@@ -3,7 +3,8 @@
 The record is ours alone: it is believed only in a file that nobody but this daemon's user can have
 written.
 
-Leaving errors: InvalidRequest (from `Claim.options`), OSError when the spool's file system fails.
+Leaving errors: InvalidRequest (from `Claim.options`), StateTooNew, OSError when the
+spool's file system fails.
 """
 
 import errno
@@ -16,11 +17,11 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any
+from typing import Any, cast
 
 from dsgmigd.deferral import Deferral
 from dsgmigd.durable import open_regular
-from dsgmigd.errors import InvalidRequest
+from dsgmigd.errors import InvalidRequest, StateTooNew
 from dsgmigd.locks import Lock
 from dsgmigd.names import RepoName
 from dsgmigd.request import BODY_LIMIT_BYTES, Request, parse_request, request_from_mapping
@@ -165,14 +166,23 @@ def is_being_written(path: str) -> bool:
 
 
 def own_record(repo: RepoName, content: bytes, status: os.stat_result) -> dict[str, Any] | None:
-    """Return the record of a claim of `repo` in `content`, if only we can have written it."""
+    """Return the record of a claim of `repo` in `content`, if only we can have written it.
+
+    Raises StateTooNew if a newer version of ours did.
+    """
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) != RECORD_MODE:
         return None
     try:
         record = json.loads(content)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(record, dict) or record.get(_RECORD_KEY) != _RECORD_VERSION:
+    version = record.get(_RECORD_KEY) if isinstance(record, dict) else None
+    if not isinstance(version, int):
         return None
+    if version > _RECORD_VERSION:
+        raise StateTooNew(
+            f"a claim has version {version} of the record, known is {_RECORD_VERSION}",
+            hint="a newer dsgmigd began this request: let that one end it",
+        )
     # Where users may make hard links of any file, one of another claim may stand here.
-    return record if record.get("repo") == repo else None
+    return cast("dict[str, Any]", record) if record.get("repo") == repo else None

@@ -30,7 +30,7 @@ from dsgmigd.cancel import clean_up
 from dsgmigd.claim import Claim, Unclaimable
 from dsgmigd.command import Commands
 from dsgmigd.deferral import Moment, Retries
-from dsgmigd.errors import InvalidRequest, SpoolFailing
+from dsgmigd.errors import InvalidRequest, SpoolFailing, StateTooNew
 from dsgmigd.file_errors import spool_errors
 from dsgmigd.journal import flush_journal
 from dsgmigd.migrate import Settings
@@ -161,7 +161,11 @@ class Worker:
     def _next(self) -> Claim | None:
         """Return the next in the queue, if it is ours to work on."""
         with spool_errors("taking a request"):
-            found = self._queue.popleft()()
+            try:
+                found = self._queue.popleft()()
+            except StateTooNew as error:
+                self._log.error("claim.left", reason=error.message, hint=error.hint)
+                return None
             if isinstance(found, Unclaimable):
                 self._refuse(found)
                 return None

@@ -268,6 +268,13 @@ class SpoolReplaced(DsgmigdError):
         )
 
 
+class StateTooNew(DsgmigdError):
+    """A newer version of dsgmigd wrote this; it is left as it is."""
+
+    code = "state_too_new"
+    error_class = "operator"
+
+
 class SpoolFailing(DsgmigdError):
     """The spool's file system failed a read or a write; nothing that is in it is given up."""
 

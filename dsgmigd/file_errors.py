@@ -28,6 +28,8 @@ def target_error(error: OSError, action: str) -> DsgmigdError:
         return host_exhausted(words)
     if error.errno in _FULL:
         return TargetFull(words, hint="free space in the pool or raise the quota")
+    if error.errno == errno.EROFS:
+        return TargetUnwritable(words, hint="see which dataset says so: zfs get -r readonly POOL")
     if error.errno in _CANNOT_HOLD:
         return TargetRefused(words, hint="the target file system cannot hold what the source has")
     return TargetUnwritable(words, hint="check the pool: zpool status -v")

@@ -31,8 +31,8 @@ A claim is worked on under the repository's lock. The lock is a flock, and its d
 inherited by every child that touches the dataset, so the kernel frees it when the last of them is
 gone; nothing is judged by age or process number. The directory is the truth, events are hints.
 
-Leaving errors: SpoolUnusable, InvalidRequest (from `Claim.options`), AlreadyRunning, OSError when
-the spool's file system fails.
+Leaving errors: SpoolUnusable, InvalidRequest (from `Claim.options`), StateTooNew, AlreadyRunning,
+OSError when the spool's file system fails.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ from dsgmigd.claim import (
 from dsgmigd.control import Control
 from dsgmigd.deferral import Deferral
 from dsgmigd.durable import open_regular, read_json, sync_directory, write_durably
-from dsgmigd.errors import AlreadyRunning, InvalidName, SpoolUnusable
+from dsgmigd.errors import AlreadyRunning, InvalidName, SpoolUnusable, StateTooNew
 from dsgmigd.locks import Lock, try_lock
 from dsgmigd.names import RepoName, parse_repo_name
 from dsgmigd.request import Request
@@ -230,13 +230,12 @@ class Spool:
         lock = self.lock_repository(repo)
         if lock is None:
             return None
-        claim = None
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(lock.release)
             claim = self._claim_locked(repo, lock)
-        finally:
-            if not isinstance(claim, Claim):
-                lock.release()
-        return claim
+            if isinstance(claim, Claim):
+                stack.pop_all()
+            return claim
 
     def _misnamed(self, name: str, error: InvalidName) -> Unclaimable | None:
         try:
@@ -278,17 +277,17 @@ class Spool:
         lock = self.lock_repository(repo)
         if lock is None:
             return None
-        claim = None
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(lock.release)
             claim = self._adopt_locked(repo, instance, lock)
-        finally:
-            if claim is None:
-                lock.release()
-        return claim
+            if claim is not None:
+                stack.pop_all()
+            return claim
 
     def _adopt_locked(self, repo: RepoName, instance: int, lock: Lock) -> Claim | None:
         path = self._path(repo, f"{_CLAIM}{instance}")
         own = self._path(repo, f"{_CLAIM}{self.instance}")
+        self._read_record(repo, instance)  # what a newer version wrote is not touched
         try:
             if path != own:
                 self._put_aside_unless_regular(own)
@@ -343,7 +342,7 @@ class Spool:
         """Return what waits for its target, as far as the reader may see it."""
         found = []
         for repo, instance in self.claims():
-            with contextlib.suppress(PermissionError):
+            with contextlib.suppress(PermissionError, StateTooNew):
                 found.append((repo, self.deferral(repo, instance)))
         return [(repo, deferral) for repo, deferral in found if deferral]
 

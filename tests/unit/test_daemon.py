@@ -211,6 +211,22 @@ def test_what_waits_for_its_target_can_be_cancelled(spool: Spool) -> None:
 
 
 @pytest.mark.usefixtures("signals_restored")
+@pytest.mark.parametrize("instance", [3, 4])
+def test_a_claim_of_a_newer_version_is_left_as_it_is(spool: Spool, instance: int) -> None:
+    orphan(spool, "SV", instance)
+    claim = Path(spool.directory, f"SV.claim.{instance}")
+    record = json.loads(claim.read_text()) | {"dsgmigd_claim": 2, "limit": "of the future"}
+    claim.write_text(json.dumps(record))
+    spool.submit(RepoName("B"), Request())
+
+    serve(spool)
+
+    assert json.loads(claim.read_text()) == record
+    assert spool.results.newest(SV) is None
+    assert spool.results.newest(RepoName("B"))
+
+
+@pytest.mark.usefixtures("signals_restored")
 def test_a_spool_that_fails_is_waited_for(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is refused and nobody dies: the request is there when the spool is."""
     spool.submit(SV, Request())

@@ -1,5 +1,6 @@
 """The spool on a real directory."""
 
+import errno
 import json
 import os
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dsgmigd import spool as spool_module
 from dsgmigd.claim import Claim, Unclaimable
 from dsgmigd.errors import AlreadyRunning, InvalidRequest, SpoolUnusable
 from dsgmigd.names import RepoName
@@ -43,6 +45,27 @@ def result_of(claim: Claim, **more: Any) -> dict[str, Any]:
 
 def kept_results(directory: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in (directory / ".dsgmigd/results").iterdir()]
+
+
+@pytest.mark.parametrize("verb", ["claim", "adopt"])
+def test_a_lock_is_let_go_when_the_spool_fails(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(errno.EIO, "made up")
+
+    dead = Spool(spool.directory, 9)
+    dead.submit(SV, Request())
+    if verb == "adopt":
+        claim = dead.claim(SV)
+        assert isinstance(claim, Claim)
+        claim.lock.release()
+    monkeypatch.setattr(spool_module, "rename_noreplace", failing)
+    with pytest.raises(OSError, match="made up"):
+        spool.claim(SV) if verb == "claim" else spool.adopt(SV, 9)
+    lock = spool.lock_repository(SV)
+    assert lock is not None
+    lock.release()
 
 
 def test_an_empty_request_is_claimed_with_default_options(spool: Spool, directory: Path) -> None:

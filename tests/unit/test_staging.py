@@ -232,6 +232,34 @@ def test_a_snapshot_that_is_not_like_its_source_is_dropped_alone(staging: Stagin
     assert chain_names(staging) == ["s1"]
 
 
+@pytest.mark.parametrize("lost", ["s1", "s2"])
+def test_staging_is_whole_while_it_has_all_that_was_verified(
+    commands: FakeZfs, staging: Staging, lost: str
+) -> None:
+    staging.create()
+    for name in (S1, S2):
+        take_snapshot(staging, name, str(name))
+    identities = {S1: "uuid-s1", S2: "uuid-s2"}
+    staging.check_whole(identities)
+    staging.check_whole({S1: "uuid-s1"})
+    commands.output("zfs", "destroy", f"{AREA}/staging/SV@{lost}")
+    with pytest.raises(TargetChanged, match=f"took verified snapshots out of .*: {lost}$"):
+        staging.check_whole(identities)
+
+
+def test_a_snapshot_of_another_source_or_without_a_mark_is_not_what_was_verified(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    staging.create()
+    take_snapshot(staging, S1, "one")
+    with pytest.raises(TargetChanged, match="s1"):
+        staging.check_whole({S1: "another uuid"})
+    commands.output("zfs", "destroy", f"{AREA}/staging/SV@s1")
+    commands.output("zfs", "snapshot", f"{AREA}/staging/SV@s1")
+    with pytest.raises(TargetChanged, match="s1"):
+        staging.check_whole({S1: "uuid-s1"})
+
+
 def test_an_extension_begins_with_the_target_and_its_past(staging: Staging) -> None:
     publish_series(staging, S1, S2)
     root = Path(staging.clone_target(S2))
