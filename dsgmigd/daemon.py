@@ -180,15 +180,16 @@ class Worker:
             self._queue.append(functools.partial(self._claim, name))
 
     def _adopt(self, repo: RepoName, instance: int) -> Claim | None:
-        """Adopt a claim; while paused, only an own one; one that is to be ended, always."""
+        """Adopt a claim; while paused, only an own one that was begun; if cancelled, always."""
         control = self._spool.control
         if repo in control.cancels():
             return self._spool.adopt(repo, instance)
         pauses = control.pauses()
         is_held = pauses.holds_instance(self._instance)
         deferral = self._spool.deferral(repo, instance)
-        if deferral is not None:
-            is_held = is_held or repo in pauses.repositories or not deferral.is_due(Moment.now())
+        if deferral is not None or not self._spool.is_begun(repo, instance):
+            is_due = deferral is None or deferral.is_due(Moment.now())
+            is_held = is_held or repo in pauses.repositories or not is_due
         elif instance == self._instance:
             is_held = False
         return None if is_held else self._spool.adopt(repo, instance)

@@ -338,6 +338,10 @@ class Spool:
         record = self._read_record(repo, instance)
         return Deferral.from_json(record.get(_DEFERRAL)) if record else None
 
+    def is_begun(self, repo: RepoName, instance: int) -> bool:
+        """Say whether that claim is ours by its record: any file may have the name of one."""
+        return self._read_record(repo, instance) is not None
+
     def deferrals(self) -> list[tuple[RepoName, Deferral]]:
         """Return what waits for its target, as far as the reader may see it."""
         found = []
