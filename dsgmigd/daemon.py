@@ -150,12 +150,19 @@ class Worker:
             self._wake.clear()
             with spool_errors("looking for requests"):
                 self._scan()
+        failing = None
         while self._queue and not self._is_stopping:
-            found = self._next()
+            try:
+                found = self._next()
+            except SpoolFailing as error:  # what one user made of one file is not to stop others
+                failing = error
+                continue
             if found is not None:
                 self._work_on(found)
                 return
         flush_journal()
+        if failing:
+            raise failing
         self._wait("idle", self._habits.rescan_seconds)
 
     def _next(self) -> Claim | None:

@@ -22,11 +22,14 @@ def open_safely(path: str | bytes, flags: int, *, dir_fd: int | None = None) -> 
 
 
 def open_regular(path: str) -> int:
-    """Open a regular file for reading; anything else is as good as absent: FileNotFoundError."""
+    """Open a regular file for reading; anything else is as good as absent: FileNotFoundError.
+
+    So is a file that its owner holds by a lease (fcntl(2)): opening it would wait for him.
+    """
     try:
         descriptor = os.open(path, READ_SAFELY)
     except OSError as error:
-        if error.errno in {errno.ELOOP, errno.ENXIO}:
+        if error.errno in {errno.ELOOP, errno.ENXIO, errno.EAGAIN}:
             raise FileNotFoundError(errno.ENOENT, "not a regular file", path) from error
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

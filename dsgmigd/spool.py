@@ -36,6 +36,7 @@ OSError when the spool's file system fails.
 """
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -71,6 +72,8 @@ _SUBMIT = ".submit."
 _REJECTED = "rejected"
 _DEFERRAL = "deferral"
 _PRIVATE = ".dsgmigd"
+# A directory on which a user mounted a FUSE file system of his own is closed even to root.
+_OUT_OF_REACH = frozenset({errno.ENOENT, errno.EACCES, errno.ENOTCONN})
 
 
 class Spool:
@@ -170,9 +173,9 @@ class Spool:
             found = []
             for entry in entries:
                 if entry.name.endswith(_REQUEST):
-                    with contextlib.suppress(FileNotFoundError):
-                        arrived = entry.stat(follow_symlinks=False).st_ctime_ns
-                        found.append((arrived, entry.name.removesuffix(_REQUEST)))
+                    status = _look_at(entry.path)
+                    if status is not None:
+                        found.append((status.st_ctime_ns, entry.name.removesuffix(_REQUEST)))
         return [name for _, name in sorted(found)]
 
     def claims(self) -> list[tuple[RepoName, int]]:
@@ -517,7 +520,15 @@ def _read_regular(path: str) -> tuple[bytes, os.stat_result]:
 
 
 def _is_regular(path: str) -> bool:
+    status = _look_at(path)
+    return status is not None and stat.S_ISREG(status.st_mode)
+
+
+def _look_at(path: str) -> os.stat_result | None:
+    """Return what lstat says; None if nothing is there, or what is closed even to root."""
     try:
-        return stat.S_ISREG(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return False
+        return os.lstat(path)
+    except OSError as error:
+        if error.errno in _OUT_OF_REACH:
+            return None
+        raise
