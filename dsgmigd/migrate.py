@@ -38,6 +38,7 @@ from dsgmigd.published import (
     compare_published,
     unpublished_tags,
 )
+from dsgmigd.replaced import moment
 from dsgmigd.report import Report
 from dsgmigd.request import Loss, Request, VerifyLevel
 from dsgmigd.source import (
@@ -342,9 +343,9 @@ class Migration:
     def _publish(self) -> None:
         self._progress.enter("publish")
         seconds = time.time()
-        while self._staging.has_replaced(moment := _moment(seconds)):
+        while self._staging.has_replaced(now := moment(seconds)):
             seconds += 1  # two runs within one second
-        self.report.target["replaced"] = self._staging.publish(moment)
+        self.report.target["replaced"] = self._staging.publish(now)
         self._log.info("target.published", dataset=self._staging.places.target)
         self._mount()
 
@@ -356,10 +357,6 @@ class Migration:
             self.report.warnings.append(
                 f"{self._staging.places.target} is published, but not mounted: {error.message}"
             )
-
-
-def _moment(seconds: float) -> str:
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
 
 
 def describe_plan(plan: Plan) -> dict[str, object]:

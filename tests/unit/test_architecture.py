@@ -120,6 +120,7 @@ ALLOWED: dict[str, set[str]] = {
         *("descriptors", "dsg.entry", "dsg.pushlog", "dsg.tags", "durable", "names", "source"),
     },
     "staging": {"errors", "names", "plan", "request", "zfs.dataset"},
+    "replaced": {"errors", "staging", "zfs.dataset", "zfs.pool"},
     "survey": {
         *("abilities", "btrfs.search", "descriptors", "errors", "exclusion", "file_errors"),
         *("request", "source"),
@@ -165,16 +166,9 @@ ALLOWED: dict[str, set[str]] = {
     # One migration, whole.
     "migrate": {
         *("abilities", "build", "checker", "command", "dsg.tags", "errors", "names", "plan"),
-        *("probe", "progress", "provenance", "published", "report", "request", "source"),
-        *(
-            "staging",
-            "step",
-            "survey",
-            "verify.own_manifest",
-            "verify.verifier",
-            "zfs.dataset",
-            "zfs.pool",
-        ),
+        *("probe", "progress", "provenance", "published", "replaced", "report", "request"),
+        *("source", "staging", "step", "survey", "verify.own_manifest", "verify.verifier"),
+        *("zfs.dataset", "zfs.pool"),
     },
     # The instance.
     "result": {"dsgmigd", "errors", "report"},
@@ -213,6 +207,7 @@ ALLOWED: dict[str, set[str]] = {
         *("cli.context", "cli.output", "command", "daemon", "discrepancies", "errors", "journal"),
         *("migrate", "names", "notify", "progress", "report", "request", "result"),
     },
+    "cli.replaced": {"cli.context", "cli.migration", "cli.output", "names", "replaced"},
     "cli.history": {
         *("cli.context", "cli.migration", "cli.output", "history", "names", "newest"),
     },
@@ -222,7 +217,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli.doctor": {"cli.context", "cli.output", "doctor.examine", "doctor.leftover"},
     "cli": {
         *("cli.configuration", "cli.context", "cli.control", "cli.doctor", "cli.history"),
-        *("cli.migration", "cli.queue", "cli.repair", "dsgmigd"),
+        *("cli.migration", "cli.queue", "cli.repair", "cli.replaced", "dsgmigd"),
     },
     "__main__": {"cli", "journal"},
 }
