@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -67,6 +68,8 @@ class Scene:
         before = self.answer().get("request_id")
         self.put_in("SV.request", user=self.honest)
         wait_for(lambda: self.answer().get("request_id") != before, "an answer", made=self.made)
+        claim = self.spool / "SV.claim.1"
+        wait_for(lambda: not is_ours(claim), "the end of the claim", made=self.made)
         result = self.answer()
         assert result["outcome"] in {"done", "up_to_date"}
         assert result["submitted_by"]["user"] == self.honest.name
@@ -83,18 +86,27 @@ class Scene:
         status = self.secret.stat()
         assert (status.st_mode & 0o777, status.st_uid) == (0o600, 0)
         assert self.secret.read_text() == SECRET
-        told = [path for path in self.spool.rglob("*") if is_plain_file(path)]
-        told.append(self.made.log(1))
-        assert [path for path in told if SECRET in path.read_text(errors="replace")] == []
+        told = [*self.spool.rglob("*"), self.made.log(1)]
+        assert [path for path in told if SECRET in text_of(path)] == []
         assert self.worker.poll() is None
 
 
 def is_ours(path: Path) -> bool:
-    return is_plain_file(path) and path.stat().st_uid == 0
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_uid == 0
 
 
-def is_plain_file(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink() and path.stat().st_size < 1 << 20
+def text_of(path: Path) -> str:
+    """Return what stands in a file that is none of the huge ones, and not gone meanwhile."""
+    try:
+        status = path.lstat()
+        is_read = stat.S_ISREG(status.st_mode) and status.st_size < 1 << 20
+        return path.read_text(errors="replace") if is_read else ""
+    except FileNotFoundError:
+        return ""
 
 
 @pytest.fixture
