@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from dsgmigd.claim import Claim
+from dsgmigd.claim import Claim, submission
 from dsgmigd.command import Commands
 from dsgmigd.deferral import Deferral, Moment, Retries
 from dsgmigd.discrepancies import DiscrepancyFile
@@ -164,7 +164,7 @@ class Processing:
         )
         result["discrepancies_file"] = self._publish_discrepancies(differences)
         result["warnings"] += [differences.problem] if differences.problem else []
-        result["submitted_by_uid"] = claim.record["submitted_by_uid"]
+        result |= submission(claim.record)
         result["attempts"] = claim.attempts
         self._insist(lambda: self._publish(result))
         _log_result(self._log, result)
