@@ -42,6 +42,7 @@ from dsgmigd.report import Report
 from dsgmigd.result import envelope, failure, iso_time, success
 from dsgmigd.spool import Spool
 from dsgmigd.wake import SpoolWatcher
+from dsgmigd.zfs.waking import wake_zfs_fuse
 
 _TICK_SECONDS = 0.5
 _PING_SECONDS = 5.0
@@ -86,6 +87,7 @@ class Worker:
         lock = self._spool.lock_instance()
         watcher = SpoolWatcher(self._spool.directory, self._spool.control.directory, self._wake)
         self._listen_to_signals()
+        wake_zfs_fuse()  # our last life may have ended within a request to it
         try:
             watcher.start()
             self._log.info(
