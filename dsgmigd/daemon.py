@@ -284,7 +284,8 @@ def process_claim(
     structlog.contextvars.bind_contextvars(repo=claim.repo, request_id=claim.request_id)
     log = structlog.get_logger()
     started_at = time.time()
-    log.info("request.claimed", attempt=len(claim.attempts) + 1)
+    attempts_before = len(claim.attempts)
+    log.info("request.claimed", attempt=attempts_before + 1)
     migration = None
     differences = DiscrepancyFile(spool.results.discrepancies_path(claim.repo))
     try:
@@ -301,7 +302,7 @@ def process_claim(
     except DsgmigdError as error:
         outcome = failure(error, migration.report if migration else None)
     differences.close()
-    if claim.attempts and "ended" not in claim.attempts[-1]:
+    if len(claim.attempts) > attempts_before:
         claim.attempts[-1]["ended"] = outcome["outcome"]
     result = outcome | envelope(
         request_id=claim.request_id,
