@@ -79,6 +79,7 @@ class Worker:
         self._is_queue_stale = False
         self._progress = Progress()
         self._queue: deque[Callable[[], Claim | Unclaimable | None]] = deque()
+        self._scan_due = 0.0
         self._log = structlog.get_logger()
 
     def run(self) -> None:
@@ -123,11 +124,13 @@ class Worker:
         signal.signal(signal.SIGHUP, rescan)
 
     def _serve_one(self) -> None:
-        if self._is_queue_stale or not self._queue:
+        is_old = time.monotonic() > self._scan_due  # what a dead worker left must not wait for all
+        if self._is_queue_stale or is_old or not self._queue:
             self._is_queue_stale = False
             self._queue.clear()
             self._wake.clear()
             self._scan()
+            self._scan_due = time.monotonic() + self._habits.rescan_seconds
         while self._queue and not self._is_stopping:
             found = self._queue.popleft()()
             if isinstance(found, Unclaimable):

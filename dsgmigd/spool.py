@@ -149,13 +149,14 @@ class Spool:
 
     def incoming(self) -> list[str]:
         """Return the names before `.request`, oldest arrival first, whatever they are."""
-        with os.scandir(self.directory) as entries:
-            found = []
-            for entry in entries:
-                if entry.name.endswith(_REQUEST):
-                    with contextlib.suppress(FileNotFoundError):
-                        arrived = entry.stat(follow_symlinks=False).st_ctime_ns
-                        found.append((arrived, entry.name.removesuffix(_REQUEST)))
+        found = []
+        for name in os.listdir(self.directory):
+            if name.endswith(_REQUEST):
+                try:
+                    arrived = os.lstat(f"{self.directory}/{name}").st_ctime_ns
+                except FileNotFoundError:
+                    continue
+                found.append((arrived, name.removesuffix(_REQUEST)))
         return [name for _, name in sorted(found)]
 
     def claims(self) -> list[tuple[RepoName, int]]:
