@@ -125,6 +125,7 @@ ALLOWED: dict[str, set[str]] = {
         *("dsg.pushlog", "file_errors", "request", "source", "staging", "verify.changes"),
         *("verify.findings", "verify.proof", "verify.verifier"),
     },
+    "unreadable": {"btrfs.search", "descriptors", "file_errors", "source"},
     "step": {
         *("abilities", "borders", "btrfs.replay", "btrfs.stream", "btrfs.subvolume", "command"),
         *("descriptors", "dsg.archive", "dsg.manifest", "dsg.metadata", "dsg.pushlog"),
@@ -138,7 +139,7 @@ ALLOWED: dict[str, set[str]] = {
             "hard_links",
             "names",
         ),
-        *("progress", "read_scope", "request", "rsync", "source"),
+        *("progress", "read_scope", "request", "rsync", "source", "unreadable"),
     },
     "build": {
         *("checker", "dsg.pushlog", "dsg.tags", "errors", "names", "plan", "progress", "report"),
