@@ -43,6 +43,7 @@ from dsgmigd.spool import Spool
 from dsgmigd.spool_place import HeldDirectory, held_directory
 from dsgmigd.stall import StallWatch, ask_pool
 from dsgmigd.wake import SpoolWatcher
+from dsgmigd.zfs.waking import wake_zfs_fuse
 
 _TICK_SECONDS = 0.5
 _PING_SECONDS = 5.0
@@ -82,6 +83,7 @@ class Worker:
         self._is_queue_stale = False
         self._progress = Progress()
         self._queue: deque[Callable[[], Claim | Unclaimable | None]] = deque()
+        self._scan_due = 0.0
         self._log = structlog.get_logger()
 
     def run(self) -> None:
@@ -98,6 +100,7 @@ class Worker:
         lock = self._spool.lock_instance()
         watcher = SpoolWatcher(self._spool.directory, self._spool.control.directory, self._wake)
         self._listen_to_signals()
+        wake_zfs_fuse()  # our last life may have ended within a request to it
         try:
             watcher.start()
             self._log.info(
@@ -144,12 +147,14 @@ class Worker:
             self._wait(f"waiting: {error.message}", _SPOOL_SECONDS)
 
     def _serve_one(self) -> None:
-        if self._is_queue_stale or not self._queue:
+        is_old = time.monotonic() > self._scan_due  # what a dead worker left must not wait for all
+        if self._is_queue_stale or is_old or not self._queue:
             self._is_queue_stale = False
             self._queue.clear()
             self._wake.clear()
             with spool_errors("looking for requests"):
                 self._scan()
+            self._scan_due = time.monotonic() + self._habits.rescan_seconds
         failing = None
         while self._queue and not self._is_stopping:
             try:

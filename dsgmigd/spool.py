@@ -169,13 +169,12 @@ class Spool:
 
     def incoming(self) -> list[str]:
         """Return the names before `.request`, oldest arrival first, whatever they are."""
-        with os.scandir(self.directory) as entries:
-            found = []
-            for entry in entries:
-                if entry.name.endswith(_REQUEST):
-                    status = _look_at(entry.path)
-                    if status is not None:
-                        found.append((status.st_ctime_ns, entry.name.removesuffix(_REQUEST)))
+        found = []
+        for name in os.listdir(self.directory):
+            if name.endswith(_REQUEST):
+                status = _look_at(f"{self.directory}/{name}")
+                if status is not None:
+                    found.append((status.st_ctime_ns, name.removesuffix(_REQUEST)))
         return [name for _, name in sorted(found)]
 
     def claims(self) -> list[tuple[RepoName, int]]:

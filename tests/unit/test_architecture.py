@@ -48,8 +48,9 @@ ALLOWED: dict[str, set[str]] = {
     "btrfs.subvolume": {"errors"},
     "btrfs.search": set(),
     "zfs.mounting": set(),
+    "zfs.waking": set(),
     "zfs.dataset": {"errors", "zfs.mounting"},
-    "zfs.pool": {"errors", "zfs.dataset"},
+    "zfs.pool": {"errors", "zfs.dataset", "zfs.waking"},
     "stall": {"command", "errors", "progress", "zfs.pool"},
     "dsg.entry": set(),
     "dsg.history": set(),
@@ -129,6 +130,7 @@ ALLOWED: dict[str, set[str]] = {
         *("dsg.pushlog", "file_errors", "request", "source", "staging", "verify.changes"),
         *("verify.findings", "verify.proof", "verify.verifier"),
     },
+    "unreadable": {"btrfs.search", "descriptors", "file_errors", "source"},
     "step": {
         *("abilities", "borders", "btrfs.replay", "btrfs.stream", "btrfs.subvolume", "command"),
         *("descriptors", "dsg.archive", "dsg.manifest", "dsg.metadata", "dsg.pushlog"),
@@ -142,7 +144,7 @@ ALLOWED: dict[str, set[str]] = {
             "hard_links",
             "names",
         ),
-        *("progress", "read_scope", "request", "rsync", "source"),
+        *("progress", "read_scope", "request", "rsync", "source", "unreadable"),
     },
     "build": {
         *("checker", "dsg.pushlog", "dsg.tags", "errors", "names", "plan", "progress", "report"),
@@ -180,7 +182,7 @@ ALLOWED: dict[str, set[str]] = {
     "daemon": {
         *("cancel", "claim", "command", "deferral", "errors", "file_errors", "journal", "migrate"),
         *("names", "notify", "processing", "progress", "result", "spool", "spool_place", "stall"),
-        "wake",
+        *("wake", "zfs.waking"),
     },
     "doctor": set(),
     "doctor.leftover": {"names"},
