@@ -130,11 +130,11 @@ class Commands:
 @contextlib.contextmanager
 def _memory_file() -> Iterator[IO[bytes]]:
     """Give a file that needs room on no disk."""
-    try:
-        descriptor = os.memfd_create("stderr")
-    except OSError as error:
-        raise host_exhausted(f"no file in memory: {error.strerror}") from error
-    with open(descriptor, "w+b") as file:
+    with contextlib.ExitStack() as opened:
+        try:
+            file = opened.enter_context(open(os.memfd_create("stderr"), "w+b"))
+        except OSError as error:
+            raise host_exhausted(f"no file in memory: {error.strerror}") from error
         yield file
 
 
