@@ -39,7 +39,7 @@ from tests.integration.trees import (
 )
 from tests.invariants import Asked, violations
 
-KILLS = os.environ.get("DSGMIGD_KILLS", "12")
+KILLS = os.environ.get("DSGMIGD_KILLS", "8")
 COMPARED_EVERY = 6
 # The claim is gone, and there are a few calls still to come.
 LAST_WORDS_SECONDS = 0.5
