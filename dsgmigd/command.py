@@ -132,7 +132,7 @@ def _memory_file() -> Iterator[IO[bytes]]:
     """Give a file that needs room on no disk."""
     with contextlib.ExitStack() as opened:
         try:
-            file = opened.enter_context(open(os.memfd_create("stderr"), "w+b"))
+            file = opened.enter_context(open(os.memfd_create("stderr"), "w+b", buffering=0))
         except OSError as error:
             raise host_exhausted(f"no file in memory: {error.strerror}") from error
         yield file
