@@ -5,13 +5,15 @@ quickstart = packaging/quickstart
 venv = .venv
 pytest = $(venv)/bin/pytest -q
 
-.PHONY: help demo demo-clean test check unit integration nightly bench bench-memory \
+.PHONY: help demo demo-clean package package-test test check unit integration nightly bench bench-memory \
     bench-metadata fmt clean
 
 help:
 	@echo "make demo         migrate three sample repositories, on file-backed btrfs and ZFS (root)"
 	@echo "make demo-clean   remove all that the demo made (root)"
-	@echo "make test         everything below but fmt; installs what is missing (root)"
+	@echo "make package      build dist/dsgmigd_VERSION_all.deb (root, if something is missing)"
+	@echo "make package-test install, upgrade, remove and purge it on a fresh Debian 12 (root)"
+	@echo "make test         check, unit and integration; installs what is missing (root)"
 	@echo "make check        ruff and mypy"
 	@echo "make unit         unit tests"
 	@echo "make integration  tests on real btrfs and real ZFS (root)"
@@ -29,12 +31,22 @@ demo:
 demo-clean:
 	@PYTHONPATH=$(CURDIR) $(PYTHON) $(quickstart)/demo.py clean
 
+package:
+	@[ "$$(id -u)" -ne 0 ] || $(quickstart)/install-requirements package
+	@packaging/build-package
+
+package-test:
+	@$(quickstart)/install-requirements test
+	@$(quickstart)/install-requirements package-test
+	@$(MAKE) --no-print-directory $(venv)/ready
+	@$(pytest) tests/package
+
 # Recursion, so that the .venv is made after the packages that it is made of.
 test:
 	@if [ "$$(id -u)" -eq 0 ]; then $(quickstart)/install-requirements test; \
 	else echo "not root: integration tests need root and are skipped; try: sudo make test"; fi
 	@$(MAKE) --no-print-directory check
-	@$(pytest) tests
+	@$(pytest)
 
 check: $(venv)/ready
 	$(venv)/bin/ruff check

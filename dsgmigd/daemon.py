@@ -30,7 +30,7 @@ from dsgmigd.cancel import clean_up
 from dsgmigd.claim import Claim, Unclaimable
 from dsgmigd.command import Commands
 from dsgmigd.deferral import Moment, Retries
-from dsgmigd.errors import HostExhausted, InvalidRequest, SpoolFailing, StateTooNew
+from dsgmigd.errors import DsgmigdError, HostExhausted, InvalidRequest, SpoolFailing, StateTooNew
 from dsgmigd.file_errors import host_exhausted, spool_errors
 from dsgmigd.journal import flush_journal
 from dsgmigd.migrate import Settings
@@ -47,7 +47,7 @@ from dsgmigd.zfs.waking import wake_zfs_fuse
 
 _TICK_SECONDS = 0.5
 _PING_SECONDS = 5.0
-_SPOOL_SECONDS = 5.0
+_RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -140,12 +140,17 @@ class Worker:
         """Do the next thing; what spool or host cannot do now is tried again a while later."""
         try:
             self._serve_one()
-        except (SpoolFailing, HostExhausted) as error:
-            event = "spool.failing" if isinstance(error, SpoolFailing) else "host.exhausted"
-            self._log.error(event, reason=error.message, hint=error.hint)
-            self._is_queue_stale = True
-            self._wake.clear()
-            self._wait(f"waiting: {error.message}", _SPOOL_SECONDS)
+        except SpoolFailing as error:
+            self._log.error("spool.failing", reason=error.message, hint=error.hint)
+            self._try_later(error)
+        except HostExhausted as error:
+            self._log.error("host.exhausted", reason=error.message, hint=error.hint)
+            self._try_later(error)
+
+    def _try_later(self, error: DsgmigdError) -> None:
+        self._is_queue_stale = True
+        self._wake.clear()
+        self._wait(f"waiting: {error.message}", _RETRY_SECONDS)
 
     def _serve_one(self) -> None:
         is_old = time.monotonic() > self._scan_due  # what a dead worker left must not wait for all

@@ -134,6 +134,15 @@ def sync_directory(path: str) -> None:
         os.close(descriptor)
 
 
+def sync_file(path: str) -> None:
+    """Wait until a file is on disk, under its name of now."""
+    descriptor = os.open(path, READ_SAFELY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def read_json(path: str) -> dict[str, Any] | None:
     """Return the JSON object in a regular file; None if there is no such thing at `path`."""
     try:

@@ -56,7 +56,7 @@ from dsgmigd.claim import (
 )
 from dsgmigd.control import Control
 from dsgmigd.deferral import Deferral
-from dsgmigd.durable import open_regular, read_json, sync_directory, write_durably
+from dsgmigd.durable import open_regular, read_json, sync_directory, sync_file, write_durably
 from dsgmigd.errors import AlreadyRunning, InvalidName, SpoolUnusable, StateTooNew
 from dsgmigd.locks import Lock, try_lock
 from dsgmigd.names import RepoName, parse_repo_name
@@ -202,7 +202,10 @@ class Spool:
     # Submitting.
 
     def submit(self, repo: RepoName, options: Request) -> bool:
-        """Drop a request; False if one for `repo` waits already."""
+        """Drop a request; False if one for `repo` waits already.
+
+        Raises SpoolUnusable if the caller may not write to the spool.
+        """
         self.check()
         document = options.to_json()
         body = json.dumps(document).encode() if document else b""
@@ -212,11 +215,24 @@ class Spool:
             rename_noreplace(temporary, self._path(repo, _REQUEST))
         except FileExistsError:
             return False
+        except PermissionError as error:
+            raise SpoolUnusable(
+                f"you may not write to the spool {self.directory}",
+                hint="only root and the members of its group may submit",
+            ) from error
         finally:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, PermissionError):
                 os.unlink(temporary)
-        sync_directory(self.directory)
+        self._sync_submitted(repo)
         return True
+
+    def _sync_submitted(self, repo: RepoName) -> None:
+        try:
+            sync_directory(self.directory)
+        except PermissionError:  # the group may write to the spool, not read it
+            # Claimed already, it is on disk; what has its name then may be another's.
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                sync_file(self._path(repo, _REQUEST))
 
     # Claiming.
 

@@ -1,6 +1,7 @@
 """How commands speak to people, and with which status they end."""
 
 import contextlib
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -50,6 +51,11 @@ def errors_for_people() -> Iterator[None]:
         yield
     except DsgmigdError as error:
         give_up(error)
+    except PermissionError as error:
+        if os.geteuid() == 0:
+            raise  # a broken host
+        click.echo(f"dsgmigd: {error}\n         this verb is for root", err=True)
+        sys.exit(EXIT_FAILED)
 
 
 def give_up(error: DsgmigdError) -> NoReturn:

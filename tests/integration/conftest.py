@@ -17,6 +17,8 @@ from typing import Any
 import bed
 import pytest
 
+from tests.result_schema import faults
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 TOOLS = ("btrfs", "mkfs.btrfs", "losetup", "mount", "rsync", "setfacl", "strace", "zfs", "zpool")
 _HERE = "tests/integration/"
@@ -68,6 +70,7 @@ class Bed:
             result: dict[str, Any] = json.loads(done.stdout)
         except ValueError:
             pytest.fail(f"dsgmigd {verb} {repo} gave {done.returncode}:\n{done.stderr[-3000:]}")
+        assert faults(result) == []
         return result
 
     def start_worker(self, instance: int, *wrapper: str) -> subprocess.Popen[bytes]:
@@ -198,6 +201,8 @@ def fresh_bed(state: Path, btrfs_root: Path, pool: bed.FilePool) -> Iterator[Bed
     bed.run("zfs", "create", made.parent)
     try:
         yield made
+        for kept in (made.spool / ".dsgmigd/results").glob("*.json"):
+            assert faults(json.loads(kept.read_bytes())) == [], kept.name
     finally:
         made.stop_workers()
         bed.unmount_below(own)

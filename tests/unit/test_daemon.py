@@ -249,7 +249,7 @@ def test_a_claim_of_a_newer_version_is_left_as_it_is(spool: Spool, instance: int
 def test_a_spool_that_fails_is_waited_for(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is refused and nobody dies: the request is there when the spool is."""
     spool.submit(SV, Request())
-    monkeypatch.setattr(daemon, "_SPOOL_SECONDS", 0.1)
+    monkeypatch.setattr(daemon, "_RETRY_SECONDS", 0.1)
     failures = [errno.EIO, errno.ENOSPC, errno.EROFS, errno.EMFILE]
     listed = Spool.incoming
 
@@ -272,7 +272,7 @@ def test_a_host_that_starts_no_thread_is_waited_for(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool.submit(SV, Request())
-    monkeypatch.setattr(daemon, "_SPOOL_SECONDS", 0.1)
+    monkeypatch.setattr(daemon, "_RETRY_SECONDS", 0.1)
     refusals, start = [SV, SV], threading.Thread.start
 
     def refusing(self: threading.Thread) -> None:

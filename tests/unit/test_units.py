@@ -79,7 +79,9 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("unit", ["dsgmigd@1.service", "dsgmigd@4.service", TARGET])
+@pytest.mark.parametrize(
+    "unit", ["dsgmigd@1.service", "dsgmigd@4.service", TARGET, "dsgmigd.slice"]
+)
 def test_systemd_finds_nothing_wrong(installed: Path, unit: str) -> None:
     result = analyze("verify", "--man=no", str(installed / unit))
     assert (result.returncode, result.stdout) == (0, "")
@@ -106,7 +108,13 @@ def test_exposure_is_small(installed: Path) -> None:
         ("OOMPolicy", "stop"),
         ("LogRateLimitIntervalSec", "0"),
         ("PartOf", TARGET),
-        ("After", "local-fs.target zfs-mount.service zfs-import.target"),
+        (
+            "After",
+            "local-fs.target zfs-import.target zfs-mount.service zfs.target zfs-fuse.service",
+        ),
+        ("RequiresMountsFor", "/var/spool/dsgmigd"),
+        ("ExecReload", "/bin/kill -HUP $MAINPID"),
+        ("Slice", "dsgmigd.slice"),
         ("RestrictAddressFamilies", "AF_UNIX"),
         ("SystemCallFilter", "@system-service @mount"),
     ],
