@@ -5,8 +5,8 @@ quickstart = packaging/quickstart
 venv = .venv
 pytest = $(venv)/bin/pytest -q
 
-.PHONY: help demo demo-clean package package-test test check unit integration nightly bench bench-memory \
-    bench-metadata fmt clean
+.PHONY: help demo demo-clean package package-test test check unit integration nightly \
+    bench bench-long bench-memory bench-metadata bench-queue fmt clean
 
 help:
 	@echo "make demo         migrate three sample repositories, on file-backed btrfs and ZFS (root)"
@@ -18,7 +18,8 @@ help:
 	@echo "make unit         unit tests"
 	@echo "make integration  tests on real btrfs and real ZFS (root)"
 	@echo "make nightly      thousands of random histories, faulty streams, faults and kills (root)"
-	@echo "make bench        what one later snapshot costs, beside rsync and hashing all (root)"
+	@echo "make bench        dsgmigd beside rsync, hashing and the floor, in ten minutes (root)"
+	@echo "make bench-long   the same for many sizes, with plots; takes hours (root)"
 	@echo "make bench-memory the memory that two million entries take (root, 10 GB, ten minutes)"
 	@echo "make bench-metadata  what DSG's metadata takes of a migration's time and space (root)"
 	@echo "make fmt          format the code"
@@ -75,7 +76,12 @@ nightly: $(venv)/ready
 
 bench:
 	@$(quickstart)/install-requirements
-	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/later_snapshot.py $(BENCH)
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/compare.py $(BENCH)
+
+bench-long:
+	@$(quickstart)/install-requirements bench
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/compare.py \
+	    --set long --rounds 3 --json bench.json --plots bench-plots $(BENCH)
 
 bench-memory:
 	@$(quickstart)/install-requirements
