@@ -53,10 +53,13 @@ integration: $(venv)/ready
 nightly: $(venv)/ready
 	@[ "$$(id -u)" -eq 0 ] || echo "not root: integration tests need root and are skipped"
 	DSGMIGD_HISTORIES=2000 DSGMIGD_STREAMS=100000 DSGMIGD_FAULTS=1000 DSGMIGD_KILLS=all \
-	    DSGMIGD_FAILING_CALLS=kinds \
+	DSGMIGD_RANDOM_KILLS=500 DSGMIGD_DROPS=20000 DSGMIGD_REQUESTS=1000000 \
+	DSGMIGD_FAILING_CALLS=kinds \
 	    $(pytest) tests/integration/test_random_histories.py \
 	    tests/unit/btrfs/test_fuzzed_streams.py tests/integration/test_corruption.py \
-	    tests/integration/test_every_kill.py tests/integration/test_failing_calls.py
+	    tests/integration/test_every_kill.py tests/integration/test_random_kills.py \
+	    tests/integration/test_failing_calls.py tests/integration/test_deep_queue.py \
+	    tests/unit/test_fuzzed_requests.py
 
 bench:
 	@$(quickstart)/install-requirements

@@ -14,16 +14,18 @@ import json
 import os
 import stat
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, cast
 
 from dsgmigd.deferral import Deferral
-from dsgmigd.durable import READ_SAFELY
+from dsgmigd.durable import open_regular
 from dsgmigd.errors import InvalidRequest, StateTooNew
 from dsgmigd.locks import Lock
 from dsgmigd.names import RepoName
 from dsgmigd.request import BODY_LIMIT_BYTES, Request, parse_request, request_from_mapping
+from dsgmigd.submitter import describe_owner
 
 RECORD_MODE = 0o600
 DEFERRED = "deferred"
@@ -96,14 +98,20 @@ class Unclaimable:
     repo: RepoName | None
     message: str
     hint: str
+    submitted_by: Mapping[str, Any]
 
 
-def new_record(repo: RepoName, body: bytes, status: os.stat_result) -> dict[str, Any]:
-    """Return the first record of a claim: what `body` asks for, and whose file it was."""
+def new_record(
+    repo: RepoName, body: bytes, status: os.stat_result, refusal: tuple[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the first record of a claim: what `body` asks for, and whose file it was.
+
+    `refusal`, a message and a hint, rejects it whatever the body says.
+    """
     options: dict[str, Any] = {}
-    rejection = hint = None
+    rejection, hint = refusal or (None, None)
     try:
-        options = parse_request(body).to_json()
+        options = {} if refusal else parse_request(body).to_json()
     except InvalidRequest as error:
         rejection, hint = error.message, error.hint
     return {
@@ -113,11 +121,16 @@ def new_record(repo: RepoName, body: bytes, status: os.stat_result) -> dict[str,
         "options": options,
         "rejection": rejection,
         "rejection_hint": hint,
-        "submitted_by_uid": status.st_uid,
+        "submitted_by": describe_owner(status),
         "submitted_at": status.st_mtime,
         "body_sha256": hashlib.sha256(body).hexdigest(),
         "attempts": [],
     }
+
+
+def submission(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a result repeats of a record: whose file it was, and what was read of it."""
+    return {key: record[key] for key in ("submitted_by", "body_sha256")}
 
 
 def why_no_request(path: str, repo: RepoName, status: os.stat_result) -> Unclaimable | None:
@@ -135,12 +148,12 @@ def why_no_request(path: str, repo: RepoName, status: os.stat_result) -> Unclaim
         hint = f"a request has at most {BODY_LIMIT_BYTES} bytes"
     else:
         return None
-    return Unclaimable(repo, repo, message, hint)
+    return Unclaimable(repo, repo, message, hint, describe_owner(status))
 
 
 def is_being_written(path: str) -> bool:
     """Say whether a process has the file open for writing (fcntl(2), leases)."""
-    descriptor = os.open(path, READ_SAFELY)
+    descriptor = open_regular(path)
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
@@ -152,8 +165,8 @@ def is_being_written(path: str) -> bool:
     return False
 
 
-def own_record(content: bytes, status: os.stat_result) -> dict[str, Any] | None:
-    """Return the claim record in `content`, if only we can have written it.
+def own_record(repo: RepoName, content: bytes, status: os.stat_result) -> dict[str, Any] | None:
+    """Return the record of a claim of `repo` in `content`, if only we can have written it.
 
     Raises StateTooNew if a newer version of ours did.
     """
@@ -171,4 +184,5 @@ def own_record(content: bytes, status: os.stat_result) -> dict[str, Any] | None:
             f"a claim has version {version} of the record, known is {_RECORD_VERSION}",
             hint="a newer dsgmigd began this request: let that one end it",
         )
-    return cast("dict[str, Any]", record)
+    # Where users may make hard links of any file, one of another claim may stand here.
+    return cast("dict[str, Any]", record) if record.get("repo") == repo else None

@@ -4,8 +4,12 @@ The main thread never touches a pool or a source: it waits, reports, and pings s
 while another thread works. SIGTERM or SIGINT: no new claim, the work stops at the next point from
 which it can be resumed, its claim stays; what does not stop in time is left to the next start.
 
-Leaving errors: AlreadyRunning, SpoolUnusable. What is no DsgmigdError is a bug or a broken host:
-it ends the process, and the next start recovers.
+A worker holds on to the directory that it began with: claims, locks and results stay together
+there. When its name leads elsewhere the work stops in the same way, and the process ends with
+SpoolReplaced, to begin anew in the directory that is there by then.
+
+Leaving errors: AlreadyRunning, SpoolUnusable, SpoolReplaced. What is no DsgmigdError is a bug or a
+broken host: it ends the process, and the next start recovers.
 """
 
 import contextlib
@@ -36,8 +40,10 @@ from dsgmigd.processing import Processing
 from dsgmigd.progress import Progress
 from dsgmigd.result import envelope, failure, iso_time
 from dsgmigd.spool import Spool
+from dsgmigd.spool_place import HeldDirectory, held_directory
 from dsgmigd.stall import StallWatch, ask_pool
 from dsgmigd.wake import SpoolWatcher
+from dsgmigd.zfs.waking import wake_zfs_fuse
 
 _TICK_SECONDS = 0.5
 _PING_SECONDS = 5.0
@@ -68,6 +74,7 @@ class Worker:
     ) -> None:
         self._instance = instance
         self._spool = spool
+        self._place: HeldDirectory  # from `run` on
         self._settings = settings
         self._habits = habits
         self._notifier = notifier
@@ -76,24 +83,35 @@ class Worker:
         self._is_queue_stale = False
         self._progress = Progress()
         self._queue: deque[Callable[[], Claim | Unclaimable | None]] = deque()
+        self._scan_due = 0.0
         self._log = structlog.get_logger()
 
     def run(self) -> None:
         """Work until asked to stop."""
-        self._spool.prepare()
+        warning = self._spool.prepare()
+        if warning:
+            self._log.warning("spool.doubtful", reason=warning)
+        with held_directory(self._spool.directory) as place:
+            self._place = place
+            self._spool = Spool(place.path, self._instance)
+            self._run_here()
+
+    def _run_here(self) -> None:
         lock = self._spool.lock_instance()
         watcher = SpoolWatcher(self._spool.directory, self._spool.control.directory, self._wake)
         self._listen_to_signals()
+        wake_zfs_fuse()  # our last life may have ended within a request to it
         try:
             watcher.start()
             self._log.info(
                 "worker.started",
-                spool=self._spool.directory,
+                spool=self._place.name,
                 is_supervised=self._notifier.is_supervised,
             )
             self._report("idle")
             self._notifier.ready()
             while not self._is_stopping:
+                self._place.check()
                 self._serve()
             self._notifier.stopping()
             self._log.info("worker.stopped")
@@ -130,18 +148,27 @@ class Worker:
             self._wait(f"waiting: {error.message}", _SPOOL_SECONDS)
 
     def _serve_one(self) -> None:
-        if self._is_queue_stale or not self._queue:
+        is_old = time.monotonic() > self._scan_due  # what a dead worker left must not wait for all
+        if self._is_queue_stale or is_old or not self._queue:
             self._is_queue_stale = False
             self._queue.clear()
             self._wake.clear()
             with spool_errors("looking for requests"):
                 self._scan()
+            self._scan_due = time.monotonic() + self._habits.rescan_seconds
+        failing = None
         while self._queue and not self._is_stopping:
-            found = self._next()
+            try:
+                found = self._next()
+            except SpoolFailing as error:  # what one user made of one file is not to stop others
+                failing = error
+                continue
             if found is not None:
                 self._work_on(found)
                 return
         flush_journal()
+        if failing:
+            raise failing
         self._wait("idle", self._habits.rescan_seconds)
 
     def _next(self) -> Claim | None:
@@ -166,15 +193,16 @@ class Worker:
             self._queue.append(functools.partial(self._claim, name))
 
     def _adopt(self, repo: RepoName, instance: int) -> Claim | None:
-        """Adopt a claim; while paused, only an own one; one that is to be ended, always."""
+        """Adopt a claim; while paused, only an own one that was begun; if cancelled, always."""
         control = self._spool.control
         if repo in control.cancels():
             return self._spool.adopt(repo, instance)
         pauses = control.pauses()
         is_held = pauses.holds_instance(self._instance)
         deferral = self._spool.deferral(repo, instance)
-        if deferral is not None:
-            is_held = is_held or repo in pauses.repositories or not deferral.is_due(Moment.now())
+        if deferral is not None or not self._spool.is_begun(repo, instance):
+            is_due = deferral is None or deferral.is_due(Moment.now())
+            is_held = is_held or repo in pauses.repositories or not is_due
         elif instance == self._instance:
             is_held = False
         return None if is_held else self._spool.adopt(repo, instance)
@@ -191,6 +219,7 @@ class Worker:
         self._report(words)
         due = time.monotonic() + seconds
         while not self._is_stopping and time.monotonic() < due:
+            self._place.check()
             self._notifier.watchdog()
             if self._wake.wait(min(_PING_SECONDS, max(0.0, due - time.monotonic()))):
                 return
@@ -206,6 +235,7 @@ class Worker:
             started_at=now,
             finished_at=now,
         )
+        result["submitted_by"] = refused.submitted_by
         if self._spool.reject(refused, result):
             self._log.warning("request.rejected", repo=refused.name, reason=refused.message)
 
@@ -262,19 +292,21 @@ class Worker:
             self._report(str(self._progress) + stall.words())
             self._heed_cancel(claim)
             flush_journal()
-            if self._is_stopping:
+            is_spool_lost = not self._place.is_in_place()
+            if self._is_stopping or is_spool_lost:
+                self._progress.stop_requested = True
                 stop_by = stop_by or time.monotonic() + self._habits.stop_seconds
                 if time.monotonic() > stop_by:
-                    self._leave(commands)
+                    self._leave(commands, os.EX_TEMPFAIL if is_spool_lost else os.EX_OK)
             thread.join(_TICK_SECONDS)
 
-    def _leave(self, commands: Commands) -> None:
+    def _leave(self, commands: Commands, status: int) -> None:
         """End the process in the middle of a step; the next start rolls it back."""
         commands.kill_all()
         self._notifier.stopping()
         self._log.warning("worker.left", repo=self._progress.repo, step=self._progress.step)
         flush_journal()
-        os._exit(0)
+        os._exit(status)
 
     def _report(self, text: str) -> None:
         self._notifier.status(text)

@@ -254,6 +254,20 @@ class SpoolUnusable(DsgmigdError):
     error_class = "operator"
 
 
+class SpoolReplaced(DsgmigdError):
+    """The spool's name leads to another directory than when this instance began, or to none."""
+
+    code = "spool_replaced"
+    error_class = "transient"
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(
+            f"the spool {directory} was moved, removed, or mounted over",
+            hint="what waits and what was claimed is in the directory that was there: "
+            "put it back, or move its *.request and *.claim.* files into the new one",
+        )
+
+
 class StateTooNew(DsgmigdError):
     """A newer version of dsgmigd wrote this; it is left as it is."""
 

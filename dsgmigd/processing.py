@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from dsgmigd.claim import Claim
+from dsgmigd.claim import Claim, submission
 from dsgmigd.command import Commands
 from dsgmigd.deferral import Deferral, Moment, Retries
 from dsgmigd.discrepancies import DiscrepancyFile
@@ -52,6 +52,7 @@ class Processing:
     retries: Retries
     sleep: Callable[[float], None] = time.sleep
     _log: Any = field(default_factory=structlog.get_logger)
+    _has_begun: bool = False
 
     def run(self) -> None:
         """Do what the claim asks for and publish its result, or put it off."""
@@ -111,6 +112,7 @@ class Processing:
             with spool_errors("noting that the work begins"):
                 self.spool.results.reserve(self.claim.repo)
                 self.spool.begin_attempt(self.claim, attempt)
+                self._has_begun = True
         except SpoolFailing:
             with contextlib.suppress(OSError, IndexError):  # it was no crash, if it is noted
                 self.spool.end_attempt(self.claim, "not begun")
@@ -152,7 +154,7 @@ class Processing:
     ) -> None:
         """Publish the result, and remove the claim."""
         claim = self.claim
-        if claim.attempts and "ended" not in claim.attempts[-1]:
+        if self._has_begun:  # else the last attempt is one that died
             claim.attempts[-1]["ended"] = outcome["outcome"]
         result = outcome | envelope(
             request_id=claim.request_id,
@@ -164,7 +166,7 @@ class Processing:
         )
         result["discrepancies_file"] = self._publish_discrepancies(differences)
         result["warnings"] += [differences.problem] if differences.problem else []
-        result["submitted_by_uid"] = claim.record["submitted_by_uid"]
+        result |= submission(claim.record)
         result["attempts"] = claim.attempts
         self._insist(lambda: self._publish(result))
         _log_result(self._log, result)

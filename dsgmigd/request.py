@@ -7,6 +7,7 @@ else is in the file is refused with `InvalidRequest`; nothing is guessed.
 import difflib
 import json
 import re
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NoReturn, get_args
@@ -24,6 +25,7 @@ LOSSES: tuple[Loss, ...] = get_args(Loss)
 BODY_LIMIT_BYTES = 64 * 1024
 _LIMIT_MAXIMUM = 999_999_999
 _NOTE_LIMIT = 1_000
+_SHOWN_CHARACTERS = 100
 _TAG = re.compile(r"v[0-9]{1,9}(\.[0-9]{1,9}){0,2}(-[A-Za-z0-9._-]{1,100})?")
 
 
@@ -40,7 +42,11 @@ class Request:
 
     def to_json(self) -> dict[str, Any]:
         """Return the keys that were given, as they stand in a request body."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+            if value is not None
+        }
 
 
 def parse_request(body: bytes) -> Request:
@@ -64,7 +70,7 @@ def request_from_mapping(document: Mapping[str, Any]) -> Request:
     """Return the request that the decoded object `document` asks for."""
     unknown = [key for key in document if key not in _CHECKS]
     if unknown:
-        raise _invalid(f"unknown key {unknown[0]!r}{suggestion(unknown[0], _CHECKS)}")
+        raise _invalid(f"unknown key {_shown(unknown[0])}{suggestion(unknown[0], _CHECKS)}")
     return Request(**{key: _CHECKS[key](key, value) for key, value in document.items()})
 
 
@@ -81,7 +87,7 @@ def check_losses(key: str, value: object) -> tuple[Loss, ...]:
         raise _invalid(f"{key!r} must be a list of strings")
     for item in value:
         if item not in LOSSES:
-            raise _invalid(f"{key!r} names no known loss: {item!r}{suggestion(item, LOSSES)}")
+            raise _invalid(f"{key!r} names no known loss: {_shown(item)}{suggestion(item, LOSSES)}")
     return tuple(value)
 
 
@@ -90,7 +96,7 @@ def check_verify_level(key: str, value: object) -> VerifyLevel:
     for level in VERIFY_LEVELS:
         if value == level:
             return level
-    raise _invalid(f"{key!r} is {value!r}{suggestion(str(value), VERIFY_LEVELS)}")
+    raise _invalid(f"{key!r} is {_shown(value)}{suggestion(str(value), VERIFY_LEVELS)}")
 
 
 def _check_limit(key: str, value: object) -> int:
@@ -136,6 +142,13 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
+
+
+def _shown(value: object) -> str:
+    """Return any value in a few words: one may be as long as a body."""
+    words = reprlib.Repr()
+    words.maxstring = _SHOWN_CHARACTERS
+    return words.repr(value)
 
 
 def _invalid(message: str) -> InvalidRequest:

@@ -13,7 +13,11 @@ Leaving error: OSError when the spool's file system fails.
 import contextlib
 import json
 import os
+import stat
+import uuid
 from typing import Any
+
+import structlog
 
 from dsgmigd.durable import read_json, reserve, sync_directory, write_durably, write_reserved
 from dsgmigd.names import RepoName
@@ -27,11 +31,13 @@ _RESERVED_BYTES = 256 * 1024  # the rows of 300 snapshots
 class Results:
     """The results in one spool `directory`, as one instance writes them.
 
-    `kept` is the directory of all results, `work` that of files that are not whole yet.
+    `kept` is the directory of all results, `work` that of files that are not whole yet, `aside`
+    that of what users put where a result belongs.
     """
 
-    def __init__(self, directory: str, *, kept: str, work: str, instance: int) -> None:
+    def __init__(self, directory: str, *, kept: str, work: str, aside: str, instance: int) -> None:
         self._directory = directory
+        self._aside = aside
         self._kept = kept
         self._work = work
         self._instance = instance
@@ -61,7 +67,7 @@ class Results:
             os.unlink(self._temporary(repo, "result"))
 
     def publish(self, repo: RepoName, request_id: str, result: dict[str, Any]) -> None:
-        """Keep a result and show it; a name that a user occupied with a directory is left alone."""
+        """Keep a result and show it; what a user put in its place gives way."""
         temporary = self._temporary(repo, "result")
         write_reserved(temporary, _as_bytes(result), _MODE)
         with contextlib.suppress(FileExistsError):
@@ -70,10 +76,7 @@ class Results:
         self._show(repo, temporary)
 
     def show_again(self, repo: RepoName, request_id: str) -> None:
-        """Show the kept result of that request, unless it is shown."""
-        shown = self.newest(repo)
-        if shown is not None and shown.get("request_id") == request_id:
-            return
+        """Show the kept result of that request; what lies there is not asked: anybody wrote it."""
         temporary = self._temporary(repo, "show")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -90,20 +93,30 @@ class Results:
         To be called before the result that tells of them is published.
         """
         shown = os.path.join(self._directory, repo + _DISCREPANCIES)
+        self._put_directory_aside(shown)
         with contextlib.suppress(FileNotFoundError, IsADirectoryError):
             os.unlink(shown)
         try:
             os.rename(self.discrepancies_path(repo), shown)
-        except (FileNotFoundError, IsADirectoryError):
+        except FileNotFoundError:
             return None
         return os.path.basename(shown)
 
     def _show(self, repo: RepoName, temporary: str) -> None:
+        shown = self._shown_path(repo)
+        self._put_directory_aside(shown)
         try:
-            os.rename(temporary, self._shown_path(repo))
+            os.rename(temporary, shown)
         except IsADirectoryError:
+            structlog.get_logger().warning("result.hidden", name=os.path.basename(shown))
             os.unlink(temporary)
         sync_directory(self._directory)
+
+    def _put_directory_aside(self, shown: str) -> None:
+        """Move away, unread, the one thing that a user can put there and no rename replaces."""
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISDIR(os.lstat(shown).st_mode):
+                os.rename(shown, os.path.join(self._aside, str(uuid.uuid4())))
 
     def _shown_path(self, repo: RepoName) -> str:
         return os.path.join(self._directory, repo + _RESULT)

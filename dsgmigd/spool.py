@@ -36,6 +36,7 @@ OSError when the spool's file system fails.
 """
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -55,12 +56,14 @@ from dsgmigd.claim import (
 )
 from dsgmigd.control import Control
 from dsgmigd.deferral import Deferral
-from dsgmigd.durable import READ_SAFELY, read_json, sync_directory, write_durably
+from dsgmigd.durable import open_regular, read_json, sync_directory, write_durably
 from dsgmigd.errors import AlreadyRunning, InvalidName, SpoolUnusable, StateTooNew
 from dsgmigd.locks import Lock, try_lock
 from dsgmigd.names import RepoName, parse_repo_name
 from dsgmigd.request import Request
 from dsgmigd.results import Results, write_beside
+from dsgmigd.spool_place import check_own_directory, check_place, check_renaming
+from dsgmigd.submitter import describe_owner, why_not_allowed
 from dsgmigd.syscalls import rename_noreplace
 
 _REQUEST = ".request"
@@ -69,6 +72,8 @@ _SUBMIT = ".submit."
 _REJECTED = "rejected"
 _DEFERRAL = "deferral"
 _PRIVATE = ".dsgmigd"
+# A directory on which a user mounted a FUSE file system of his own is closed even to root.
+_OUT_OF_REACH = frozenset({errno.ENOENT, errno.EACCES, errno.ENOTCONN})
 
 
 class Spool:
@@ -80,10 +85,12 @@ class Spool:
         self._private = os.path.join(directory, _PRIVATE)
         self.control = Control(os.path.join(self._private, "control"))
         self.work_directory = os.path.join(self._private, "work")
+        self._rejected = os.path.join(directory, _REJECTED)
         self.results = Results(
             directory,
             kept=os.path.join(self._private, "results"),
             work=self.work_directory,
+            aside=self._rejected,
             instance=instance,
         )
 
@@ -95,15 +102,20 @@ class Spool:
                 hint=f"make it: install -d -m 3730 -g dsgmigd {self.directory}",
             )
 
-    def prepare(self, *, is_made_if_missing: bool = False) -> None:
-        """Make what is ours in the spool; raise SpoolUnusable if that cannot be.
+    def check_place(self) -> str | None:
+        """Return what to warn of in the spool's place; raise SpoolUnusable if it is not safe."""
+        self.check()
+        return check_place(self.directory)
+
+    def prepare(self, *, is_made_if_missing: bool = False) -> str | None:
+        """Make what is ours in the spool; return a warning, raise SpoolUnusable, see `check_place`.
 
         A spool that has to be made is for root alone: its locks are needed even without a queue.
         """
-        if not is_made_if_missing:
-            self.check()
         try:
-            os.makedirs(self.directory, 0o700, exist_ok=True)
+            if is_made_if_missing:
+                os.makedirs(self.directory, 0o700, exist_ok=True)
+            warning = self.check_place()
             for name, mode in (
                 (_PRIVATE, 0o755),
                 (f"{_PRIVATE}/locks", 0o700),
@@ -114,13 +126,17 @@ class Spool:
                 (_REJECTED, 0o755),
             ):
                 path = os.path.join(self.directory, name)
-                os.makedirs(path, mode, exist_ok=True)
-                os.chmod(path, mode, follow_symlinks=False)
-        except (OSError, NotImplementedError) as error:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(path, mode)
+                check_own_directory(path)
+                os.chmod(path, mode)
+            check_renaming(self.work_directory)
+        except OSError as error:
             raise SpoolUnusable(
                 f"cannot use the spool {self.directory}: {error}",
                 hint="it must be a local directory that dsgmigd may write",
             ) from error
+        return warning
 
     # Locks.
 
@@ -153,13 +169,12 @@ class Spool:
 
     def incoming(self) -> list[str]:
         """Return the names before `.request`, oldest arrival first, whatever they are."""
-        with os.scandir(self.directory) as entries:
-            found = []
-            for entry in entries:
-                if entry.name.endswith(_REQUEST):
-                    with contextlib.suppress(FileNotFoundError):
-                        arrived = entry.stat(follow_symlinks=False).st_ctime_ns
-                        found.append((arrived, entry.name.removesuffix(_REQUEST)))
+        found = []
+        for name in os.listdir(self.directory):
+            if name.endswith(_REQUEST):
+                status = _look_at(f"{self.directory}/{name}")
+                if status is not None:
+                    found.append((status.st_ctime_ns, name.removesuffix(_REQUEST)))
         return [name for _, name in sorted(found)]
 
     def claims(self) -> list[tuple[RepoName, int]]:
@@ -213,7 +228,7 @@ class Spool:
         try:
             repo = parse_repo_name(name)
         except InvalidName as error:
-            return Unclaimable(name, None, error.message, error.hint)
+            return self._misnamed(name, error)
         lock = self.lock_repository(repo)
         if lock is None:
             return None
@@ -223,6 +238,13 @@ class Spool:
             if isinstance(claim, Claim):
                 stack.pop_all()
             return claim
+
+    def _misnamed(self, name: str, error: InvalidName) -> Unclaimable | None:
+        try:
+            owner = describe_owner(os.lstat(self._path(name, _REQUEST)))
+        except FileNotFoundError:
+            return None
+        return Unclaimable(name, None, error.message, error.hint, owner)
 
     def _claim_locked(self, repo: RepoName, lock: Lock) -> Claim | Unclaimable | None:
         path = self._path(repo, _REQUEST)
@@ -235,10 +257,10 @@ class Spool:
             claimed = self._path(repo, f"{_CLAIM}{self.instance}")
             self._put_aside_unless_regular(claimed)
             rename_noreplace(path, claimed)
+            sync_directory(self.directory)
+            return self._open_claim(repo, claimed, lock)
         except (FileNotFoundError, FileExistsError):
             return None
-        sync_directory(self.directory)
-        return self._open_claim(repo, claimed, lock)
 
     def _has_claim(self, repo: RepoName) -> bool:
         # The spool may hold very many files, so it is not listed: who ever claimed has a number.
@@ -281,13 +303,20 @@ class Spool:
     def _put_aside_unless_regular(self, path: str) -> None:
         """Move away what a user put in the place of a claim, unread."""
         if os.path.lexists(path) and not _is_regular(path):
-            os.rename(path, os.path.join(self.directory, _REJECTED, str(uuid.uuid4())))
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(path, os.path.join(self._rejected, str(uuid.uuid4())))
 
     def _open_claim(self, repo: RepoName, path: str, lock: Lock) -> Claim:
         content, status = _read_regular(path)
-        claim = Claim(repo, path, lock)
-        claim.record = own_record(content, status) or new_record(repo, content, status)
-        return claim
+        record = own_record(repo, content, status)
+        if record is None:
+            # What was looked at by its name may have been exchanged before it was ours.
+            refused = why_no_request(self._path(repo, _REQUEST), repo, status)
+            group = os.stat(self.directory).st_gid
+            refusal = why_not_allowed(status.st_uid, group)
+            refusal = (refused.message, refused.hint) if refused else refusal
+            record = new_record(repo, content, status, refusal)
+        return Claim(repo, path, lock, record)
 
     def begin_attempt(self, claim: Claim, attempt: dict[str, Any]) -> None:
         """Note durably, before any work, that an attempt begins."""
@@ -310,6 +339,10 @@ class Spool:
         """Return why that claim waits and until when; None if it does not, or is gone."""
         record = self._read_record(repo, instance)
         return Deferral.from_json(record.get(_DEFERRAL)) if record else None
+
+    def is_begun(self, repo: RepoName, instance: int) -> bool:
+        """Say whether that claim is ours by its record: any file may have the name of one."""
+        return self._read_record(repo, instance) is not None
 
     def deferrals(self) -> list[tuple[RepoName, Deferral]]:
         """Return what waits for its target, as far as the reader may see it."""
@@ -338,13 +371,14 @@ class Spool:
     def _read_record(self, repo: RepoName, instance: int) -> dict[str, Any] | None:
         """Return the record of a claim; None if it has none yet, or is gone."""
         try:
-            return own_record(*_read_regular(self._path(repo, f"{_CLAIM}{instance}")))
+            return own_record(repo, *_read_regular(self._path(repo, f"{_CLAIM}{instance}")))
         except FileNotFoundError:
             return None
 
     def _write_record(self, claim: Claim) -> None:
         temporary = os.path.join(self.work_directory, f"{claim.repo}.claim.{self.instance}")
         write_durably(temporary, json.dumps(claim.record).encode(), RECORD_MODE)
+        self._put_aside_unless_regular(claim.path)  # until now the file may be a user's
         os.rename(temporary, claim.path)
         sync_directory(self.directory)
 
@@ -409,7 +443,7 @@ class Spool:
         try:
             os.unlink(path)
         except IsADirectoryError:
-            os.rename(path, os.path.join(self.directory, _REJECTED, request_id))
+            os.rename(path, os.path.join(self._rejected, request_id))
         sync_directory(self.control.directory)
 
     # Ending.
@@ -435,7 +469,7 @@ class Spool:
 
         May be repeated from any point.
         """
-        aside = os.path.join(self.directory, _REJECTED, f"{claim.repo}.{claim.request_id}")
+        aside = os.path.join(self._rejected, f"{claim.repo}.{claim.request_id}")
         self.results.publish(claim.repo, claim.request_id, result)
         with contextlib.suppress(FileNotFoundError):
             os.rename(claim.path, aside)
@@ -448,7 +482,7 @@ class Spool:
         beside what was moved.
         """
         request_id = result["request_id"]
-        aside = os.path.join(self.directory, _REJECTED, request_id)
+        aside = os.path.join(self._rejected, request_id)
         try:
             os.rename(self._path(refused.name, _REQUEST), aside)
         except FileNotFoundError:
@@ -480,13 +514,20 @@ class Spool:
 
 
 def _read_regular(path: str) -> tuple[bytes, os.stat_result]:
-    descriptor = os.open(path, READ_SAFELY)
-    with open(descriptor, "rb") as file:
-        return file.read(RECORD_LIMIT_BYTES), os.fstat(descriptor)
+    with open(open_regular(path), "rb") as file:
+        return file.read(RECORD_LIMIT_BYTES), os.fstat(file.fileno())
 
 
 def _is_regular(path: str) -> bool:
+    status = _look_at(path)
+    return status is not None and stat.S_ISREG(status.st_mode)
+
+
+def _look_at(path: str) -> os.stat_result | None:
+    """Return what lstat says; None if nothing is there, or what is closed even to root."""
     try:
-        return stat.S_ISREG(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return False
+        return os.lstat(path)
+    except OSError as error:
+        if error.errno in _OUT_OF_REACH:
+            return None
+        raise

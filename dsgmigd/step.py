@@ -31,7 +31,7 @@ from dsgmigd.dsg.pushlog import Push
 from dsgmigd.dsg.refresh import Refresher, note_hard_links
 from dsgmigd.dsg.scope import Scope
 from dsgmigd.dsg.tags import TagLink, make_tags
-from dsgmigd.errors import TargetChanged
+from dsgmigd.errors import CommandFailed, TargetChanged
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
 from dsgmigd.file_errors import source_error, source_errors, target_errors
 from dsgmigd.hard_links import names_across_border
@@ -41,6 +41,7 @@ from dsgmigd.read_scope import read_scope
 from dsgmigd.request import Loss
 from dsgmigd.rsync import Rsync
 from dsgmigd.source import HeldSnapshot
+from dsgmigd.unreadable import raise_unreadable
 
 
 @dataclass(frozen=True)
@@ -143,10 +144,11 @@ class SnapshotWriter:
             has_other_scope = parent is not None and read_scope(parent.path) != scope
         if has_other_scope:
             self._manifest = Manifest()  # it hears the replay in vain
-        if is_sent:
-            self._replay(held, parent, nested)
-        else:
-            self._rsync.mirror(held.path, self._root)
+        try:
+            self._write_contents(held, parent, nested, is_sent=is_sent)
+        except CommandFailed:
+            raise_unreadable(held, held.changed_since(parent) or 0, self._progress.checkpoint)
+            raise
         if has_other_scope or not is_sent:
             self._manifest = _reread_all(before, self._root)
         self._progress.enter("manifest")
@@ -164,6 +166,19 @@ class SnapshotWriter:
             scope=scope,
             metadata_seconds=time.monotonic() - began,
         )
+
+    def _write_contents(
+        self,
+        held: HeldSnapshot,
+        parent: HeldSnapshot | None,
+        nested: frozenset[bytes],
+        *,
+        is_sent: bool,
+    ) -> None:
+        if is_sent:
+            self._replay(held, parent, nested)
+        else:
+            self._rsync.mirror(held.path, self._root)
 
     def _settle(self, held: HeldSnapshot, user: str, scope: Scope) -> Refresher:
         """Bring the manifest up to date; return what did it, with what it counted."""

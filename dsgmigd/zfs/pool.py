@@ -2,6 +2,7 @@
 
 from dsgmigd.errors import CommandFailed, TargetUnavailable
 from dsgmigd.zfs.dataset import RunsCommands
+from dsgmigd.zfs.waking import wake_zfs_fuse
 
 _ANSWER_SECONDS = 20
 _WRITABLE = frozenset({"ONLINE", "DEGRADED"})
@@ -12,6 +13,7 @@ def check_pool(commands: RunsCommands, dataset: str) -> None:
 
     `zpool list` answers at once even when the pool is suspended and every file in it hangs.
     """
+    wake_zfs_fuse()
     pool = dataset.partition("/")[0]
     try:
         health = commands.output(

@@ -79,7 +79,7 @@ def test_a_waiting_request_leaves_the_spool_with_a_result(verb: Spool) -> None:
     assert ended == Cancelled([result["request_id"]], None)
     assert (result["outcome"], result["error"]["code"]) == ("cancelled", "cancelled")
     assert result["request"] == {"limit": 3}
-    assert result["submitted_by_uid"] == os.getuid()
+    assert result["submitted_by"]["uid"] == os.getuid()
     assert files(verb) == ["SV.result.json"]
     assert kept_results(verb) == [result]
 

@@ -112,6 +112,24 @@ def test_a_paused_instance_ends_its_own_claims_and_takes_no_others(
 
 
 @pytest.mark.usefixtures("signals_restored")
+@pytest.mark.parametrize("paused", [RepoName("A"), None])
+def test_a_file_with_the_name_of_a_claim_is_held_by_a_pause_as_a_request_is(
+    spool: Spool, paused: RepoName | None
+) -> None:
+    Path(spool.directory, "A.claim.3").touch()
+    spool.control.pause(paused)
+
+    serve(spool)
+    assert spool.claims() == [("A", 3)]
+    assert spool.results.newest(RepoName("A")) is None
+
+    spool.control.resume(paused)
+    serve(spool)
+    assert spool.claims() == []
+    assert spool.results.newest(RepoName("A"))
+
+
+@pytest.mark.usefixtures("signals_restored")
 def test_a_pause_of_another_instance_is_not_ours(spool: Spool) -> None:
     spool.submit(RepoName("A"), Request())
     spool.control.pause(instance=4)

@@ -136,3 +136,9 @@ def test_a_body_may_be_as_long_as_the_limit_and_no_longer() -> None:
 def test_no_bytes_leave_another_error_than_invalid_request(body: bytes) -> None:
     with contextlib.suppress(InvalidRequest):
         assert isinstance(parse_request(body), Request)
+
+
+def test_what_a_request_says_can_be_read_again() -> None:
+    """A claim keeps it as it stands in a body."""
+    request = parse_request(b'{"allow_loss": ["xattr", "acl"], "limit": 3}')
+    assert request_from_mapping(request.to_json()) == request
