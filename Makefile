@@ -58,8 +58,8 @@ nightly: $(venv)/ready
 	    $(pytest) tests/integration/test_random_histories.py \
 	    tests/unit/btrfs/test_fuzzed_streams.py tests/integration/test_corruption.py \
 	    tests/integration/test_every_kill.py tests/integration/test_random_kills.py \
-	    tests/integration/test_failing_calls.py tests/integration/test_deep_queue.py \
-	    tests/unit/test_fuzzed_requests.py
+	    tests/integration/test_deep_queue.py tests/unit/test_fuzzed_requests.py \
+	    tests/integration/test_failing_calls.py
 
 bench:
 	@$(quickstart)/install-requirements
