@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dsgmigd.claim import submission
 from dsgmigd.control import Cancel
 from dsgmigd.errors import AlreadyRunning, NothingToCancel, RequestCancelled
 from dsgmigd.names import RepoName
@@ -99,7 +100,7 @@ def _finish_withdrawn(spool: Spool) -> None:
             finished_at=now,
         )
         result["discrepancies_file"] = None
-        result["submitted_by_uid"] = record["submitted_by_uid"]
+        result |= submission(record)
         result["attempts"] = []
         spool.publish_withdrawn(repo, request_id, result)
 

@@ -3,7 +3,8 @@
 The record is ours alone: it is believed only in a file that nobody but this daemon's user can have
 written.
 
-Leaving errors: InvalidRequest (from `Claim.options`), OSError when the spool's file system fails.
+Leaving errors: InvalidRequest (from `Claim.options`), StateTooNew, OSError when the
+spool's file system fails.
 """
 
 import errno
@@ -13,16 +14,21 @@ import json
 import os
 import stat
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import takewhile
+from typing import Any, cast
 
-from dsgmigd.durable import READ_SAFELY
-from dsgmigd.errors import InvalidRequest
+from dsgmigd.deferral import Deferral
+from dsgmigd.durable import open_regular
+from dsgmigd.errors import InvalidRequest, StateTooNew
 from dsgmigd.locks import Lock
 from dsgmigd.names import RepoName
 from dsgmigd.request import BODY_LIMIT_BYTES, Request, parse_request, request_from_mapping
+from dsgmigd.submitter import describe_owner
 
 RECORD_MODE = 0o600
+DEFERRED = "deferred"
 RECORD_LIMIT_BYTES = 16 * BODY_LIMIT_BYTES
 
 _RECORD_KEY = "dsgmigd_claim"
@@ -63,11 +69,25 @@ class Claim:
         return sum("ended" not in attempt for attempt in self.attempts)
 
     @property
+    def deferral(self) -> Deferral | None:
+        """Until when it waits, and why; None if it does not."""
+        return Deferral.from_json(self.record.get("deferral"))
+
+    @property
+    def times_deferred(self) -> int:
+        """How often in a row it was put off before the present attempt."""
+        return len(list(takewhile(_was_deferred, reversed(self.attempts[:-1]))))
+
+    @property
     def options(self) -> Request:
         """What is asked for; raises InvalidRequest if the body did not say."""
         if self.record["rejection"] is not None:
             raise InvalidRequest(self.record["rejection"], hint=self.record["rejection_hint"])
         return request_from_mapping(self.record["options"])
+
+
+def _was_deferred(attempt: dict[str, Any]) -> bool:
+    return attempt.get("ended") == DEFERRED
 
 
 @dataclass(frozen=True)
@@ -78,14 +98,20 @@ class Unclaimable:
     repo: RepoName | None
     message: str
     hint: str
+    submitted_by: Mapping[str, Any]
 
 
-def new_record(repo: RepoName, body: bytes, status: os.stat_result) -> dict[str, Any]:
-    """Return the first record of a claim: what `body` asks for, and whose file it was."""
+def new_record(
+    repo: RepoName, body: bytes, status: os.stat_result, refusal: tuple[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the first record of a claim: what `body` asks for, and whose file it was.
+
+    `refusal`, a message and a hint, rejects it whatever the body says.
+    """
     options: dict[str, Any] = {}
-    rejection = hint = None
+    rejection, hint = refusal or (None, None)
     try:
-        options = parse_request(body).to_json()
+        options = {} if refusal else parse_request(body).to_json()
     except InvalidRequest as error:
         rejection, hint = error.message, error.hint
     return {
@@ -95,11 +121,16 @@ def new_record(repo: RepoName, body: bytes, status: os.stat_result) -> dict[str,
         "options": options,
         "rejection": rejection,
         "rejection_hint": hint,
-        "submitted_by_uid": status.st_uid,
+        "submitted_by": describe_owner(status),
         "submitted_at": status.st_mtime,
         "body_sha256": hashlib.sha256(body).hexdigest(),
         "attempts": [],
     }
+
+
+def submission(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a result repeats of a record: whose file it was, and what was read of it."""
+    return {key: record[key] for key in ("submitted_by", "body_sha256")}
 
 
 def why_no_request(path: str, repo: RepoName, status: os.stat_result) -> Unclaimable | None:
@@ -117,12 +148,12 @@ def why_no_request(path: str, repo: RepoName, status: os.stat_result) -> Unclaim
         hint = f"a request has at most {BODY_LIMIT_BYTES} bytes"
     else:
         return None
-    return Unclaimable(repo, repo, message, hint)
+    return Unclaimable(repo, repo, message, hint, describe_owner(status))
 
 
 def is_being_written(path: str) -> bool:
     """Say whether a process has the file open for writing (fcntl(2), leases)."""
-    descriptor = os.open(path, READ_SAFELY)
+    descriptor = open_regular(path)
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
@@ -134,14 +165,24 @@ def is_being_written(path: str) -> bool:
     return False
 
 
-def own_record(content: bytes, status: os.stat_result) -> dict[str, Any] | None:
-    """Return the claim record in `content`, if only we can have written it."""
+def own_record(repo: RepoName, content: bytes, status: os.stat_result) -> dict[str, Any] | None:
+    """Return the record of a claim of `repo` in `content`, if only we can have written it.
+
+    Raises StateTooNew if a newer version of ours did.
+    """
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) != RECORD_MODE:
         return None
     try:
         record = json.loads(content)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(record, dict) or record.get(_RECORD_KEY) != _RECORD_VERSION:
+    version = record.get(_RECORD_KEY) if isinstance(record, dict) else None
+    if not isinstance(version, int):
         return None
-    return record
+    if version > _RECORD_VERSION:
+        raise StateTooNew(
+            f"a claim has version {version} of the record, known is {_RECORD_VERSION}",
+            hint="a newer dsgmigd began this request: let that one end it",
+        )
+    # Where users may make hard links of any file, one of another claim may stand here.
+    return cast("dict[str, Any]", record) if record.get("repo") == repo else None

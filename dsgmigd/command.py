@@ -4,7 +4,7 @@ Programs get an argv list, no input, a constructed environment and a session of 
 left behind when a call ends. The descriptors in `keep_descriptors` stay open in every child: a
 repository's lock is among them, so that the kernel keeps the lock until the last child is gone.
 
-Leaving errors: CommandFailed, CommandTimedOut, whatever a checkpoint raises.
+Leaving errors: CommandFailed, CommandTimedOut, HostExhausted, whatever a checkpoint raises.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, cast
 
 from dsgmigd.errors import CommandFailed, CommandTimedOut, StreamCorrupt
+from dsgmigd.file_errors import EXHAUSTED, host_exhausted
 
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -121,6 +122,8 @@ class Commands:
                 start_new_session=True,
             )
         except OSError as error:
+            if error.errno in EXHAUSTED:
+                raise host_exhausted(f"{argv[0]} could not be started: {error.strerror}") from error
             raise CommandFailed(argv, status=127, stderr=str(error)) from error
 
 

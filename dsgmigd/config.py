@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from dsgmigd.daemon import Habits
+from dsgmigd.deferral import Retries
 from dsgmigd.errors import InvalidConfig, InvalidName, InvalidRequest
 from dsgmigd.migrate import Settings
 from dsgmigd.names import parse_dataset_name
@@ -43,6 +44,10 @@ class Config:
     verify_hash_threads: int = 2
     worker_maximum_attempts: int = 3
     worker_stop_seconds: int = 8
+    worker_stall_seconds: int = 900
+    retry_first_seconds: int = 30
+    retry_longest_seconds: int = 900
+    retry_for_seconds: int = 86_400
 
     def settings(self) -> Settings:
         """Return what migrations need."""
@@ -65,6 +70,12 @@ class Config:
             rescan_seconds=self.spool_rescan_seconds,
             stop_seconds=self.worker_stop_seconds,
             maximum_attempts=self.worker_maximum_attempts,
+            stall_seconds=self.worker_stall_seconds,
+            retries=Retries(
+                first_seconds=self.retry_first_seconds,
+                longest_seconds=self.retry_longest_seconds,
+                for_seconds=self.retry_for_seconds,
+            ),
         )
 
     def to_toml(self) -> str:
@@ -179,6 +190,10 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "verify_hash_threads": _number(1, _MOST_THREADS),
     "worker_maximum_attempts": _number(1, _MOST_ATTEMPTS),
     "worker_stop_seconds": _number(1, _LONGEST_SECONDS),
+    "worker_stall_seconds": _number(1, _LONGEST_SECONDS),
+    "retry_first_seconds": _number(1, _LONGEST_SECONDS),
+    "retry_longest_seconds": _number(1, _LONGEST_SECONDS),
+    "retry_for_seconds": _number(0, 365 * _LONGEST_SECONDS),
 }
 assert set(_CHECKS) == {field.name for field in fields(Config)}  # noqa: S101
 

@@ -7,7 +7,7 @@ They lie in SPOOL/.dsgmigd/control/, which only root may enter:
     REPO.paused         requests of REPO stay in the spool
     I.instance          instance I claims nothing
     all                 no instance claims anything
-    lock, new           a verb is at work; what it is about to write
+    lock, new, nudge    a verb is at work; what it is about to write; nothing but an event
 
 A cancel names the request it is meant for, so that it never hits a later one. Every file is whole
 or not there. What is called otherwise is nobody's and is not looked at.
@@ -29,6 +29,7 @@ from dsgmigd.names import RepoName, parse_repo_name
 _ALL = "all"
 _CANCEL = ".cancel"
 _INSTANCE = ".instance"
+_NUDGE = "nudge"
 _PAUSED = ".paused"
 _WITHDRAWN = ".withdrawn"
 _MODE = 0o600
@@ -121,6 +122,12 @@ class Control:
     def cancels(self) -> list[RepoName]:
         """Return the repositories that have a cancel."""
         return _repositories(_stems(self._names(), _CANCEL))
+
+    def nudge(self) -> None:
+        """Let every instance look at the spool now."""
+        with self.held():
+            self._write(_NUDGE, b"")
+            self._remove(_NUDGE)
 
     # Requests taken out of the spool.
 

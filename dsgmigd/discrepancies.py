@@ -1,11 +1,12 @@
 """All differences that one run found, as lines of JSON: a result names only the first.
 
-Leaving error: OSError, when the file cannot be written.
+A file that cannot be written ends no work: `problem` says so.
 """
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import IO
 
 from dsgmigd.verify.compare import Discrepancy
@@ -16,10 +17,16 @@ class DiscrepancyFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.problem: str | None = None
         self._file: IO[str] | None = None
 
     def add(self, snapshot: str, found: Iterable[Discrepancy]) -> None:
         """Write differences of the target's `snapshot`."""
+        if self.problem is None:
+            with self._noting_problems():
+                self._write(snapshot, found)
+
+    def _write(self, snapshot: str, found: Iterable[Discrepancy]) -> None:
         for one in found:
             if self._file is None:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -31,6 +38,13 @@ class DiscrepancyFile:
         """Bring everything to the disk; without any difference there is nothing."""
         file, self._file = self._file, None
         if file is not None:
-            with file:
+            with self._noting_problems(), file:
                 file.flush()
                 os.fsync(file.fileno())
+
+    @contextlib.contextmanager
+    def _noting_problems(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.problem = f"the list of all differences is not complete: {error.strerror}"

@@ -21,6 +21,23 @@ def open_safely(path: str | bytes, flags: int, *, dir_fd: int | None = None) -> 
     return os.open(path, flags | READ_SAFELY, dir_fd=dir_fd)
 
 
+def open_regular(path: str) -> int:
+    """Open a regular file for reading; anything else is as good as absent: FileNotFoundError.
+
+    So is a file that its owner holds by a lease (fcntl(2)): opening it would wait for him.
+    """
+    try:
+        descriptor = os.open(path, READ_SAFELY)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO, errno.EAGAIN}:
+            raise FileNotFoundError(errno.ENOENT, "not a regular file", path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, "not a regular file", path)
+    return descriptor
+
+
 def write_durably(path: str, content: bytes, mode: int) -> None:
     """Write a new file and wait until it is on disk; an older one of that name is removed."""
     with contextlib.suppress(FileNotFoundError):
@@ -31,6 +48,34 @@ def write_durably(path: str, content: bytes, mode: int) -> None:
         file.write(content)
         file.flush()
         os.fsync(descriptor)
+
+
+def reserve(path: str, size_bytes: int, mode: int) -> None:
+    """Make a file that holds the space for `write_reserved`; an older one of that name is removed.
+
+    On a file system that never writes in place (btrfs, ZFS) that is a good try only.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with open(os.open(path, _NEW, mode), "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        os.posix_fallocate(file.fileno(), 0, size_bytes)
+
+
+def write_reserved(path: str, content: bytes, mode: int) -> None:
+    """Write a file into the space that is reserved under its name, if any; wait for the disk."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        write_durably(path, content, mode)
+        return
+    with open(descriptor, "wb") as file:
+        if os.fstat(descriptor).st_nlink == 1:
+            file.write(content)
+            file.truncate()
+            os.fsync(descriptor)
+            return
+    write_durably(path, content, mode)  # a crash left it: it has another name, as a result
 
 
 def copy_durably(source: int, name: bytes, target: int, new_name: bytes) -> None:
@@ -92,13 +137,8 @@ def sync_directory(path: str) -> None:
 def read_json(path: str) -> dict[str, Any] | None:
     """Return the JSON object in a regular file; None if there is no such thing at `path`."""
     try:
-        descriptor = os.open(path, READ_SAFELY)
-        with open(descriptor, "rb") as file:
+        with open(open_regular(path), "rb") as file:
             document = json.load(file)
-    except (FileNotFoundError, IsADirectoryError, ValueError):
+    except (FileNotFoundError, ValueError):
         return None
-    except OSError as error:
-        if error.errno in {errno.ELOOP, errno.ENXIO}:
-            return None
-        raise
     return document if isinstance(document, dict) else None

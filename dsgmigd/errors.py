@@ -150,10 +150,17 @@ class TargetExists(DsgmigdError):
 
 
 class TargetMissing(DsgmigdError):
-    """The pool, the parent dataset, or what was asked for in it is not there or cannot be used."""
+    """The parent dataset, or what was asked for in it, is not there or cannot be used."""
 
     code = "target_missing"
     error_class = "operator"
+
+
+class TargetUnavailable(DsgmigdError):
+    """The pool is exported, suspended, or takes no writes at this moment."""
+
+    code = "target_unavailable"
+    error_class = "transient"
 
 
 class TargetFull(DsgmigdError):
@@ -226,6 +233,13 @@ class CrashLoop(DsgmigdError):
     error_class = "operator"
 
 
+class HostExhausted(DsgmigdError):
+    """The host has no memory, process or open file to spare at this moment."""
+
+    code = "host_exhausted"
+    error_class = "transient"
+
+
 class AlreadyRunning(DsgmigdError):
     """Another process holds the repository or the instance number."""
 
@@ -238,6 +252,34 @@ class SpoolUnusable(DsgmigdError):
 
     code = "spool_unusable"
     error_class = "operator"
+
+
+class SpoolReplaced(DsgmigdError):
+    """The spool's name leads to another directory than when this instance began, or to none."""
+
+    code = "spool_replaced"
+    error_class = "transient"
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(
+            f"the spool {directory} was moved, removed, or mounted over",
+            hint="what waits and what was claimed is in the directory that was there: "
+            "put it back, or move its *.request and *.claim.* files into the new one",
+        )
+
+
+class StateTooNew(DsgmigdError):
+    """A newer version of dsgmigd wrote this; it is left as it is."""
+
+    code = "state_too_new"
+    error_class = "operator"
+
+
+class SpoolFailing(DsgmigdError):
+    """The spool's file system failed a read or a write; nothing that is in it is given up."""
+
+    code = "spool_io"
+    error_class = "transient"
 
 
 class CommandFailed(DsgmigdError):

@@ -19,7 +19,14 @@ from dsgmigd.build import Build
 from dsgmigd.checker import SnapshotChecker
 from dsgmigd.command import Commands
 from dsgmigd.dsg.tags import TagLink
-from dsgmigd.errors import InterruptedByStop
+from dsgmigd.errors import (
+    CommandFailed,
+    DsgmigdError,
+    InterruptedByStop,
+    RequestCancelled,
+    TargetBusy,
+    TargetChanged,
+)
 from dsgmigd.names import DatasetName, RepoName, SnapshotName
 from dsgmigd.plan import Extend, Plan, Resume, make_plan
 from dsgmigd.probe import probe_abilities
@@ -31,6 +38,7 @@ from dsgmigd.published import (
     compare_published,
     unpublished_tags,
 )
+from dsgmigd.replaced import moment
 from dsgmigd.report import Report
 from dsgmigd.request import Loss, Request, VerifyLevel
 from dsgmigd.source import (
@@ -109,6 +117,17 @@ class Migration:
 
     def run(self) -> Report:
         """Do it; return the finished report."""
+        try:
+            return self._run()
+        except (InterruptedByStop, RequestCancelled):
+            raise
+        except DsgmigdError:
+            check_pool(
+                self._commands, self._settings.target_parent
+            )  # a lost pool explains all else
+            raise
+
+    def _run(self) -> Report:
         self._progress.enter("plan")
         repository, plan = self._survey()
         self._log.info("plan.made", **self.report.plan)
@@ -123,8 +142,8 @@ class Migration:
             raise
         pins.release_all()
         if self.report.target["mountpoint"] is None:  # a crash came between publishing and mounting
-            self.report.target["mountpoint"] = self._staging.mount_target()
-        if plan.is_up_to_date:
+            self._mount()
+        if plan.is_up_to_date and self.report.target["mountpoint"]:
             tags = self._find_tags(repository, plan)
             self.report.warnings += unpublished_tags(self.report.target["mountpoint"], tags)
         self.report.outcome = "up_to_date" if plan.is_up_to_date else "done"
@@ -241,6 +260,7 @@ class Migration:
             for step, following in zip_longest(plan.steps, plan.steps[1:]):
                 build.take(step, pushes[step.snapshot], following, tags)
                 self._progress.snapshots_done += 1
+        self._staging.check_whole({name: one.identity for name, one in held.items()})
         self._publish()
 
     def _recheck(self, held: dict[SnapshotName, HeldSnapshot]) -> None:
@@ -323,15 +343,20 @@ class Migration:
     def _publish(self) -> None:
         self._progress.enter("publish")
         seconds = time.time()
-        while self._staging.has_replaced(moment := _moment(seconds)):
+        while self._staging.has_replaced(now := moment(seconds)):
             seconds += 1  # two runs within one second
-        self.report.target["replaced"] = self._staging.publish(moment)
-        self.report.target["mountpoint"] = self._staging.mount_target()
+        self.report.target["replaced"] = self._staging.publish(now)
         self._log.info("target.published", dataset=self._staging.places.target)
+        self._mount()
 
-
-def _moment(seconds: float) -> str:
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
+    def _mount(self) -> None:
+        """Mount what is published; it is whole and safe where that cannot be."""
+        try:
+            self.report.target["mountpoint"] = self._staging.mount_target()
+        except (CommandFailed, TargetBusy, TargetChanged) as error:
+            self.report.warnings.append(
+                f"{self._staging.places.target} is published, but not mounted: {error.message}"
+            )
 
 
 def describe_plan(plan: Plan) -> dict[str, object]:

@@ -4,7 +4,8 @@
     REPO.discrepancies.jsonl           all differences that it tells of, if there are any
     .dsgmigd/results/REPO.ID.json      every result ever published, each written once
 
-A result is on disk under its own name before the newest-result name moves.
+A result is on disk under its own name before the newest-result name moves. Its space is reserved
+before the work begins that it will tell of.
 
 Leaving error: OSError when the spool's file system fails.
 """
@@ -12,24 +13,31 @@ Leaving error: OSError when the spool's file system fails.
 import contextlib
 import json
 import os
+import stat
+import uuid
 from typing import Any
 
-from dsgmigd.durable import read_json, sync_directory, write_durably
+import structlog
+
+from dsgmigd.durable import read_json, reserve, sync_directory, write_durably, write_reserved
 from dsgmigd.names import RepoName
 
 _RESULT = ".result.json"
 _DISCREPANCIES = ".discrepancies.jsonl"
 _MODE = 0o644
+_RESERVED_BYTES = 256 * 1024  # the rows of 300 snapshots
 
 
 class Results:
     """The results in one spool `directory`, as one instance writes them.
 
-    `kept` is the directory of all results, `work` that of files that are not whole yet.
+    `kept` is the directory of all results, `work` that of files that are not whole yet, `aside`
+    that of what users put where a result belongs.
     """
 
-    def __init__(self, directory: str, *, kept: str, work: str, instance: int) -> None:
+    def __init__(self, directory: str, *, kept: str, work: str, aside: str, instance: int) -> None:
         self._directory = directory
+        self._aside = aside
         self._kept = kept
         self._work = work
         self._instance = instance
@@ -49,20 +57,26 @@ class Results:
         """Return the result of that request."""
         return read_json(self._kept_path(repo, request_id))
 
+    def reserve(self, repo: RepoName) -> None:
+        """Take the space of a result, so that a spool that is full later can still hold it."""
+        reserve(self._temporary(repo, "result"), _RESERVED_BYTES, _MODE)
+
+    def release(self, repo: RepoName) -> None:
+        """Give reserved space back."""
+        with contextlib.suppress(OSError):  # it serves nobody, and doctor finds it
+            os.unlink(self._temporary(repo, "result"))
+
     def publish(self, repo: RepoName, request_id: str, result: dict[str, Any]) -> None:
-        """Keep a result and show it; a name that a user occupied with a directory is left alone."""
+        """Keep a result and show it; what a user put in its place gives way."""
         temporary = self._temporary(repo, "result")
-        write_result(temporary, result)
+        write_reserved(temporary, _as_bytes(result), _MODE)
         with contextlib.suppress(FileExistsError):
             os.link(temporary, self._kept_path(repo, request_id))
         sync_directory(self._kept)
         self._show(repo, temporary)
 
     def show_again(self, repo: RepoName, request_id: str) -> None:
-        """Show the kept result of that request, unless it is shown."""
-        shown = self.newest(repo)
-        if shown is not None and shown.get("request_id") == request_id:
-            return
+        """Show the kept result of that request; what lies there is not asked: anybody wrote it."""
         temporary = self._temporary(repo, "show")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -79,20 +93,30 @@ class Results:
         To be called before the result that tells of them is published.
         """
         shown = os.path.join(self._directory, repo + _DISCREPANCIES)
+        self._put_directory_aside(shown)
         with contextlib.suppress(FileNotFoundError, IsADirectoryError):
             os.unlink(shown)
         try:
             os.rename(self.discrepancies_path(repo), shown)
-        except (FileNotFoundError, IsADirectoryError):
+        except FileNotFoundError:
             return None
         return os.path.basename(shown)
 
     def _show(self, repo: RepoName, temporary: str) -> None:
+        shown = self._shown_path(repo)
+        self._put_directory_aside(shown)
         try:
-            os.rename(temporary, self._shown_path(repo))
+            os.rename(temporary, shown)
         except IsADirectoryError:
+            structlog.get_logger().warning("result.hidden", name=os.path.basename(shown))
             os.unlink(temporary)
         sync_directory(self._directory)
+
+    def _put_directory_aside(self, shown: str) -> None:
+        """Move away, unread, the one thing that a user can put there and no rename replaces."""
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISDIR(os.lstat(shown).st_mode):
+                os.rename(shown, os.path.join(self._aside, str(uuid.uuid4())))
 
     def _shown_path(self, repo: RepoName) -> str:
         return os.path.join(self._directory, repo + _RESULT)
@@ -106,9 +130,8 @@ class Results:
 
 def write_beside(path: str, result: dict[str, Any]) -> None:
     """Write the result of what is no repository's request beside `path`, where that was put."""
-    write_result(path + _RESULT, result)
+    write_durably(path + _RESULT, _as_bytes(result), _MODE)
 
 
-def write_result(path: str, result: dict[str, Any]) -> None:
-    """Write a result as a whole."""
-    write_durably(path, json.dumps(result, indent=1).encode() + b"\n", _MODE)
+def _as_bytes(result: dict[str, Any]) -> bytes:
+    return json.dumps(result, indent=1).encode() + b"\n"

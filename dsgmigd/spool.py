@@ -14,6 +14,7 @@ The legal states of a repository, and what recovery does with them:
     request                        incoming: claim it
     claim, lock taken              somebody works on it; a request beside it is the next run
     claim, lock free               its worker is dead: adopt it
+    claim, lock free, deferred     its target is to come back: left until it is due
     claim, result of the same id   done: only the claim is removed
     result                         done
 
@@ -30,11 +31,12 @@ A claim is worked on under the repository's lock. The lock is a flock, and its d
 inherited by every child that touches the dataset, so the kernel frees it when the last of them is
 gone; nothing is judged by age or process number. The directory is the truth, events are hints.
 
-Leaving errors: SpoolUnusable, InvalidRequest (from `Claim.options`), AlreadyRunning, OSError when
-the spool's file system fails.
+Leaving errors: SpoolUnusable, InvalidRequest (from `Claim.options`), StateTooNew, AlreadyRunning,
+OSError when the spool's file system fails.
 """
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -42,6 +44,7 @@ import uuid
 from typing import Any
 
 from dsgmigd.claim import (
+    DEFERRED,
     RECORD_LIMIT_BYTES,
     RECORD_MODE,
     Claim,
@@ -52,19 +55,25 @@ from dsgmigd.claim import (
     why_no_request,
 )
 from dsgmigd.control import Control
-from dsgmigd.durable import READ_SAFELY, read_json, sync_directory, write_durably
-from dsgmigd.errors import AlreadyRunning, InvalidName, SpoolUnusable
+from dsgmigd.deferral import Deferral
+from dsgmigd.durable import open_regular, read_json, sync_directory, write_durably
+from dsgmigd.errors import AlreadyRunning, InvalidName, SpoolUnusable, StateTooNew
 from dsgmigd.locks import Lock, try_lock
 from dsgmigd.names import RepoName, parse_repo_name
 from dsgmigd.request import Request
 from dsgmigd.results import Results, write_beside
+from dsgmigd.spool_place import check_own_directory, check_place, check_renaming
+from dsgmigd.submitter import describe_owner, why_not_allowed
 from dsgmigd.syscalls import rename_noreplace
 
 _REQUEST = ".request"
 _CLAIM = ".claim."
 _SUBMIT = ".submit."
 _REJECTED = "rejected"
+_DEFERRAL = "deferral"
 _PRIVATE = ".dsgmigd"
+# A directory on which a user mounted a FUSE file system of his own is closed even to root.
+_OUT_OF_REACH = frozenset({errno.ENOENT, errno.EACCES, errno.ENOTCONN})
 
 
 class Spool:
@@ -76,10 +85,12 @@ class Spool:
         self._private = os.path.join(directory, _PRIVATE)
         self.control = Control(os.path.join(self._private, "control"))
         self.work_directory = os.path.join(self._private, "work")
+        self._rejected = os.path.join(directory, _REJECTED)
         self.results = Results(
             directory,
             kept=os.path.join(self._private, "results"),
             work=self.work_directory,
+            aside=self._rejected,
             instance=instance,
         )
 
@@ -91,15 +102,20 @@ class Spool:
                 hint=f"make it: install -d -m 3730 -g dsgmigd {self.directory}",
             )
 
-    def prepare(self, *, is_made_if_missing: bool = False) -> None:
-        """Make what is ours in the spool; raise SpoolUnusable if that cannot be.
+    def check_place(self) -> str | None:
+        """Return what to warn of in the spool's place; raise SpoolUnusable if it is not safe."""
+        self.check()
+        return check_place(self.directory)
+
+    def prepare(self, *, is_made_if_missing: bool = False) -> str | None:
+        """Make what is ours in the spool; return a warning, raise SpoolUnusable, see `check_place`.
 
         A spool that has to be made is for root alone: its locks are needed even without a queue.
         """
-        if not is_made_if_missing:
-            self.check()
         try:
-            os.makedirs(self.directory, 0o700, exist_ok=True)
+            if is_made_if_missing:
+                os.makedirs(self.directory, 0o700, exist_ok=True)
+            warning = self.check_place()
             for name, mode in (
                 (_PRIVATE, 0o755),
                 (f"{_PRIVATE}/locks", 0o700),
@@ -110,13 +126,17 @@ class Spool:
                 (_REJECTED, 0o755),
             ):
                 path = os.path.join(self.directory, name)
-                os.makedirs(path, mode, exist_ok=True)
-                os.chmod(path, mode, follow_symlinks=False)
-        except (OSError, NotImplementedError) as error:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(path, mode)
+                check_own_directory(path)
+                os.chmod(path, mode)
+            check_renaming(self.work_directory)
+        except OSError as error:
             raise SpoolUnusable(
                 f"cannot use the spool {self.directory}: {error}",
                 hint="it must be a local directory that dsgmigd may write",
             ) from error
+        return warning
 
     # Locks.
 
@@ -152,11 +172,9 @@ class Spool:
         found = []
         for name in os.listdir(self.directory):
             if name.endswith(_REQUEST):
-                try:
-                    arrived = os.lstat(f"{self.directory}/{name}").st_ctime_ns
-                except FileNotFoundError:
-                    continue
-                found.append((arrived, name.removesuffix(_REQUEST)))
+                status = _look_at(f"{self.directory}/{name}")
+                if status is not None:
+                    found.append((status.st_ctime_ns, name.removesuffix(_REQUEST)))
         return [name for _, name in sorted(found)]
 
     def claims(self) -> list[tuple[RepoName, int]]:
@@ -210,14 +228,23 @@ class Spool:
         try:
             repo = parse_repo_name(name)
         except InvalidName as error:
-            return Unclaimable(name, None, error.message, error.hint)
+            return self._misnamed(name, error)
         lock = self.lock_repository(repo)
         if lock is None:
             return None
-        claim = self._claim_locked(repo, lock)
-        if not isinstance(claim, Claim):
-            lock.release()
-        return claim
+        with contextlib.ExitStack() as stack:
+            stack.callback(lock.release)
+            claim = self._claim_locked(repo, lock)
+            if isinstance(claim, Claim):
+                stack.pop_all()
+            return claim
+
+    def _misnamed(self, name: str, error: InvalidName) -> Unclaimable | None:
+        try:
+            owner = describe_owner(os.lstat(self._path(name, _REQUEST)))
+        except FileNotFoundError:
+            return None
+        return Unclaimable(name, None, error.message, error.hint, owner)
 
     def _claim_locked(self, repo: RepoName, lock: Lock) -> Claim | Unclaimable | None:
         path = self._path(repo, _REQUEST)
@@ -230,10 +257,10 @@ class Spool:
             claimed = self._path(repo, f"{_CLAIM}{self.instance}")
             self._put_aside_unless_regular(claimed)
             rename_noreplace(path, claimed)
+            sync_directory(self.directory)
+            return self._open_claim(repo, claimed, lock)
         except (FileNotFoundError, FileExistsError):
             return None
-        sync_directory(self.directory)
-        return self._open_claim(repo, claimed, lock)
 
     def _has_claim(self, repo: RepoName) -> bool:
         # The spool may hold very many files, so it is not listed: who ever claimed has a number.
@@ -252,8 +279,17 @@ class Spool:
         lock = self.lock_repository(repo)
         if lock is None:
             return None
+        with contextlib.ExitStack() as stack:
+            stack.callback(lock.release)
+            claim = self._adopt_locked(repo, instance, lock)
+            if claim is not None:
+                stack.pop_all()
+            return claim
+
+    def _adopt_locked(self, repo: RepoName, instance: int, lock: Lock) -> Claim | None:
         path = self._path(repo, f"{_CLAIM}{instance}")
         own = self._path(repo, f"{_CLAIM}{self.instance}")
+        self._read_record(repo, instance)  # what a newer version wrote is not touched
         try:
             if path != own:
                 self._put_aside_unless_regular(own)
@@ -261,27 +297,31 @@ class Spool:
                 sync_directory(self.directory)
             claim = self._open_claim(repo, own, lock)
         except (FileNotFoundError, FileExistsError):
-            lock.release()
             return None
-        if self._finish_if_done(claim):
-            lock.release()
-            return None
-        return claim
+        return None if self._finish_if_done(claim) else claim
 
     def _put_aside_unless_regular(self, path: str) -> None:
         """Move away what a user put in the place of a claim, unread."""
         if os.path.lexists(path) and not _is_regular(path):
-            os.rename(path, os.path.join(self.directory, _REJECTED, str(uuid.uuid4())))
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(path, os.path.join(self._rejected, str(uuid.uuid4())))
 
     def _open_claim(self, repo: RepoName, path: str, lock: Lock) -> Claim:
         content, status = _read_regular(path)
-        claim = Claim(repo, path, lock)
-        claim.record = own_record(content, status) or new_record(repo, content, status)
-        return claim
+        record = own_record(repo, content, status)
+        if record is None:
+            # What was looked at by its name may have been exchanged before it was ours.
+            refused = why_no_request(self._path(repo, _REQUEST), repo, status)
+            group = os.stat(self.directory).st_gid
+            refusal = why_not_allowed(status.st_uid, group)
+            refusal = (refused.message, refused.hint) if refused else refusal
+            record = new_record(repo, content, status, refusal)
+        return Claim(repo, path, lock, record)
 
     def begin_attempt(self, claim: Claim, attempt: dict[str, Any]) -> None:
         """Note durably, before any work, that an attempt begins."""
         claim.attempts.append(attempt)
+        claim.record.pop(_DEFERRAL, None)
         self._write_record(claim)
 
     def end_attempt(self, claim: Claim, ended: str) -> None:
@@ -289,9 +329,56 @@ class Spool:
         claim.attempts[-1]["ended"] = ended
         self._write_record(claim)
 
+    def defer(self, claim: Claim, deferral: Deferral) -> None:
+        """Note durably that the last attempt failed, and when the claim is due again."""
+        claim.attempts[-1] |= {"error": deferral.error, "not_before": deferral.not_before}
+        claim.record[_DEFERRAL] = deferral.to_json()
+        self.end_attempt(claim, DEFERRED)
+
+    def deferral(self, repo: RepoName, instance: int) -> Deferral | None:
+        """Return why that claim waits and until when; None if it does not, or is gone."""
+        record = self._read_record(repo, instance)
+        return Deferral.from_json(record.get(_DEFERRAL)) if record else None
+
+    def is_begun(self, repo: RepoName, instance: int) -> bool:
+        """Say whether that claim is ours by its record: any file may have the name of one."""
+        return self._read_record(repo, instance) is not None
+
+    def deferrals(self) -> list[tuple[RepoName, Deferral]]:
+        """Return what waits for its target, as far as the reader may see it."""
+        found = []
+        for repo, instance in self.claims():
+            with contextlib.suppress(PermissionError, StateTooNew):
+                found.append((repo, self.deferral(repo, instance)))
+        return [(repo, deferral) for repo, deferral in found if deferral]
+
+    def end_deferral(self, repo: RepoName) -> bool:
+        """Let the claim of `repo` be due now; False if it does not wait, or is worked on."""
+        lock = self.lock_repository(repo)
+        if lock is None:
+            return False
+        try:
+            for claimed, instance in self.claims():
+                record = self._read_record(repo, instance) if claimed == repo else None
+                if record and record.pop(_DEFERRAL, None):
+                    path = self._path(repo, f"{_CLAIM}{instance}")
+                    self._write_record(Claim(repo, path, lock, record))
+                    return True
+            return False
+        finally:
+            lock.release()
+
+    def _read_record(self, repo: RepoName, instance: int) -> dict[str, Any] | None:
+        """Return the record of a claim; None if it has none yet, or is gone."""
+        try:
+            return own_record(repo, *_read_regular(self._path(repo, f"{_CLAIM}{instance}")))
+        except FileNotFoundError:
+            return None
+
     def _write_record(self, claim: Claim) -> None:
         temporary = os.path.join(self.work_directory, f"{claim.repo}.claim.{self.instance}")
         write_durably(temporary, json.dumps(claim.record).encode(), RECORD_MODE)
+        self._put_aside_unless_regular(claim.path)  # until now the file may be a user's
         os.rename(temporary, claim.path)
         sync_directory(self.directory)
 
@@ -301,12 +388,7 @@ class Spool:
         """Return the id of the claimed request: None without a claim, "" if none is noted yet."""
         for claimed, instance in self.claims():
             if claimed == repo:
-                path = self._path(repo, f"{_CLAIM}{instance}")
-                try:
-                    content, status = _read_regular(path)
-                except FileNotFoundError:
-                    return ""  # it ends or is adopted at this moment
-                record = own_record(content, status)
+                record = self._read_record(repo, instance)  # None too if it ends at this moment
                 return str(record["request_id"]) if record else ""
         return None
 
@@ -361,15 +443,16 @@ class Spool:
         try:
             os.unlink(path)
         except IsADirectoryError:
-            os.rename(path, os.path.join(self.directory, _REJECTED, request_id))
+            os.rename(path, os.path.join(self._rejected, request_id))
         sync_directory(self.control.directory)
 
     # Ending.
 
     def finish(self, claim: Claim, result: dict[str, Any]) -> None:
-        """Publish the result of a claim, then remove the claim."""
+        """Publish the result of a claim, then remove the claim; may be repeated from any point."""
         self.results.publish(claim.repo, claim.request_id, result)
-        os.unlink(claim.path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(claim.path)
         sync_directory(self.directory)
 
     def _finish_if_done(self, claim: Claim) -> bool:
@@ -382,10 +465,14 @@ class Spool:
         return True
 
     def reject_claim(self, claim: Claim, result: dict[str, Any]) -> None:
-        """Publish the result of a claim whose body is no request; keep the body aside."""
-        aside = os.path.join(self.directory, _REJECTED, f"{claim.repo}.{claim.request_id}")
+        """Publish the result of a claim whose body is no request; keep the body aside.
+
+        May be repeated from any point.
+        """
+        aside = os.path.join(self._rejected, f"{claim.repo}.{claim.request_id}")
         self.results.publish(claim.repo, claim.request_id, result)
-        os.rename(claim.path, aside)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(claim.path, aside)
         sync_directory(self.directory)
 
     def reject(self, refused: Unclaimable, result: dict[str, Any]) -> bool:
@@ -395,7 +482,7 @@ class Spool:
         beside what was moved.
         """
         request_id = result["request_id"]
-        aside = os.path.join(self.directory, _REJECTED, request_id)
+        aside = os.path.join(self._rejected, request_id)
         try:
             os.rename(self._path(refused.name, _REQUEST), aside)
         except FileNotFoundError:
@@ -427,13 +514,20 @@ class Spool:
 
 
 def _read_regular(path: str) -> tuple[bytes, os.stat_result]:
-    descriptor = os.open(path, READ_SAFELY)
-    with open(descriptor, "rb") as file:
-        return file.read(RECORD_LIMIT_BYTES), os.fstat(descriptor)
+    with open(open_regular(path), "rb") as file:
+        return file.read(RECORD_LIMIT_BYTES), os.fstat(file.fileno())
 
 
 def _is_regular(path: str) -> bool:
+    status = _look_at(path)
+    return status is not None and stat.S_ISREG(status.st_mode)
+
+
+def _look_at(path: str) -> os.stat_result | None:
+    """Return what lstat says; None if nothing is there, or what is closed even to root."""
     try:
-        return stat.S_ISREG(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return False
+        return os.lstat(path)
+    except OSError as error:
+        if error.errno in _OUT_OF_REACH:
+            return None
+        raise

@@ -254,6 +254,17 @@ class Staging:
         """Say whether a target was moved aside under the name of `moment` already."""
         return self._zfs.read(self.places.replaced(moment), KEYS) is not None
 
+    def check_whole(self, identities: Mapping[SnapshotName, str]) -> None:
+        """Raise TargetChanged unless staging holds all these snapshots, made from these sources."""
+        chain = describe_target(self.read_chain(self._own(self.places.staging)))
+        verified = {one.name: one.identity for one in chain.snapshots if one.is_verified}
+        lost = [str(name) for name in identities if verified.get(name) != identities[name]]
+        if lost:
+            raise TargetChanged(
+                f"somebody took verified snapshots out of {self.places.staging}: {', '.join(lost)}",
+                hint="nobody else may work below the staging area; submit again to make them anew",
+            )
+
     def publish(self, moment: str) -> str | None:
         """Let staging become the target; return where an older target was moved to.
 

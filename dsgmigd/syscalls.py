@@ -9,6 +9,8 @@ _RENAME_NOREPLACE = 1
 # linux/falloc.h
 _FALLOC_FL_KEEP_SIZE = 1
 _FALLOC_FL_PUNCH_HOLE = 2
+# More than any struct statfs has.
+_STATFS_WORDS = 64
 
 
 def rename_noreplace(old: str, new: str) -> None:
@@ -30,3 +32,15 @@ def punch_hole(descriptor: int, offset: int, length: int) -> None:
     if _libc.fallocate(descriptor, mode, ctypes.c_int64(offset), ctypes.c_int64(length)):
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
+
+
+def file_system_magic(path: str) -> int:
+    """Return the type of the file system that `path` lies on (statfs(2), linux/magic.h).
+
+    It is the first field of the struct, of the machine's word size.
+    """
+    buffer = (ctypes.c_ulong * _STATFS_WORDS)()
+    if _libc.statfs(os.fsencode(path), buffer):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), path)
+    return int(buffer[0]) & 0xFFFFFFFF

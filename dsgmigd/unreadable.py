@@ -3,6 +3,7 @@
 Leaving errors: SourceUnreadable, whatever the checkpoint raises.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -17,9 +18,10 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOATI
 
 
 def raise_unreadable(held: HeldSnapshot, since: int, checkpoint: Callable[[], None]) -> None:
-    """Read what changed in `held` since transaction `since`, all with 0; raise where that fails.
+    """Read what changed in `held` since transaction `since`, all with 0; raise at a damaged place.
 
-    What was to be copied is what is read, so this takes no longer than copying it.
+    What was to be copied is what is read, so this takes no longer than copying it. If nothing is
+    damaged, or the snapshot is gone, the program failed for another reason.
     """
     try:
         files = _changed_files(held.path, since) if held.subvolume else _all_files(held.path)
@@ -27,7 +29,8 @@ def raise_unreadable(held: HeldSnapshot, since: int, checkpoint: Callable[[], No
             for path in files:
                 _read(directories, path, checkpoint)
     except OSError as error:
-        raise source_error(error, f"looking through {held.name}") from error
+        if error.errno == errno.EIO:
+            raise source_error(error, f"looking through {held.name}") from error
 
 
 def _changed_files(root: str, since: int) -> Iterator[bytes]:
@@ -58,5 +61,7 @@ def _read(directories: Directories, path: bytes, checkpoint: Callable[[], None])
         finally:
             os.close(descriptor)
     except OSError as error:
+        if error.errno != errno.EIO:
+            raise
         action = f"reading {os.fsdecode(path)!r} at byte {position}"
         raise source_error(error, action) from error

@@ -11,6 +11,7 @@ from dsgmigd.cli.history import blame_command, log_command
 from dsgmigd.cli.migration import migrate_command, plan_command, run_command, verify_command
 from dsgmigd.cli.queue import status_command, submit_command
 from dsgmigd.cli.repair import repair_command
+from dsgmigd.cli.replaced import purge_command, rollback_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -51,6 +52,8 @@ for command in (
     log_command,
     blame_command,
     repair_command,
+    rollback_command,
+    purge_command,
     doctor_command,
     config_group,
 ):

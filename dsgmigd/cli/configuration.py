@@ -14,14 +14,17 @@ def config_group() -> None:
 @config_group.command(name="check")
 @click.pass_obj
 def check_command(context: Context) -> None:
-    """Say whether the configuration file is valid; exit status 78 if not.
+    """Say whether the configuration is valid and the spool is safe; exit status 78 if not.
 
     \b
     Example:  dsgmigd --config /etc/dsgmigd/dsgmigd.toml config check
     """
     with errors_for_people():
         context.config.settings()
+        warning = context.spool().check_place()
     click.echo("the configuration is valid")
+    if warning:
+        click.echo(f"warning: {warning}", err=True)
 
 
 @config_group.command(name="show")

@@ -100,12 +100,18 @@ def resume_command(
 def retry_command(context: Context, repo: str) -> None:
     """Ask again for what failed or was cancelled last, with the same options.
 
+    A request that waits for its target is tried at once.
+
     \b
     Example:  dsgmigd retry SV
     """
     with errors_for_people():
         name = parse_repo_name(repo)
         spool = _spool(context)
+        if spool.end_deferral(name):
+            spool.control.nudge()
+            click.echo(f"{name}: tried again now")
+            return
         is_new = spool.submit(name, _options_to_retry(spool, name))
     click.echo(f"{name}: {'submitted' if is_new else 'waits already'}")
     if not is_new:

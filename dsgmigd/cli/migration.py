@@ -214,6 +214,7 @@ def _work(
             outcome = failure(caught, migration.report if migration else None)
     if file:
         file.close()
+        outcome["warnings"] += [file.problem] if file.problem else []
     result = outcome | envelope(
         request_id=migration.request_id if migration else "",
         repo=repo,

@@ -6,7 +6,7 @@ import sys
 import click
 
 from dsgmigd.cli.context import Context
-from dsgmigd.cli.output import EXIT_TRY_AGAIN, EXIT_USAGE, errors_for_people, table
+from dsgmigd.cli.output import EXIT_TRY_AGAIN, EXIT_USAGE, errors_for_people, shown, table
 from dsgmigd.control import Pauses
 from dsgmigd.names import RepoName, parse_repo_name
 from dsgmigd.request import VERIFY_LEVELS, Request, VerifyLevel, request_from_mapping
@@ -74,12 +74,14 @@ def status_command(context: Context, *, is_json: bool) -> None:
         spool.check()
         incoming, claims = spool.incoming(), spool.claims()
         statuses = spool.read_statuses()
+        deferrals = spool.deferrals()
         pauses = spool.control.pauses()
     held_back = pauses.held_back(incoming, set(statuses))
     if is_json:
         document = {
             "incoming": incoming,
             "claims": [{"repo": repo, "instance": instance} for repo, instance in claims],
+            "deferred": [{"repo": repo, **one.to_json()} for repo, one in deferrals],
             "instances": list(statuses.values()),
             "paused": {
                 "all": pauses.is_all,
@@ -96,6 +98,9 @@ def status_command(context: Context, *, is_json: bool) -> None:
     ]
     click.echo(table(("INSTANCE", "PID", "STATUS"), rows) if rows else "no instance is running")
     click.echo(f"incoming: {' '.join(incoming) or 'none'}")
+    for repo, deferral in deferrals:
+        why = f"{deferral.error['code']}: {shown(deferral.error['message'])}"
+        click.echo(f"deferred: {repo} until {deferral.not_before} ({why})")
     if pauses != Pauses():
         click.echo(f"paused: {_pause_words(pauses)}")
         click.echo(f"waiting because of that: {' '.join(held_back) or 'none'}")

@@ -5,7 +5,8 @@ one property for each `zfs set`, no `zfs list -p`. dsgmigd's own state stands in
 with the prefix `org.hrdag.dsgmigd:`; a snapshot inherits those of its dataset, so only values
 whose source is the object itself are taken.
 
-Leaving errors: TargetMissing, TargetExists, TargetFull, TargetBusy, CommandFailed, CommandTimedOut.
+Leaving errors: TargetMissing, TargetUnavailable, TargetExists, TargetFull, TargetBusy,
+CommandFailed, CommandTimedOut.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from dsgmigd.errors import (
     TargetExists,
     TargetFull,
     TargetMissing,
+    TargetUnavailable,
 )
 from dsgmigd.zfs.mounting import mounting
 
@@ -204,7 +206,8 @@ def _options(options: Mapping[str, str], properties: Mapping[str, str]) -> list[
 # What zfs(8) says, by its own words; the integration tests provoke each of them.
 _KINDS: tuple[tuple[str, type[DsgmigdError], str], ...] = (
     ("does not exist", TargetMissing, "check the name with: zfs list"),
-    ("no such pool", TargetMissing, "import the pool with: zpool import"),
+    ("no such pool", TargetUnavailable, "import the pool with: zpool import"),
+    ("currently suspended", TargetUnavailable, "see what the pool needs: zpool status -v"),
     ("already exists", TargetExists, "look at it with: zfs list -t all -r"),
     ("out of space", TargetFull, "free space in the pool or raise the quota"),
     ("No space left", TargetFull, "free space in the pool or raise the quota"),

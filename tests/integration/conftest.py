@@ -206,8 +206,15 @@ def fresh_bed(state: Path, btrfs_root: Path, pool: bed.FilePool) -> Iterator[Bed
         shutil.rmtree(own)
 
 
-def write_config(made: Bed, extra: str = "", *, source: str = "", target: str = "") -> None:
-    """Write the configuration of a test bed.
+def write_config(
+    made: Bed,
+    extra: str = "",
+    *,
+    source: str = "",
+    target: str = "",
+    retry_for_seconds: int = 0,
+) -> None:
+    """Write the configuration of a test bed; requests that fail do so at once.
 
     `source` and `target` are more keys of these tables, `extra` is TOML with its own tables.
     """
@@ -216,7 +223,7 @@ def write_config(made: Bed, extra: str = "", *, source: str = "", target: str = 
         f"[spool]\ndirectory = {json.dumps(str(made.spool))}\nrescan_seconds = 1\n"
         f"[source]\nroot = {json.dumps(str(made.source_root))}\n{source}\n"
         f"[target]\nparent = {json.dumps(made.parent)}\nallow_loss = {json.dumps(losses)}\n"
-        f"{target}\n{extra}",
+        f"{target}\n[retry]\nfor_seconds = {retry_for_seconds}\n{extra}",
         encoding="utf-8",
     )
 

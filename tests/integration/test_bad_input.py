@@ -104,7 +104,7 @@ def test_the_pool_of_the_target_is_missing(fresh_bed: Bed) -> None:
     parent, fresh_bed.parent = fresh_bed.parent, "nosuchpool"
     write_config(fresh_bed)
     fresh_bed.parent = parent
-    words = error_of(run_request(fresh_bed, "SV"), "failed", "target_missing")
+    words = error_of(run_request(fresh_bed, "SV"), "failed", "target_unavailable")
     assert "nosuchpool" in words
     assert "zpool import" in words
 

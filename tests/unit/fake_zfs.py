@@ -450,3 +450,28 @@ def _replace(target: Path, source: Path, *, without: set[str] | None = None) -> 
         dirs_exist_ok=True,
         ignore=lambda directory, _: (without or set()) if directory == str(source) else set(),
     )
+
+
+class FailingZfs(FakeZfs):
+    """A zfs of which one command fails before it does anything."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._left: int | None = None
+
+    def fail_after(self, count: int | None) -> None:
+        self._left = count
+
+    def output(
+        self,
+        *argv: str,
+        timeout_seconds: float = 120,
+        keep_descriptors: tuple[int, ...] = (),
+    ) -> str:
+        if self._left == 0:
+            raise CommandFailed(argv, status=1, stderr="cut off")
+        if self._left is not None:
+            self._left -= 1
+        return super().output(
+            *argv, timeout_seconds=timeout_seconds, keep_descriptors=keep_descriptors
+        )

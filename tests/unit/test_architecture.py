@@ -16,6 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     # Words of the house: pure.
     "dsgmigd": set(),
     "errors": set(),
+    "deferral": {"errors"},
     "exclusion": set(),
     "names": {"errors"},
     "request": {"errors"},
@@ -32,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "syscalls": set(),
     "locks": set(),
     "file_errors": {"errors"},
-    "command": {"errors"},
+    "command": {"errors", "file_errors"},
     "progress": {"errors"},
     "abilities": {"request"},
     "probe": {"abilities", "file_errors"},
@@ -50,6 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "zfs.waking": set(),
     "zfs.dataset": {"errors", "zfs.mounting"},
     "zfs.pool": {"errors", "zfs.dataset", "zfs.waking"},
+    "stall": {"command", "errors", "progress", "zfs.pool"},
     "dsg.entry": set(),
     "dsg.history": set(),
     "dsg.pushlog": {"names"},
@@ -104,11 +106,13 @@ ALLOWED: dict[str, set[str]] = {
     "journal": set(),
     "notify": set(),
     "wake": set(),
-    "claim": {"durable", "errors", "locks", "names", "request"},
+    "submitter": set(),
+    "claim": {"deferral", "durable", "errors", "locks", "names", "request", "submitter"},
     "control": {"durable", "errors", "locks", "names"},
+    "spool_place": {"errors", "syscalls"},
     "spool": {
-        *("claim", "control", "durable", "errors", "locks", "names", "request", "results"),
-        "syscalls",
+        *("claim", "control", "deferral", "durable", "errors", "locks", "names", "request"),
+        *("results", "spool_place", "submitter", "syscalls"),
     },
     # One migration.
     "report": {"errors", "names", "plan", "verify.compare", "verify.findings"},
@@ -117,6 +121,7 @@ ALLOWED: dict[str, set[str]] = {
         *("descriptors", "dsg.entry", "dsg.pushlog", "dsg.tags", "durable", "names", "source"),
     },
     "staging": {"errors", "names", "plan", "request", "zfs.dataset"},
+    "replaced": {"errors", "staging", "zfs.dataset", "zfs.pool"},
     "survey": {
         *("abilities", "btrfs.search", "descriptors", "errors", "exclusion", "file_errors"),
         *("request", "source"),
@@ -163,23 +168,21 @@ ALLOWED: dict[str, set[str]] = {
     # One migration, whole.
     "migrate": {
         *("abilities", "build", "checker", "command", "dsg.tags", "errors", "names", "plan"),
-        *("probe", "progress", "provenance", "published", "report", "request", "source"),
-        *(
-            "staging",
-            "step",
-            "survey",
-            "verify.own_manifest",
-            "verify.verifier",
-            "zfs.dataset",
-            "zfs.pool",
-        ),
+        *("probe", "progress", "provenance", "published", "replaced", "report", "request"),
+        *("source", "staging", "step", "survey", "verify.own_manifest", "verify.verifier"),
+        *("zfs.dataset", "zfs.pool"),
     },
     # The instance.
     "result": {"dsgmigd", "errors", "report"},
-    "cancel": {"control", "errors", "names", "result", "spool"},
+    "processing": {
+        *("claim", "command", "deferral", "discrepancies", "errors", "file_errors", "migrate"),
+        *("progress", "report", "result", "spool"),
+    },
+    "cancel": {"claim", "control", "errors", "names", "result", "spool"},
     "daemon": {
-        *("cancel", "claim", "command", "discrepancies", "errors", "journal", "migrate", "names"),
-        *("notify", "progress", "report", "result", "spool", "wake", "zfs.waking"),
+        *("cancel", "claim", "command", "deferral", "errors", "file_errors", "journal", "migrate"),
+        *("names", "notify", "processing", "progress", "result", "spool", "spool_place", "stall"),
+        *("wake", "zfs.waking"),
     },
     "doctor": set(),
     "doctor.leftover": {"names"},
@@ -193,7 +196,7 @@ ALLOWED: dict[str, set[str]] = {
         *("command", "doctor.datasets", "doctor.leftover", "doctor.pins", "doctor.temporaries"),
         *("errors", "names", "spool", "zfs.dataset"),
     },
-    "config": {"daemon", "errors", "migrate", "names", "request"},
+    "config": {"daemon", "deferral", "errors", "migrate", "names", "request"},
     # The command line: builds the objects.
     "cli.output": {"errors", "progress"},
     "cli.context": {"cli.output", "config", "spool"},
@@ -206,6 +209,7 @@ ALLOWED: dict[str, set[str]] = {
         *("cli.context", "cli.output", "command", "daemon", "discrepancies", "errors", "journal"),
         *("migrate", "names", "notify", "progress", "report", "request", "result"),
     },
+    "cli.replaced": {"cli.context", "cli.migration", "cli.output", "names", "replaced"},
     "cli.history": {
         *("cli.context", "cli.migration", "cli.output", "history", "names", "newest"),
     },
@@ -215,7 +219,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli.doctor": {"cli.context", "cli.output", "doctor.examine", "doctor.leftover"},
     "cli": {
         *("cli.configuration", "cli.context", "cli.control", "cli.doctor", "cli.history"),
-        *("cli.migration", "cli.queue", "cli.repair", "dsgmigd"),
+        *("cli.migration", "cli.queue", "cli.repair", "cli.replaced", "dsgmigd"),
     },
     "__main__": {"cli", "journal"},
 }

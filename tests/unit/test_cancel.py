@@ -12,10 +12,11 @@ from dsgmigd.cancel import Cancelled, cancel, clean_up
 from dsgmigd.claim import Claim
 from dsgmigd.command import Commands
 from dsgmigd.control import Cancel
-from dsgmigd.daemon import process_claim
+from dsgmigd.deferral import Retries
 from dsgmigd.errors import AlreadyRunning, NothingToCancel
 from dsgmigd.migrate import Settings
 from dsgmigd.names import DatasetName, RepoName
+from dsgmigd.processing import Processing
 from dsgmigd.progress import Progress
 from dsgmigd.request import Request
 from dsgmigd.spool import Spool
@@ -78,7 +79,7 @@ def test_a_waiting_request_leaves_the_spool_with_a_result(verb: Spool) -> None:
     assert ended == Cancelled([result["request_id"]], None)
     assert (result["outcome"], result["error"]["code"]) == ("cancelled", "cancelled")
     assert result["request"] == {"limit": 3}
-    assert result["submitted_by_uid"] == os.getuid()
+    assert result["submitted_by"]["uid"] == os.getuid()
     assert files(verb) == ["SV.result.json"]
     assert kept_results(verb) == [result]
 
@@ -385,12 +386,12 @@ def test_a_crash_anywhere_while_a_worker_ends_a_cancelled_request_is_gone_by_the
 
 def end_cancelled(spool: Spool, claim: Claim) -> None:
     wish = spool.control.cancel_for(SV, claim.request_id)
-    process_claim(
+    Processing(
         claim,
         spool=spool,
-        instance=1,
         settings=Settings("/nowhere", DatasetName("no-such-pool"), "no-such-pool/.dsgmigd"),
         commands=Commands(),
         progress=Progress(cancel_requested=wish is not None),
         maximum_attempts=3,
-    )
+        retries=Retries(for_seconds=0),
+    ).run()

@@ -15,6 +15,8 @@ from dsgmigd.cli.migration import logging_beside_progress
 from dsgmigd.cli.output import exit_code, table
 from dsgmigd.spool import Spool
 
+CHECK = ("config", "check")
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
@@ -103,7 +105,13 @@ def test_status_shows_what_waits_and_that_nobody_works(config: Path) -> None:
     assert run(config, "status").output == "no instance is running\nincoming: SV\n"
     document = json.loads(run(config, "status", "--json").output)
     nothing = {"all": False, "instances": [], "repositories": [], "waiting": []}
-    assert document == {"incoming": ["SV"], "claims": [], "instances": [], "paused": nothing}
+    assert document == {
+        "incoming": ["SV"],
+        "claims": [],
+        "deferred": [],
+        "instances": [],
+        "paused": nothing,
+    }
 
 
 def test_status_shows_each_living_instance(config: Path) -> None:
@@ -194,16 +202,26 @@ def test_retry_waits_for_nobody(config: Path) -> None:
 def test_a_missing_spool_is_a_matter_of_configuration(config: Path) -> None:
     (config.parent / "spool").rmdir()
 
-    for arguments in (("status",), ("submit", "SV"), ("run", "--instance", "1")):
+    for arguments in (("status",), ("submit", "SV"), ("run", "--instance", "1"), CHECK):
         result = run(config, *arguments)
         assert result.exit_code == 78
         assert "does not exist" in result.output
 
 
+def test_an_unsafe_spool_is_a_matter_of_configuration(config: Path) -> None:
+    (config.parent / "spool").chmod(0o777)
+
+    for arguments in (("run", "--instance", "1"), ("pause", "SV"), CHECK):
+        result = run(config, *arguments)
+        assert result.exit_code == 78
+        assert f"chmod +t {config.parent}/spool" in result.output
+    assert list((config.parent / "spool").iterdir()) == []
+
+
 def test_an_invalid_configuration_ends_every_verb_with_status_78(config: Path) -> None:
     config.write_text("[spool]\ndirectroy = '/x'\n")
 
-    for arguments in (("config", "check"), ("status",), ("plan", "SV")):
+    for arguments in (CHECK, ("status",), ("plan", "SV")):
         result = run(config, *arguments)
         assert result.exit_code == 78
         assert "did you mean 'directory'" in result.output
@@ -212,7 +230,7 @@ def test_an_invalid_configuration_ends_every_verb_with_status_78(config: Path) -
 def test_config_show_prints_what_config_check_accepts(config: Path) -> None:
     config.write_text(run(config, "config", "show").output)
 
-    assert run(config, "config", "check").exit_code == 0
+    assert run(config, *CHECK).exit_code == 0
 
 
 class Terminal(io.StringIO):

@@ -1,27 +1,29 @@
-"""What one instance makes of a claim: real spool, a target that is not there."""
+"""What one instance does by itself: real spool, a target that is not there."""
 
+import errno
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from dsgmigd import daemon
+from dsgmigd.cancel import cancel
 from dsgmigd.claim import Claim
-from dsgmigd.command import Commands
 from dsgmigd.control import Cancel
-from dsgmigd.daemon import Habits, Worker, process_claim
-from dsgmigd.errors import RequestCancelled
+from dsgmigd.daemon import Habits, Worker
+from dsgmigd.deferral import Retries
 from dsgmigd.migrate import Settings
 from dsgmigd.names import DatasetName, RepoName
 from dsgmigd.notify import Notifier
-from dsgmigd.progress import Progress
 from dsgmigd.request import Request
 from dsgmigd.spool import Spool
 
 SV = RepoName("SV")
+AT_ONCE = Retries(for_seconds=0)
 SETTINGS = Settings("/nowhere", DatasetName("no-such-pool"), "no-such-pool/.dsgmigd")
 
 
@@ -30,117 +32,6 @@ def spool(tmp_path: Path) -> Spool:
     spool = Spool(str(tmp_path), instance=3)
     spool.prepare()
     return spool
-
-
-def claim_of(spool: Spool, body: str = "") -> Claim:
-    Path(spool.directory, "SV.request").write_text(body)
-    claim = spool.claim("SV")
-    assert isinstance(claim, Claim)
-    return claim
-
-
-def process(spool: Spool, claim: Claim, progress: Progress | None = None) -> dict[str, Any]:
-    process_claim(
-        claim,
-        spool=spool,
-        instance=3,
-        settings=SETTINGS,
-        commands=Commands(),
-        progress=progress or Progress(),
-        maximum_attempts=3,
-    )
-    return spool.results.newest(SV) or {}
-
-
-def test_a_failure_becomes_a_result_that_repeats_the_request_and_tells_what_to_do(
-    spool: Spool,
-) -> None:
-    result = process(spool, claim_of(spool, '{"limit": 2, "note": "why"}'))
-
-    assert result["outcome"] == "failed"
-    assert result["request"] == {"limit": 2, "note": "why"}
-    assert result["instance"] == 3
-    assert result["error"]["hint"]
-    assert [attempt["ended"] for attempt in result["attempts"]] == ["failed"]
-    assert spool.claims() == []
-
-
-def test_a_body_that_is_no_request_is_rejected_without_an_attempt(spool: Spool) -> None:
-    result = process(spool, claim_of(spool, '{"limt": 2}'))
-
-    assert result["outcome"] == "rejected"
-    assert "did you mean 'limit'" in result["error"]["message"]
-    assert result["attempts"] == []
-
-
-def test_after_three_crashes_a_request_is_given_up_without_another_attempt(spool: Spool) -> None:
-    claim = claim_of(spool)
-    for _ in range(3):
-        spool.begin_attempt(claim, {"instance": 1})
-
-    result = process(spool, claim)
-
-    assert result["error"]["code"] == "crash_loop"
-    assert len(result["attempts"]) == 3
-
-
-def test_two_crashes_do_not_end_a_request(spool: Spool) -> None:
-    claim = claim_of(spool)
-    for _ in range(2):
-        spool.begin_attempt(claim, {"instance": 1})
-
-    assert process(spool, claim)["error"]["code"] != "crash_loop"
-
-
-def test_a_stop_keeps_the_claim_and_writes_no_result(spool: Spool) -> None:
-    claim = claim_of(spool)
-
-    assert process(spool, claim, Progress(stop_requested=True)) == {}
-
-    claim.lock.release()
-    adopted = spool.adopt(SV, 3)
-    assert adopted is not None
-    assert adopted.crashes == 0
-    assert [attempt["ended"] for attempt in adopted.attempts] == ["stopped"]
-
-
-def test_a_cancelled_request_ends_for_good_without_another_attempt(spool: Spool) -> None:
-    claim = claim_of(spool, '{"limit": 2}')
-    for _ in range(3):
-        spool.begin_attempt(claim, {"instance": 1})
-    spool.control.ask_to_cancel(SV, Cancel(claim.request_id, discard=False))
-
-    result = process(spool, claim, Progress(cancel_requested=True))
-
-    assert (result["outcome"], result["error"]["code"]) == ("cancelled", "cancelled")
-    assert "goes on after" in result["error"]["hint"]
-    assert len(result["attempts"]) == 3
-    assert spool.claims() == []
-    assert spool.control.cancels() == []
-
-
-def test_a_cancel_wins_over_a_stop_that_comes_with_it(spool: Spool) -> None:
-    progress = Progress(stop_requested=True, cancel_requested=True)
-
-    with pytest.raises(RequestCancelled):
-        progress.checkpoint()
-    assert process(spool, claim_of(spool), progress)["outcome"] == "cancelled"
-
-
-def test_what_cannot_be_discarded_is_said_in_the_result(spool: Spool) -> None:
-    claim = claim_of(spool)
-    spool.control.ask_to_cancel(SV, Cancel(claim.request_id, discard=True))
-
-    result = process(spool, claim, Progress(cancel_requested=True))
-
-    assert any("could not be cleaned up" in warning for warning in result["warnings"])
-    assert "destroyed" not in result["error"]["hint"]
-
-
-def test_a_body_that_is_no_request_is_rejected_even_if_it_was_cancelled(spool: Spool) -> None:
-    result = process(spool, claim_of(spool, "{"), Progress(cancel_requested=True))
-
-    assert result["outcome"] == "rejected"
 
 
 @pytest.fixture
@@ -159,7 +50,7 @@ def test_a_worker_answers_every_request_then_stops_by_signal(spool: Spool) -> No
         assert spool.submit(RepoName(name), Request())
     (directory / "bad name.request").touch()
     os.mkfifo(directory / "C.request")
-    worker = Worker(3, spool, SETTINGS, Habits(rescan_seconds=1), StopWhenIdle({}))
+    worker = Worker(3, spool, SETTINGS, Habits(rescan_seconds=1, retries=AT_ONCE), StopWhenIdle({}))
 
     worker.run()
 
@@ -172,7 +63,7 @@ def test_a_worker_answers_every_request_then_stops_by_signal(spool: Spool) -> No
 
 def serve(spool: Spool) -> None:
     """Let instance 3 do all that it may do now."""
-    Worker(3, spool, SETTINGS, Habits(rescan_seconds=1), StopWhenIdle({})).run()
+    Worker(3, spool, SETTINGS, Habits(rescan_seconds=1, retries=AT_ONCE), StopWhenIdle({})).run()
 
 
 def orphan(spool: Spool, name: str, instance: int) -> str:
@@ -217,6 +108,24 @@ def test_a_paused_instance_ends_its_own_claims_and_takes_no_others(
     assert sorted(spool.incoming()) == ["A", "F"]
     assert spool.claims() == [("C", 4)]
     assert spool.results.newest(RepoName("B"))
+
+
+@pytest.mark.usefixtures("signals_restored")
+@pytest.mark.parametrize("paused", [RepoName("A"), None])
+def test_a_file_with_the_name_of_a_claim_is_held_by_a_pause_as_a_request_is(
+    spool: Spool, paused: RepoName | None
+) -> None:
+    Path(spool.directory, "A.claim.3").touch()
+    spool.control.pause(paused)
+
+    serve(spool)
+    assert spool.claims() == [("A", 3)]
+    assert spool.results.newest(RepoName("A")) is None
+
+    spool.control.resume(paused)
+    serve(spool)
+    assert spool.claims() == []
+    assert spool.results.newest(RepoName("A"))
 
 
 @pytest.mark.usefixtures("signals_restored")
@@ -269,6 +178,92 @@ def test_a_cancel_for_another_request_does_not_stop_this_one(spool: Spool) -> No
     assert result is not None
     assert result["outcome"] == "failed"
     assert spool.control.cancels() == []
+
+
+@pytest.mark.usefixtures("signals_restored")
+def test_what_waits_for_its_target_is_left_until_it_is_due(spool: Spool) -> None:
+    spool.submit(SV, Request())
+    habits = Habits(rescan_seconds=1, retries=Retries(3600, 3600))
+
+    for _ in range(2):
+        Worker(3, spool, SETTINGS, habits, StopWhenIdle({})).run()
+
+    ((repo, deferral),) = spool.deferrals()
+    assert (repo, deferral.error["code"]) == ("SV", "target_unavailable")
+    assert spool.results.newest(SV) is None
+    assert spool.end_deferral(SV)
+    serve(spool)
+    result = spool.results.newest(SV)
+    assert result is not None
+    assert [attempt["ended"] for attempt in result["attempts"]] == ["deferred", "failed"]
+
+
+@pytest.mark.usefixtures("signals_restored")
+@pytest.mark.parametrize("is_paused", [True, False])
+def test_a_pause_holds_what_waits_for_its_target(spool: Spool, *, is_paused: bool) -> None:
+    spool.submit(SV, Request())
+    habits = Habits(rescan_seconds=1, retries=Retries(1, 1))
+    Worker(3, spool, SETTINGS, habits, StopWhenIdle({})).run()
+    time.sleep(1.1)  # it is due
+    if is_paused:
+        spool.control.pause(SV)
+
+    serve(spool)
+
+    assert (spool.results.newest(SV) is None) == is_paused
+
+
+@pytest.mark.usefixtures("signals_restored")
+def test_what_waits_for_its_target_can_be_cancelled(spool: Spool) -> None:
+    spool.submit(SV, Request())
+    habits = Habits(rescan_seconds=1, retries=Retries(3600, 3600))
+    Worker(3, spool, SETTINGS, habits, StopWhenIdle({})).run()
+
+    cancel(spool, SV, discard=False)
+    serve(spool)
+
+    result = spool.results.newest(SV)
+    assert result is not None
+    assert result["outcome"] == "cancelled"
+    assert spool.deferrals() == []
+
+
+@pytest.mark.usefixtures("signals_restored")
+@pytest.mark.parametrize("instance", [3, 4])
+def test_a_claim_of_a_newer_version_is_left_as_it_is(spool: Spool, instance: int) -> None:
+    orphan(spool, "SV", instance)
+    claim = Path(spool.directory, f"SV.claim.{instance}")
+    record = json.loads(claim.read_text()) | {"dsgmigd_claim": 2, "limit": "of the future"}
+    claim.write_text(json.dumps(record))
+    spool.submit(RepoName("B"), Request())
+
+    serve(spool)
+
+    assert json.loads(claim.read_text()) == record
+    assert spool.results.newest(SV) is None
+    assert spool.results.newest(RepoName("B"))
+
+
+@pytest.mark.usefixtures("signals_restored")
+def test_a_spool_that_fails_is_waited_for(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is refused and nobody dies: the request is there when the spool is."""
+    spool.submit(SV, Request())
+    monkeypatch.setattr(daemon, "_SPOOL_SECONDS", 0.1)
+    failures = [errno.EIO, errno.ENOSPC, errno.EROFS, errno.EMFILE]
+    listed = Spool.incoming
+
+    def failing(self: Spool) -> list[str]:
+        if failures:
+            raise OSError(failures.pop(0), "made up")
+        return listed(self)
+
+    monkeypatch.setattr(Spool, "incoming", failing)
+    notifier = StopWhenIdle({})
+    Worker(3, spool, SETTINGS, Habits(rescan_seconds=1, retries=AT_ONCE), notifier).run()
+
+    assert failures == []
+    assert spool.results.newest(SV) is not None
+    assert any("spool: made up" in text for text in notifier.seen)
 
 
 class StopWhenIdle(Notifier):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd.errors import NoSnapshots, TargetMissing, TargetUnwritable
+from dsgmigd.errors import NoSnapshots, TargetMissing, TargetUnavailable
 from dsgmigd.names import parse_dataset_name, parse_repo_name
 from dsgmigd.newest import newest_snapshot
 from dsgmigd.staging import Places
@@ -49,6 +49,6 @@ def test_what_is_not_published_is_named(tmp_path: Path) -> None:
 def test_a_pool_that_answers_nothing_is_not_asked(commands: FakeZfs) -> None:
     take(commands, "s1")
     commands.health = "SUSPENDED"
-    with pytest.raises(TargetUnwritable), newest_snapshot(commands, PLACES):
+    with pytest.raises(TargetUnavailable), newest_snapshot(commands, PLACES):
         pass
     assert commands.calls[-1][0] == "zpool"

@@ -1,15 +1,20 @@
 """The spool on a real directory."""
 
+import errno
+import hashlib
 import json
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog.testing
 
-from dsgmigd.claim import Claim, Unclaimable
+from dsgmigd import spool as spool_module
+from dsgmigd.claim import Claim, Unclaimable, submission
 from dsgmigd.errors import AlreadyRunning, InvalidRequest, SpoolUnusable
 from dsgmigd.names import RepoName
 from dsgmigd.request import Request
@@ -45,6 +50,27 @@ def kept_results(directory: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in (directory / ".dsgmigd/results").iterdir()]
 
 
+@pytest.mark.parametrize("verb", ["claim", "adopt"])
+def test_a_lock_is_let_go_when_the_spool_fails(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(errno.EIO, "made up")
+
+    dead = Spool(spool.directory, 9)
+    dead.submit(SV, Request())
+    if verb == "adopt":
+        claim = dead.claim(SV)
+        assert isinstance(claim, Claim)
+        claim.lock.release()
+    monkeypatch.setattr(spool_module, "rename_noreplace", failing)
+    with pytest.raises(OSError, match="made up"):
+        spool.claim(SV) if verb == "claim" else spool.adopt(SV, 9)
+    lock = spool.lock_repository(SV)
+    assert lock is not None
+    lock.release()
+
+
 def test_an_empty_request_is_claimed_with_default_options(spool: Spool, directory: Path) -> None:
     (directory / "SV.request").touch()
 
@@ -52,7 +78,7 @@ def test_an_empty_request_is_claimed_with_default_options(spool: Spool, director
 
     assert claim.options == Request()
     assert [path.name for path in directory.glob("SV.*")] == ["SV.claim.1"]
-    assert claim.record["submitted_by_uid"] == os.getuid()
+    assert claim.record["submitted_by"]["uid"] == os.getuid()
 
 
 def test_a_submitted_request_comes_back_with_its_options(spool: Spool) -> None:
@@ -315,19 +341,50 @@ def test_a_result_replaces_the_older_one_and_both_are_kept(spool: Spool, directo
     assert spool.claims() == []
 
 
-@pytest.mark.parametrize("occupy", [make_directory, make_symlink, make_hard_link])
-def test_a_result_name_that_a_user_occupied_harms_nobody(
-    spool: Spool, directory: Path, occupy: Any
+@pytest.mark.parametrize("ending", [".result.json", ".discrepancies.jsonl"])
+@pytest.mark.parametrize("occupy", [make_directory, make_symlink, make_hard_link, make_fifo])
+def test_what_a_user_put_where_a_result_belongs_gives_way_and_is_never_written_through(
+    spool: Spool, directory: Path, occupy: Any, ending: str
 ) -> None:
     spool.submit(SV, Request())
     claim = claimed(spool)
-    occupy(directory / "SV.result.json")
+    occupy(directory / f"SV{ending}")
+    Path(spool.results.discrepancies_path(SV)).write_text("found")
 
+    assert spool.results.publish_discrepancies(SV) == "SV.discrepancies.jsonl"
     spool.finish(claim, result_of(claim))
 
+    assert spool.results.newest(SV) == result_of(claim)
+    assert (directory / "SV.discrepancies.jsonl").read_text() == "found"
     assert len(kept_results(directory)) == 1
     secret = directory / "secret"
     assert not secret.exists() or secret.read_text() == "{}"
+    if occupy is make_directory:
+        (aside,) = (directory / "rejected").iterdir()
+        assert [path.name for path in aside.iterdir()] == ["inside"]
+
+
+def test_a_result_whose_name_is_taken_again_and_again_is_kept_and_the_journal_says_so(
+    spool: Spool, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.submit(SV, Request())
+    claim = claimed(spool)
+    rename = os.rename
+
+    def rename_then_occupy(old: str, new: str) -> None:
+        rename(old, new)
+        if old.endswith("SV.result.json"):
+            make_directory(Path(old))
+
+    make_directory(directory / "SV.result.json")
+    monkeypatch.setattr("dsgmigd.results.os.rename", rename_then_occupy)
+    with structlog.testing.capture_logs() as logs:
+        spool.finish(claim, result_of(claim))
+
+    assert [entry["event"] for entry in logs] == ["result.hidden"]
+    assert spool.results.newest(SV) is None
+    assert spool.results.last(SV) == result_of(claim)
+    assert spool.claims() == []
 
 
 @pytest.mark.parametrize("is_shown", [True, False])
@@ -430,3 +487,130 @@ def test_an_orphan_is_adopted_over_what_has_the_name_of_ones_own_claim(
     claim = spool.adopt(RepoName("SV"), 2)
     assert claim is not None
     assert (directory / "SV.claim.1").is_file()
+
+
+# What a user exchanges between two looks at it.
+
+
+def exchange_after(
+    monkeypatch: pytest.MonkeyPatch, name: str, exchange: Callable[[], None]
+) -> None:
+    """Let `exchange` happen right after the spool called its function `name`."""
+    real = getattr(spool_module, name)
+
+    def called(*arguments: Any) -> Any:
+        value = real(*arguments)
+        monkeypatch.undo()
+        exchange()
+        return value
+
+    monkeypatch.setattr(spool_module, name, called)
+
+
+@pytest.mark.parametrize("make", [make_fifo, make_symlink, make_directory])
+@pytest.mark.parametrize("moment", ["why_no_request", "is_being_written", "rename_noreplace"])
+def test_what_is_exchanged_while_it_is_claimed_is_no_claim_and_holds_nothing_up(
+    spool: Spool, directory: Path, monkeypatch: pytest.MonkeyPatch, make: Any, moment: str
+) -> None:
+    request = directory / "SV.request"
+    request.touch()
+    ours = directory / ("SV.claim.1" if moment == "rename_noreplace" else "SV.request")
+
+    def exchange() -> None:
+        ours.unlink()
+        make(ours)
+
+    exchange_after(monkeypatch, moment, exchange)
+    assert not isinstance(spool.claim("SV"), Claim)
+
+    assert spool.claims() == []
+    if os.path.lexists(request):
+        request.rename(directory / "theirs")
+    request.touch()
+    assert claimed(spool).options == Request()
+
+
+def test_a_hard_link_that_came_after_the_look_is_rejected_and_nothing_of_it_is_told(
+    spool: Spool, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = directory / "SV.request"
+    request.touch()
+    secret = directory.with_name("secret.json")
+    secret.write_text('{"the secret": 1}')
+
+    def exchange() -> None:
+        request.unlink()
+        request.hardlink_to(secret)
+
+    exchange_after(monkeypatch, "is_being_written", exchange)
+    claim = claimed(spool)
+
+    with pytest.raises(InvalidRequest, match="has 2 hard links"):
+        _ = claim.options
+    assert "the secret" not in json.dumps(claim.record)
+
+
+def test_a_claim_that_its_owner_exchanges_for_a_directory_becomes_ours(
+    spool: Spool, directory: Path
+) -> None:
+    (directory / "SV.request").write_text('{"note": "first"}')
+    claim = claimed(spool)
+    Path(claim.path).unlink()
+    make_directory(Path(claim.path))
+
+    spool.begin_attempt(claim, {"instance": 1})
+
+    claim.lock.release()
+    again = spool.adopt(SV, 1)
+    assert again is not None
+    assert again.options.note == "first"
+
+
+def test_a_record_of_another_repository_under_the_name_of_a_claim_is_not_believed(
+    spool: Spool, directory: Path
+) -> None:
+    spool.submit(SV, Request())
+    claim = claimed(spool)
+    spool.begin_attempt(claim, {"instance": 1})
+    (directory / "CO.claim.2").hardlink_to(claim.path)
+
+    other = spool.adopt(RepoName("CO"), 2)
+
+    assert other is not None
+    assert other.request_id != claim.request_id
+    with pytest.raises(InvalidRequest, match="hard links"):
+        _ = other.options
+    claim.lock.release()
+    again = spool.adopt(SV, 1)
+    assert again is not None
+    assert again.request_id == claim.request_id
+
+
+def test_what_is_written_after_the_claim_changes_nothing_and_the_result_says_what_was_read(
+    spool: Spool, directory: Path
+) -> None:
+    (directory / "SV.request").write_text('{"limit": 1}')
+    claim = claimed(spool)
+    Path(claim.path).write_text('{"limit": 2}')
+
+    spool.begin_attempt(claim, {"instance": 1})
+    claim.lock.release()
+    again = spool.adopt(SV, 1)
+
+    assert again is not None
+    assert again.options.limit == 1
+    read = hashlib.sha256(b'{"limit": 1}').hexdigest()
+    assert submission(again.record)["body_sha256"] == read
+
+
+def test_a_file_of_somebody_who_may_not_submit_is_claimed_to_be_rejected_unread(
+    spool: Spool, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "why_not_allowed", lambda *_: ("no member", "add him"))
+    (directory / "SV.request").write_text('{"note": "let me in"}')
+
+    claim = claimed(spool)
+
+    with pytest.raises(InvalidRequest, match="no member"):
+        _ = claim.options
+    assert "let me in" not in json.dumps(claim.record)

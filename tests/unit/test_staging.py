@@ -9,21 +9,20 @@ from pathlib import Path
 import pytest
 
 from dsgmigd.errors import CommandFailed, TargetChanged, TargetMissing
-from dsgmigd.names import SnapshotName, parse_dataset_name, parse_repo_name
+from dsgmigd.names import SnapshotName
 from dsgmigd.plan import TargetSnapshot
 from dsgmigd.staging import (
     KEYS,
     SOURCE_IDENTITY,
     SOURCE_VERSION,
     VERIFIED,
-    Places,
     Staging,
     describe_target,
 )
 from dsgmigd.zfs.dataset import PROPERTY_PREFIX, Dataset, Snapshot, Zfs
-from tests.unit.fake_zfs import FakeZfs
+from tests.unit.fake_zfs import FailingZfs, FakeZfs
+from tests.unit.staged_series import AREA, publish_series, staging_of, take_snapshot
 
-AREA = "zsd/.dsgmigd"
 S1, S2, S3 = SnapshotName(1), SnapshotName(2), SnapshotName(3)
 
 
@@ -37,28 +36,6 @@ def staging(commands: FakeZfs) -> Staging:
     staging = staging_of(commands, "r1")
     staging.prepare_area()
     return staging
-
-
-def staging_of(commands: FakeZfs, request_id: str) -> Staging:
-    places = Places(parse_dataset_name("zsd"), AREA, parse_repo_name("SV"))
-    return Staging(Zfs(commands, sleep=lambda _: None), places, request_id)
-
-
-def take_snapshot(staging: Staging, name: SnapshotName, text: str) -> None:
-    """Write `text` into staging and make it a verified snapshot."""
-    dataset = staging.read_staging()
-    assert dataset is not None
-    (Path(dataset.mountpoint) / "file").write_text(text)
-    staging.snapshot(name, {SOURCE_IDENTITY: f"uuid-{name}", SOURCE_VERSION: str(name.number)})
-    staging.mark_verified(dataset.name, name, "complete")
-
-
-def publish_series(staging: Staging, *names: SnapshotName) -> None:
-    staging.create()
-    for name in names:
-        take_snapshot(staging, name, str(name))
-    staging.publish("T0")
-    staging.mount_target()
 
 
 def target_names(staging: Staging) -> list[str]:
@@ -232,6 +209,34 @@ def test_a_snapshot_that_is_not_like_its_source_is_dropped_alone(staging: Stagin
     assert chain_names(staging) == ["s1"]
 
 
+@pytest.mark.parametrize("lost", ["s1", "s2"])
+def test_staging_is_whole_while_it_has_all_that_was_verified(
+    commands: FakeZfs, staging: Staging, lost: str
+) -> None:
+    staging.create()
+    for name in (S1, S2):
+        take_snapshot(staging, name, str(name))
+    identities = {S1: "uuid-s1", S2: "uuid-s2"}
+    staging.check_whole(identities)
+    staging.check_whole({S1: "uuid-s1"})
+    commands.output("zfs", "destroy", f"{AREA}/staging/SV@{lost}")
+    with pytest.raises(TargetChanged, match=f"took verified snapshots out of .*: {lost}$"):
+        staging.check_whole(identities)
+
+
+def test_a_snapshot_of_another_source_or_without_a_mark_is_not_what_was_verified(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    staging.create()
+    take_snapshot(staging, S1, "one")
+    with pytest.raises(TargetChanged, match="s1"):
+        staging.check_whole({S1: "another uuid"})
+    commands.output("zfs", "destroy", f"{AREA}/staging/SV@s1")
+    commands.output("zfs", "snapshot", f"{AREA}/staging/SV@s1")
+    with pytest.raises(TargetChanged, match="s1"):
+        staging.check_whole({S1: "uuid-s1"})
+
+
 def test_an_extension_begins_with_the_target_and_its_past(staging: Staging) -> None:
     publish_series(staging, S1, S2)
     root = Path(staging.clone_target(S2))
@@ -305,31 +310,6 @@ def test_a_publication_that_is_cut_off_anywhere_is_brought_to_its_end_by_another
             break
         assert target_names(staging) == ["s1", "s2"]
         assert (Path(staging.mount_target()) / "file").read_text() == "two"
-
-
-class FailingZfs(FakeZfs):
-    """A zfs of which one command fails before it does anything."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self._left: int | None = None
-
-    def fail_after(self, count: int | None) -> None:
-        self._left = count
-
-    def output(
-        self,
-        *argv: str,
-        timeout_seconds: float = 120,
-        keep_descriptors: tuple[int, ...] = (),
-    ) -> str:
-        if self._left == 0:
-            raise CommandFailed(argv, status=1, stderr="cut off")
-        if self._left is not None:
-            self._left -= 1
-        return super().output(
-            *argv, timeout_seconds=timeout_seconds, keep_descriptors=keep_descriptors
-        )
 
 
 def test_a_clone_of_something_foreign_has_no_past_to_build_on(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dsgmigd.spool_place import held_directory
 from dsgmigd.wake import SpoolWatcher
 
 _SOON_SECONDS = 5.0
@@ -22,11 +23,13 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def wake(directory: Path) -> Iterator[threading.Event]:
+    """Watch as a worker does: by the path of a directory that is held."""
     event = threading.Event()
-    watcher = SpoolWatcher(str(directory), str(directory / "control"), event)
-    watcher.start()
-    yield event
-    watcher.stop()
+    with held_directory(str(directory)) as place:
+        watcher = SpoolWatcher(place.path, f"{place.path}/control", event)
+        watcher.start()
+        yield event
+        watcher.stop()
 
 
 def test_a_request_and_a_control_file_that_comes_or_goes_wake(

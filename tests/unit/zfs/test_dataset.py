@@ -11,6 +11,7 @@ from dsgmigd.errors import (
     TargetExists,
     TargetFull,
     TargetMissing,
+    TargetUnavailable,
 )
 from dsgmigd.zfs.dataset import PROPERTY_PREFIX, Snapshot, Zfs
 from tests.unit.fake_zfs import FakeZfs
@@ -300,7 +301,8 @@ def test_what_something_depends_on_is_not_destroyed(zfs: Zfs, commands: FakeZfs)
     [
         ("cannot open 'zsd/SV': dataset does not exist", TargetMissing),
         ("cannot create 'zsd/a/b': parent does not exist", TargetMissing),
-        ("cannot open 'tank': no such pool", TargetMissing),
+        ("cannot open 'tank': no such pool", TargetUnavailable),
+        ("cannot iterate: pool I/O is currently suspended", TargetUnavailable),
         ("cannot create 'zsd/SV': dataset already exists", TargetExists),
         ("cannot create snapshot 'zsd/SV@s1': out of space", TargetFull),
         ("cannot create 'zsd/SV': No space left on device", TargetFull),

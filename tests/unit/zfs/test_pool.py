@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd.errors import TargetMissing, TargetUnwritable
+from dsgmigd.errors import TargetUnavailable
 from dsgmigd.zfs.pool import check_pool
 from tests.unit.fake_zfs import FakeZfs
 
@@ -24,11 +24,11 @@ def test_a_pool_that_takes_writes_passes(commands: FakeZfs, health: str) -> None
 @pytest.mark.parametrize("health", ["SUSPENDED", "FAULTED", "OFFLINE", "UNAVAIL", ""])
 def test_a_pool_that_takes_none_is_named_with_its_state(commands: FakeZfs, health: str) -> None:
     commands.health = health
-    with pytest.raises(TargetUnwritable, match=f"the pool zsd is {health}"):
+    with pytest.raises(TargetUnavailable, match=f"the pool zsd is {health}"):
         check_pool(commands, "zsd")
 
 
 def test_a_pool_that_is_not_there_is_to_be_imported(commands: FakeZfs) -> None:
-    with pytest.raises(TargetMissing, match="no such pool") as caught:
+    with pytest.raises(TargetUnavailable, match="no such pool") as caught:
         check_pool(commands, "tank/a")
     assert caught.value.hint == "import it with: zpool import tank"

@@ -1,0 +1,194 @@
+"""A target that is away for a while: the request waits in the spool, and goes on by itself."""
+
+import json
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import bed
+import pytest
+
+from tests.integration.conftest import Bed, write_config
+from tests.integration.processes import assert_clean, wait_for, wait_started
+from tests.integration.trees import assert_migrated, filling, new_series, writing
+from tests.invariants import Asked, observe, violations
+
+RETRIES = "[retry]\nfirst_seconds = 1\nlongest_seconds = 2\n"
+BIG_MIB = 24
+
+
+def configure(made: Bed, extra: str = "", *, retry_for_seconds: int = 600) -> None:
+    """Let requests wait for seconds instead of minutes."""
+    write_config(made, extra, retry_for_seconds=retry_for_seconds)
+    text = made.config.read_text()
+    made.config.write_text(text.replace("[retry]\n", RETRIES))
+
+
+def status(made: Bed) -> dict[str, Any]:
+    return dict(json.loads(made.dsgmigd("status", "--json").stdout))
+
+
+def wait_deferred(made: Bed, code: str) -> dict[str, Any]:
+    def look() -> dict[str, Any] | None:
+        found = status(made)["deferred"]
+        return next((one for one in found if one["error"]["code"] == code), None)
+
+    return wait_for(look, f"a request put off by {code}", made=made)
+
+
+def events(made: Bed, instance: int, name: str) -> list[str]:
+    lines = made.log(instance).read_text(errors="replace").splitlines()
+    return [line for line in lines if name in line]
+
+
+def test_a_full_target_is_waited_for(fresh_bed: Bed) -> None:
+    series = new_series(
+        fresh_bed, "SV", writing(a="a"), filling("big", BIG_MIB), writing(a="changed")
+    )
+    configure(fresh_bed)
+    world = observe(
+        spool=fresh_bed.spool, source_root=fresh_bed.source_root, parent=fresh_bed.parent
+    )
+    bed.run("zfs", "set", "quota=12M", fresh_bed.parent)
+    fresh_bed.start_worker(1)
+    fresh_bed.drop("SV")
+    deferred = wait_deferred(fresh_bed, "target_full")
+    assert "quota" in deferred["error"]["hint"]
+    said = re.compile("deferred: SV until .*target_full")
+    wait_for(lambda: said.search(fresh_bed.dsgmigd("status").stdout), "the words", made=fresh_bed)
+    assert not (fresh_bed.spool / "SV.result.json").exists()
+    assert violations(world, Asked({"SV": 1})) == []
+    bed.run("zfs", "set", "quota=none", fresh_bed.parent)
+    result = fresh_bed.wait_result("SV")
+    assert (result["outcome"], result["error"]) == ("done", None)
+    assert [row["name"] for row in result["snapshots"]] == ["s2", "s3"]
+    ends = [attempt["ended"] for attempt in result["attempts"]]
+    assert (set(ends[:-1]), ends[-1]) == ({"deferred"}, "done")
+    assert result["attempts"][0]["error"]["code"] == "target_full"
+    assert len(events(fresh_bed, 1, "request.deferred")) == len(ends) - 1
+    assert_migrated(fresh_bed, "SV", series.directory, 3)
+    assert_clean(fresh_bed)
+
+
+def test_others_are_served_while_one_waits_and_another_worker_may_go_on(fresh_bed: Bed) -> None:
+    new_series(fresh_bed, "BIG", filling("big", BIG_MIB))
+    new_series(fresh_bed, "SMALL", writing(a="a"))
+    configure(fresh_bed)
+    bed.run("zfs", "set", "quota=12M", fresh_bed.parent)
+    worker = fresh_bed.start_worker(1)
+    fresh_bed.drop("BIG")
+    wait_deferred(fresh_bed, "target_full")
+    fresh_bed.drop("SMALL")
+    assert fresh_bed.wait_result("SMALL")["outcome"] == "done"
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    bed.run("zfs", "set", "quota=none", fresh_bed.parent)
+    fresh_bed.start_worker(2)
+    result = fresh_bed.wait_result("BIG")
+    assert (result["outcome"], result["instance"]) == ("done", 2)
+
+
+def test_an_exported_pool_is_waited_for(fresh_bed: Bed, pool: bed.FilePool) -> None:
+    series = new_series(fresh_bed, "SV", writing(a="a"), writing(a="b"))
+    configure(fresh_bed)
+    bed.run("zpool", "export", pool.name)
+    try:
+        fresh_bed.start_worker(1)
+        fresh_bed.drop("SV")
+        deferred = wait_deferred(fresh_bed, "target_unavailable")
+        assert f"zpool import {pool.name}" in deferred["error"]["hint"]
+    finally:
+        bed.run(
+            *("zpool", "import", "-o", "cachefile=none", "-d", pool.image.parent, pool.name),
+        )
+    assert fresh_bed.wait_result("SV")["outcome"] == "done"
+    assert_migrated(fresh_bed, "SV", series.directory, 2)
+    assert_clean(fresh_bed)
+
+
+def test_retry_ends_the_wait_at_once(fresh_bed: Bed) -> None:
+    new_series(fresh_bed, "SV", filling("big", BIG_MIB))
+    write_config(fresh_bed, retry_for_seconds=86_400)  # the first wait is half a minute
+    bed.run("zfs", "set", "quota=12M", fresh_bed.parent)
+    fresh_bed.start_worker(1)
+    fresh_bed.drop("SV")
+    wait_deferred(fresh_bed, "target_full")
+    bed.run("zfs", "set", "quota=none", fresh_bed.parent)
+    assert "tried again now" in fresh_bed.dsgmigd("retry", "SV").stdout
+    assert len(fresh_bed.wait_result("SV", timeout=25)["attempts"]) == 2
+
+
+def test_what_waits_too_long_fails(fresh_bed: Bed) -> None:
+    new_series(fresh_bed, "SV", filling("big", BIG_MIB))
+    configure(fresh_bed, retry_for_seconds=2)
+    bed.run("zfs", "set", "quota=12M", fresh_bed.parent)
+    fresh_bed.start_worker(1)
+    fresh_bed.drop("SV")
+    result = fresh_bed.wait_result("SV")
+    assert (result["outcome"], result["error"]["code"]) == ("failed", "target_full")
+    assert [one["ended"] for one in result["attempts"]] == ["deferred", "deferred", "failed"]
+
+
+# A pool that answers nothing.
+
+
+@pytest.fixture
+def frozen() -> Iterator[Callable[[], object]]:
+    """Let every file operation in the pool hang, as a suspended pool does, until the test ends."""
+    if bed.zfs_kind() != "fuse":
+        pytest.skip("the kernel's ZFS cannot be stopped by a signal: the system test suspends it")
+    with contextmanager(_frozen)() as freeze:
+        yield freeze
+
+
+def _frozen() -> Iterator[Callable[[], object]]:
+    pid = _fuse_daemon()
+    try:
+        yield lambda: os.kill(pid, signal.SIGSTOP)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _fuse_daemon() -> int:
+    """Return the zfs-fuse whose mounts we see."""
+    own = os.readlink("/proc/self/ns/mnt")
+    for comm in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            if comm.read_text() == "zfs-fuse\n" and os.readlink(comm.parent / "ns/mnt") == own:
+                return int(comm.parent.name)
+        except OSError:
+            continue
+    pytest.fail("no zfs-fuse runs")
+
+
+def test_work_that_hangs_is_told_of_and_no_hang_of_the_worker(
+    fresh_bed: Bed, frozen: Callable[[], object]
+) -> None:
+    """The loop goes on: it answers, takes a cancel, and says what the pool does not do."""
+    series = new_series(fresh_bed, "SV", filling("big", BIG_MIB), writing(a="a"))
+    configure(fresh_bed, "[worker]\nstall_seconds = 1\n")
+    fresh_bed.start_worker(1)
+    wait_started(fresh_bed, 1)
+    pid = _fuse_daemon()
+    fresh_bed.drop("SV")
+    wait_for(lambda: events(fresh_bed, 1, "plan.made"), "the work", made=fresh_bed)
+    frozen()
+    told = wait_for(
+        lambda: words if "did not end" in (words := _instance(fresh_bed)["status"]) else None,
+        "word of the stall",
+        made=fresh_bed,
+    )
+    assert re.search(r"SV .*no progress for 0 min: zpool list", told)
+    assert len(events(fresh_bed, 1, "work.stalled")) == 1
+    os.kill(pid, signal.SIGCONT)
+    assert fresh_bed.wait_result("SV")["outcome"] == "done"
+    assert len(events(fresh_bed, 1, "work.moving")) == 1
+    assert_migrated(fresh_bed, "SV", series.directory, 2)
+
+
+def _instance(made: Bed) -> dict[str, Any]:
+    return dict(json.loads((made.spool / ".dsgmigd/instances/1.json").read_text()))

@@ -1,0 +1,128 @@
+"""An administrator who works in the staging area while a worker does."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import bed
+import pytest
+
+from tests.integration.conftest import Bed, write_config
+from tests.integration.processes import assert_clean, wait_for, wait_started, wait_verified
+from tests.integration.trees import assert_migrated, new_series, writing
+from tests.invariants import Asked, observe, violations
+
+SNAPSHOTS = 8
+
+
+def staging(made: Bed) -> str:
+    return f"{made.parent}/.dsgmigd/staging/SV"
+
+
+def test_a_verified_snapshot_that_somebody_destroys_is_missed_before_publication(
+    fresh_bed: Bed,
+) -> None:
+    changes = [writing(a=f"{number}") for number in range(SNAPSHOTS)]
+    series = new_series(fresh_bed, "SV", *changes)
+    fresh_bed.start_worker(1)
+    wait_started(fresh_bed, 1)
+    fresh_bed.drop("SV")
+    wait_verified(fresh_bed, "SV", "s2")
+    bed.run("zfs", "destroy", f"{staging(fresh_bed)}@s1")
+    result = fresh_bed.wait_result("SV")
+    assert (result["outcome"], result["error"]["code"]) == ("failed", "target_changed")
+    assert "@s1" in result["error"]["message"] or result["error"]["message"].endswith(": s1")
+    fresh_bed.drop("SV")
+    assert fresh_bed.wait_result("SV")["outcome"] == "done"
+    assert_migrated(fresh_bed, "SV", series.directory, SNAPSHOTS)
+    assert_clean(fresh_bed)
+
+
+def test_a_target_whose_mountpoint_is_taken_is_published_and_said_not_to_be_mounted(
+    fresh_bed: Bed,
+) -> None:
+    if bed.zfs_kind() == "kernel":
+        pytest.skip("OpenZFS mounts over what is there")
+    series = new_series(fresh_bed, "SV", writing(a="a"))
+    taken = fresh_bed.mountpoint / "SV"
+    taken.mkdir()
+    (taken / "something").touch()
+    for outcome in ("done", "up_to_date"):
+        result = fresh_bed.migrate("SV")
+        assert (result["outcome"], result["target"]["mountpoint"]) == (outcome, None)
+        assert "is published, but not mounted" in result["warnings"][-1]
+    (taken / "something").unlink()
+    result = fresh_bed.migrate("SV")
+    assert (result["outcome"], result["target"]["mountpoint"]) == ("up_to_date", str(taken))
+    assert_migrated(fresh_bed, "SV", series.directory, 1)
+
+
+@contextlib.contextmanager
+def meddling(made: Bed, seed: int) -> Iterator[list[str]]:
+    """Do random things to staging and its snapshots; give the list of what was done."""
+    chance, ended, done = Random(seed), threading.Event(), list[str]()  # noqa: S311
+
+    def meddle() -> None:
+        while not ended.wait(chance.uniform(0.05, 0.4)):
+            one, other = (f"s{chance.randint(1, SNAPSHOTS)}" for _ in range(2))
+            commands = [
+                ("destroy", f"{staging(made)}@{one}"),
+                ("rename", f"{staging(made)}@{one}", f"{staging(made)}@{other}"),
+                ("rename", f"{staging(made)}@{one}", f"{staging(made)}@kept-{other}"),
+                ("snapshot", f"{staging(made)}@{one}"),
+                ("snapshot", f"{staging(made)}@autosnap-{chance.getrandbits(32)}"),
+                ("rollback", f"{staging(made)}@{one}"),
+                ("unmount", staging(made)),
+                ("rename", staging(made), f"{made.parent}/.dsgmigd/staging/MINE"),
+                ("destroy", f"{made.parent}/.dsgmigd/views/SV"),
+                ("inherit", "org.hrdag.dsgmigd:request", staging(made)),
+            ]
+            command = chance.choice(commands)
+            with contextlib.suppress(bed.BedError):
+                bed.run("zfs", *command)
+                done.append(" ".join(command))
+
+    thread = threading.Thread(target=meddle, daemon=True)
+    thread.start()
+    try:
+        yield done
+    finally:
+        ended.set()
+        thread.join(60)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_somebody_does_in_staging_nothing_half_made_is_published(
+    fresh_bed: Bed, seed: int
+) -> None:
+    series = new_series(fresh_bed, "SV", *[writing(a=f"{one}") for one in range(SNAPSHOTS)])
+    world = observe(
+        spool=fresh_bed.spool, source_root=fresh_bed.source_root, parent=fresh_bed.parent
+    )
+    write_config(fresh_bed)
+    fresh_bed.start_worker(1)
+    wait_started(fresh_bed, 1)
+    asked = 0
+    with meddling(fresh_bed, seed) as done:
+        while not asked or (asked < 6 and len(done) < 8):
+            fresh_bed.drop("SV")
+            asked += 1
+            outcome = fresh_bed.wait_result("SV")["outcome"]
+            if outcome in {"done", "up_to_date"}:
+                assert_migrated(fresh_bed, "SV", series.directory, SNAPSHOTS)
+    assert "Traceback" not in fresh_bed.words()
+    wait_for(lambda: not list(fresh_bed.spool.glob("SV.claim.*")), "the end", made=fresh_bed)
+    _take_back(fresh_bed)
+    fresh_bed.drop("SV")
+    assert fresh_bed.wait_result("SV")["outcome"] in {"done", "up_to_date"}, done
+    assert_migrated(fresh_bed, "SV", series.directory, SNAPSHOTS)
+    assert violations(world, Asked({"SV": asked + 1})) == []
+
+
+def _take_back(made: Bed) -> None:
+    """Destroy what the administrator made his own, and unmount nothing that is published."""
+    area = Path(staging(made)).parent
+    for name in bed.run("zfs", "list", "-H", "-o", "name", "-r", str(area)).splitlines()[:0:-1]:
+        bed.retry_while_busy(lambda name=name: bed.run("zfs", "destroy", "-r", name))  # type: ignore[misc]
