@@ -48,15 +48,18 @@ integration: $(venv)/ready
 	@[ "$$(id -u)" -eq 0 ] || echo "not root: integration tests need root and are skipped"
 	$(pytest) tests/integration
 
-# The first asks for new histories, the last for every kill, the others for more of the same.
+# The first asks for new histories, the last two for every kill and every kind of call that fails,
+# the others for more of the same.
 nightly: $(venv)/ready
 	@[ "$$(id -u)" -eq 0 ] || echo "not root: integration tests need root and are skipped"
 	DSGMIGD_HISTORIES=2000 DSGMIGD_STREAMS=100000 DSGMIGD_FAULTS=1000 DSGMIGD_KILLS=all \
 	DSGMIGD_RANDOM_KILLS=500 DSGMIGD_DROPS=20000 DSGMIGD_REQUESTS=1000000 \
+	DSGMIGD_FAILING_CALLS=kinds \
 	    $(pytest) tests/integration/test_random_histories.py \
 	    tests/unit/btrfs/test_fuzzed_streams.py tests/integration/test_corruption.py \
 	    tests/integration/test_every_kill.py tests/integration/test_random_kills.py \
-	    tests/integration/test_deep_queue.py tests/unit/test_fuzzed_requests.py
+	    tests/integration/test_deep_queue.py tests/unit/test_fuzzed_requests.py \
+	    tests/integration/test_failing_calls.py
 
 bench:
 	@$(quickstart)/install-requirements

@@ -52,7 +52,7 @@ class Processing:
     retries: Retries
     sleep: Callable[[float], None] = time.sleep
     _log: Any = field(default_factory=structlog.get_logger)
-    _is_begun: bool = False
+    _has_begun: bool = False
 
     def run(self) -> None:
         """Do what the claim asks for and publish its result, or put it off."""
@@ -112,12 +112,11 @@ class Processing:
             with spool_errors("noting that the work begins"):
                 self.spool.results.reserve(self.claim.repo)
                 self.spool.begin_attempt(self.claim, attempt)
+                self._has_begun = True
         except SpoolFailing:
-            if attempt in self.claim.attempts:
-                with contextlib.suppress(OSError):  # it was no crash, if it is noted
-                    self.spool.end_attempt(self.claim, "not begun")
+            with contextlib.suppress(OSError, IndexError):  # it was no crash, if it is noted
+                self.spool.end_attempt(self.claim, "not begun")
             raise
-        self._is_begun = True
 
     def _is_deferred(self, error: DsgmigdError) -> bool:
         """Put the claim off if the failure is of a kind that passes; False if it is the end."""
@@ -155,7 +154,7 @@ class Processing:
     ) -> None:
         """Publish the result, and remove the claim."""
         claim = self.claim
-        if self._is_begun:  # else the last attempt is somebody else's, who died
+        if self._has_begun:  # else the last attempt is one that died
             claim.attempts[-1]["ended"] = outcome["outcome"]
         result = outcome | envelope(
             request_id=claim.request_id,

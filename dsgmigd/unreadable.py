@@ -3,7 +3,7 @@
 Leaving errors: SourceUnreadable, whatever the checkpoint raises.
 """
 
-import errno
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -18,19 +18,16 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOATI
 
 
 def raise_unreadable(held: HeldSnapshot, since: int, checkpoint: Callable[[], None]) -> None:
-    """Read what changed in `held` since transaction `since`, all with 0; raise at a damaged place.
+    """Read what changed in `held` since transaction `since`, all with 0; raise where that fails.
 
-    What was to be copied is what is read, so this takes no longer than copying it. If nothing is
-    damaged, or the snapshot is gone, the program failed for another reason.
+    What was to be copied is what is read, so this takes no longer than copying it. Where it cannot
+    even look, it finds nothing: the program's own words stand.
     """
-    try:
+    with contextlib.suppress(OSError):
         files = _changed_files(held.path, since) if held.subvolume else _all_files(held.path)
         with Directories(held.path) as directories:
             for path in files:
                 _read(directories, path, checkpoint)
-    except OSError as error:
-        if error.errno == errno.EIO:
-            raise source_error(error, f"looking through {held.name}") from error
 
 
 def _changed_files(root: str, since: int) -> Iterator[bytes]:
@@ -61,7 +58,5 @@ def _read(directories: Directories, path: bytes, checkpoint: Callable[[], None])
         finally:
             os.close(descriptor)
     except OSError as error:
-        if error.errno != errno.EIO:
-            raise
         action = f"reading {os.fsdecode(path)!r} at byte {position}"
         raise source_error(error, action) from error
