@@ -5,8 +5,8 @@ quickstart = packaging/quickstart
 venv = .venv
 pytest = $(venv)/bin/pytest -q
 
-.PHONY: help demo demo-clean package package-test test check unit integration nightly bench bench-memory \
-    bench-metadata fmt clean
+.PHONY: help demo demo-clean package package-test test check unit integration nightly \
+    bench bench-long bench-memory bench-metadata bench-queue fmt clean
 
 help:
 	@echo "make demo         migrate three sample repositories, on file-backed btrfs and ZFS (root)"
@@ -18,7 +18,8 @@ help:
 	@echo "make unit         unit tests"
 	@echo "make integration  tests on real btrfs and real ZFS (root)"
 	@echo "make nightly      thousands of random histories, faulty streams, faults and kills (root)"
-	@echo "make bench        what one later snapshot costs, beside rsync and hashing all (root)"
+	@echo "make bench        dsgmigd beside rsync, hashing and the floor, in ten minutes (root)"
+	@echo "make bench-long   the same for many sizes, with plots; takes hours (root)"
 	@echo "make bench-memory the memory that two million entries take (root, 10 GB, ten minutes)"
 	@echo "make bench-metadata  what DSG's metadata takes of a migration's time and space (root)"
 	@echo "make fmt          format the code"
@@ -60,19 +61,27 @@ integration: $(venv)/ready
 	@[ "$$(id -u)" -eq 0 ] || echo "not root: integration tests need root and are skipped"
 	$(pytest) tests/integration
 
-# The first asks for new histories, the last for every kill, the others for more of the same.
+# The first asks for new histories, the last two for every kill and every kind of call that fails,
+# the others for more of the same.
 nightly: $(venv)/ready
 	@[ "$$(id -u)" -eq 0 ] || echo "not root: integration tests need root and are skipped"
 	DSGMIGD_HISTORIES=2000 DSGMIGD_STREAMS=100000 DSGMIGD_FAULTS=1000 DSGMIGD_KILLS=all \
 	DSGMIGD_RANDOM_KILLS=500 DSGMIGD_DROPS=20000 DSGMIGD_REQUESTS=1000000 \
+	DSGMIGD_FAILING_CALLS=kinds \
 	    $(pytest) tests/integration/test_random_histories.py \
 	    tests/unit/btrfs/test_fuzzed_streams.py tests/integration/test_corruption.py \
 	    tests/integration/test_every_kill.py tests/integration/test_random_kills.py \
-	    tests/integration/test_deep_queue.py tests/unit/test_fuzzed_requests.py
+	    tests/integration/test_deep_queue.py tests/unit/test_fuzzed_requests.py \
+	    tests/integration/test_failing_calls.py
 
 bench:
 	@$(quickstart)/install-requirements
-	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/later_snapshot.py $(BENCH)
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/compare.py $(BENCH)
+
+bench-long:
+	@$(quickstart)/install-requirements bench
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/compare.py \
+	    --set long --rounds 3 --json bench.json --plots bench-plots $(BENCH)
 
 bench-memory:
 	@$(quickstart)/install-requirements

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import bed
 import xxhash
-from later_snapshot import REPO, beds, build_series, migrate_into, verdict
+from series import REPO, Size, beds, build_series, migrate_into, verdict
 
 CLAIMED_SHARE = 0.10
 CLAIMED_GROWTH = 1.25
@@ -28,7 +28,9 @@ def main() -> int:
         return 1
     with beds() as (source_root, pool, directory):
         print(f"building {options.snapshots} snapshots of {options.files} files", flush=True)
-        trees = build_series(source_root / REPO, options)
+        trees = build_series(
+            source_root / REPO, Size(options.files, options.snapshots, options.changed)
+        )
         parent = f"{pool.name}/metadata"
         result = migrate_into(parent, source_root, directory, "complete")
         print_shares(result["snapshots"], result["seconds"])
@@ -60,7 +62,7 @@ def print_shares(rows: list[dict[str, float]], seconds: float) -> None:
     share = sum(row["metadata_seconds"] for row in rows) / seconds
     print(
         f"metadata takes {share:.1%} of the migration's {seconds:.1f} seconds; "
-        f"claimed: at most {CLAIMED_SHARE:.0%}: {verdict(share, CLAIMED_SHARE)}"
+        f"claimed: at most {CLAIMED_SHARE:.0%}: {verdict(holds=share <= CLAIMED_SHARE)}"
     )
 
 
@@ -96,7 +98,7 @@ def print_space(added: list[dict[str, int]]) -> None:
     print(
         f"{sum(totals) / KIB:.0f} KiB in all; a snapshot of the second half adds {growth:.2f} of "
         f"what one of the first half does; claimed: at most {CLAIMED_GROWTH}: "
-        f"{verdict(growth, CLAIMED_GROWTH)}"
+        f"{verdict(holds=growth <= CLAIMED_GROWTH)}"
     )
 
 

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable
 
 from dsgmigd.descriptors import Directories
-from dsgmigd.file_errors import source_error, target_error
+from dsgmigd.file_errors import source_error, source_errors, target_error, target_errors
 
 # btrfs: what a snapshot has in the place of a subvolume in its origin.
 _NO_SUBVOLUME_INODE = 2
@@ -22,7 +22,7 @@ def split_paths(root: str, paths: Iterable[bytes]) -> tuple[frozenset[bytes], fr
     """Return which of `paths` are there below `root` and no borders, and which are borders."""
     others: set[bytes] = set()
     borders: set[bytes] = set()
-    with Directories(root) as tree:
+    with source_errors(f"opening {root}"), Directories(root) as tree:
         device = os.fstat(tree.root).st_dev
         for path in paths:
             try:
@@ -39,7 +39,12 @@ def split_paths(root: str, paths: Iterable[bytes]) -> tuple[frozenset[bytes], fr
 
 def make_borders(borders: Iterable[bytes], source_root: str, target_root: str) -> None:
     """Make empty directories at `borders`, and give those around them their times back."""
-    with Directories(source_root) as source, Directories(target_root) as target:
+    with (
+        source_errors(f"opening {source_root}"),
+        Directories(source_root) as source,
+        target_errors(f"opening {target_root}"),
+        Directories(target_root) as target,
+    ):
         for path in sorted(borders):
             try:
                 parent, name = source.parent_of(path)

@@ -11,12 +11,11 @@ import contextlib
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import IO, cast
 
-from dsgmigd.errors import CommandFailed, CommandTimedOut, StreamCorrupt
+from dsgmigd.errors import CommandFailed, CommandTimedOut, DsgmigdError, StreamCorrupt
 from dsgmigd.file_errors import EXHAUSTED, host_exhausted
 
 _ENVIRONMENT = {
@@ -28,6 +27,7 @@ _BUFFER_BYTES = 256 * 1024
 _POLL_SECONDS = 0.2
 _STDERR_KEPT_BYTES = 4096
 _LAST_WORDS_SECONDS = 5
+_NOT_RUN = 127  # as shells say it
 
 
 class Commands:
@@ -55,13 +55,15 @@ class Commands:
                 stdout, stderr = process.communicate(timeout=timeout_seconds)
             except subprocess.TimeoutExpired as error:
                 raise CommandTimedOut(argv, timeout_seconds=timeout_seconds) from error
+            except OSError as error:
+                raise _cannot(argv, "heard", error) from error
         if process.returncode:
             raise CommandFailed(argv, status=process.returncode, stderr=_words(stderr))
         return str(stdout, "utf-8", "surrogateescape")
 
     def long_run(self, *argv: str, checkpoint: Callable[[], None]) -> None:
         """Run a program that may take hours, calling `checkpoint` several times a second."""
-        with tempfile.TemporaryFile() as stderr:
+        with _memory_file() as stderr:
             process = self._start(argv, subprocess.DEVNULL, stderr)
             with self._reaped(process):
                 while process.poll() is None:
@@ -76,7 +78,7 @@ class Commands:
         When the reader finds the stream damaged and the program failed, the program's own words
         are the error.
         """
-        with tempfile.TemporaryFile() as stderr:
+        with _memory_file() as stderr:
             process = self._start(argv, subprocess.PIPE, stderr)
             with self._reaped(process):
                 try:
@@ -122,9 +124,24 @@ class Commands:
                 start_new_session=True,
             )
         except OSError as error:
-            if error.errno in EXHAUSTED:
-                raise host_exhausted(f"{argv[0]} could not be started: {error.strerror}") from error
-            raise CommandFailed(argv, status=127, stderr=str(error)) from error
+            raise _cannot(argv, "started", error) from error
+
+
+@contextlib.contextmanager
+def _memory_file() -> Iterator[IO[bytes]]:
+    """Give a file that needs room on no disk."""
+    with contextlib.ExitStack() as opened:
+        try:
+            file = opened.enter_context(open(os.memfd_create("stderr"), "w+b", buffering=0))
+        except OSError as error:
+            raise host_exhausted(f"no file in memory: {error.strerror}") from error
+        yield file
+
+
+def _cannot(argv: tuple[str, ...], what: str, error: OSError) -> DsgmigdError:
+    if error.errno in EXHAUSTED:
+        return host_exhausted(f"{argv[0]} could not be {what}: {error.strerror}")
+    return CommandFailed(argv, status=_NOT_RUN, stderr=str(error))
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
@@ -137,8 +154,11 @@ def _check_status(
     process: "subprocess.Popen[bytes]", argv: tuple[str, ...], stderr: IO[bytes]
 ) -> None:
     if process.returncode:
-        stderr.seek(0)
-        raise CommandFailed(argv, status=process.returncode, stderr=_words(stderr.read()))
+        words = b""
+        with contextlib.suppress(OSError):
+            stderr.seek(0)
+            words = stderr.read(_STDERR_KEPT_BYTES)
+        raise CommandFailed(argv, status=process.returncode, stderr=_words(words))
 
 
 def _words(stderr: bytes) -> str:

@@ -30,8 +30,8 @@ from dsgmigd.cancel import clean_up
 from dsgmigd.claim import Claim, Unclaimable
 from dsgmigd.command import Commands
 from dsgmigd.deferral import Moment, Retries
-from dsgmigd.errors import InvalidRequest, SpoolFailing, StateTooNew
-from dsgmigd.file_errors import spool_errors
+from dsgmigd.errors import DsgmigdError, HostExhausted, InvalidRequest, SpoolFailing, StateTooNew
+from dsgmigd.file_errors import host_exhausted, spool_errors
 from dsgmigd.journal import flush_journal
 from dsgmigd.migrate import Settings
 from dsgmigd.names import RepoName
@@ -47,7 +47,7 @@ from dsgmigd.zfs.waking import wake_zfs_fuse
 
 _TICK_SECONDS = 0.5
 _PING_SECONDS = 5.0
-_SPOOL_SECONDS = 5.0
+_RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -137,14 +137,20 @@ class Worker:
         signal.signal(signal.SIGHUP, rescan)
 
     def _serve(self) -> None:
-        """Do the next thing; what the spool cannot do now is tried again a while later."""
+        """Do the next thing; what spool or host cannot do now is tried again a while later."""
         try:
             self._serve_one()
         except SpoolFailing as error:
             self._log.error("spool.failing", reason=error.message, hint=error.hint)
-            self._is_queue_stale = True
-            self._wake.clear()
-            self._wait(f"waiting: {error.message}", _SPOOL_SECONDS)
+            self._try_later(error)
+        except HostExhausted as error:
+            self._log.error("host.exhausted", reason=error.message, hint=error.hint)
+            self._try_later(error)
+
+    def _try_later(self, error: DsgmigdError) -> None:
+        self._is_queue_stale = True
+        self._wake.clear()
+        self._wait(f"waiting: {error.message}", _RETRY_SECONDS)
 
     def _serve_one(self) -> None:
         is_old = time.monotonic() > self._scan_due  # what a dead worker left must not wait for all
@@ -262,7 +268,11 @@ class Worker:
                 failed.append(error)
 
         thread = threading.Thread(target=work, name=f"work-{claim.repo}", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # Python's word for a host that starts no thread
+            claim.lock.release()
+            raise host_exhausted("no thread to work in could be started") from error
         self._accompany(claim, thread, commands)
         claim.lock.release()
         self._progress = Progress()

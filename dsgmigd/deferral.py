@@ -47,7 +47,7 @@ class Moment:
     @classmethod
     def now(cls) -> "Moment":
         """Return this moment."""
-        boot_id = _BOOT_ID.read_text(encoding="ascii").strip()
+        boot_id = _BOOT_ID.read_text(encoding="utf-8").strip()
         return cls(boot_id, time.clock_gettime(time.CLOCK_BOOTTIME))
 
 

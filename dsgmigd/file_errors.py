@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 
 from dsgmigd.errors import (
@@ -15,10 +16,31 @@ from dsgmigd.errors import (
 )
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+# What is looked for is not there, or something else is.
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})
+_ELSE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENXIO})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CANNOT_HOLD = frozenset(
     {errno.EOVERFLOW, errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ, errno.EOPNOTSUPP, errno.EFBIG}
 )
+
+
+def status_of(path: str | bytes | os.PathLike[str]) -> os.stat_result | None:
+    """Return what lstat(2) says of `path`; None if nothing is there.
+
+    Unlike os.path.exists and its kin: they take a failing disk for an absent file.
+    """
+    try:
+        return os.lstat(path)
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return None
+        raise
+
+
+def has_failed(error: BaseException) -> bool:
+    """Say whether a file system or the host failed: not that something else was there, or none."""
+    return isinstance(error, OSError) and error.errno not in _NOT_THERE | _ELSE
 
 
 def target_error(error: OSError, action: str) -> DsgmigdError:
@@ -42,6 +64,15 @@ def target_errors(action: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise target_error(error, action) from error
+
+
+@contextlib.contextmanager
+def source_errors(action: str) -> Iterator[None]:
+    """Raise the error of `source_error` for an OSError in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise source_error(error, action) from error
 
 
 def source_error(error: OSError, action: str) -> DsgmigdError:

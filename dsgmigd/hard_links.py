@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from dsgmigd.descriptors import Directories
 from dsgmigd.exclusion import is_excluded
-from dsgmigd.file_errors import source_error
+from dsgmigd.file_errors import source_error, source_errors
 
 
 def names_across_border(
@@ -23,7 +23,7 @@ def names_across_border(
     Looked at are files at and below `deferred`, and those at `changed_outside`. The whole snapshot
     is walked, but only if one of them has several names.
     """
-    with Directories(root) as tree:
+    with source_errors(f"opening {root}"), Directories(root) as tree:
         inodes = {
             status.st_ino
             for top in (*deferred, *changed_outside)

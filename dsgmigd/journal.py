@@ -1,10 +1,10 @@
 """Log records: to journald's own socket when it listens, as lines on stderr otherwise.
 
 Modules log through `structlog.get_logger()`: a constant dotted event name and fields. The
-processors here are pure; only the logger at the end of the chain, `JournalSink` or structlog's
-`PrintLogger`, has an effect. Logging never blocks on journald and raises nothing when journald
-is stopped, frozen or gone: records wait in a bounded buffer, and losses are counted and told as
-`journal.dropped`. Control characters in a value never reach a terminal.
+processors here are pure; only the logger at the end of the chain, `JournalSink` or `LineSink`, has
+an effect. Logging raises nothing: a line that stderr does not take is lost. It never blocks on
+journald, be that stopped, frozen or gone: records wait in a bounded buffer, and losses are counted
+and told as `journal.dropped`. Control characters in a value never reach a terminal.
 
 A thread starts with an empty structlog context: fields bound in the main thread are seen in a
 worker thread only if its work runs in a copy of that context.
@@ -30,6 +30,8 @@ import structlog
 from structlog.contextvars import merge_contextvars
 from structlog.processors import TimeStamper, add_log_level, format_exc_info
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from dsgmigd.line_sink import LineSink
 
 IDENTIFIER: Final = "dsgmigd"
 BUFFERED_RECORDS: Final = 1000
@@ -282,7 +284,7 @@ def configure_logging(
         factory: Any = JournalSink(socket_path)
         processors += [TimeStamper(fmt="iso", utc=True), render_record]
     else:
-        factory = structlog.PrintLoggerFactory(sys.stderr)
+        factory = LineSink(sys.stderr)
         render = functools.partial(render_line, is_coloured=sys.stderr.isatty())
         processors += [TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False), render]
     structlog.configure(

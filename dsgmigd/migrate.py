@@ -138,9 +138,9 @@ class Migration:
         except InterruptedByStop:
             raise  # the pins stay: whoever resumes goes on from the same source
         except BaseException:
-            pins.release_all()
+            self._release(pins)
             raise
-        pins.release_all()
+        self._release(pins)
         if self.report.target["mountpoint"] is None:  # a crash came between publishing and mounting
             self._mount()
         if plan.is_up_to_date and self.report.target["mountpoint"]:
@@ -172,9 +172,16 @@ class Migration:
             if missing:
                 self.report.warnings.append(f"not in the target yet: {', '.join(missing)}")
         finally:
-            pins.release_all()
+            self._release(pins)
         self.report.outcome = "verified"
         return self.report
+
+    def _release(self, pins: Pins) -> None:
+        """Delete the pins; what cannot be is no failure of what was done while they stood."""
+        try:
+            pins.release_all()
+        except DsgmigdError as error:
+            self.report.warnings.append(f"pins are left, see dsgmigd doctor: {error.message}")
 
     def check(self, *, level: VerifyLevel, snapshot: SnapshotName | None = None) -> Report:
         """Check the published dataset against its own manifests; no source has to be there."""

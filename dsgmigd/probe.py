@@ -17,7 +17,7 @@ from dsgmigd.abilities import (
     NANOSECONDS,
     Abilities,
 )
-from dsgmigd.file_errors import target_error
+from dsgmigd.file_errors import status_of, target_error
 
 PROBE_PREFIX = ".probe-"
 
@@ -127,7 +127,7 @@ def _holds_owner(path: str, number: int) -> bool:
 
 def _takes_for_one(place: str, name: str, other: str) -> bool:
     _make(os.path.join(place, name))
-    return os.path.lexists(os.path.join(place, other))
+    return status_of(os.path.join(place, other)) is not None
 
 
 def _highest(limit: int, is_held: Callable[[int], bool]) -> int:

@@ -114,8 +114,9 @@ class Processing:
                 self.spool.begin_attempt(self.claim, attempt)
                 self._has_begun = True
         except SpoolFailing:
-            with contextlib.suppress(OSError, IndexError):  # it was no crash, if it is noted
-                self.spool.end_attempt(self.claim, "not begun")
+            if attempt in self.claim.attempts:
+                with contextlib.suppress(OSError):  # it was no crash, if it is noted
+                    self.spool.end_attempt(self.claim, "not begun")
             raise
 
     def _is_deferred(self, error: DsgmigdError) -> bool:

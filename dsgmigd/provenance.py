@@ -1,14 +1,17 @@
 """Who made the snapshots of a repository, and its tags: read from the source.
 
-Nothing here can end a migration: what is missing or odd is a warning.
+What is missing or odd is a warning. What is said here of a snapshot stays with it for ever: so
+nothing is called missing while a file that may tell of it cannot be read.
+
+Leaving errors: SourceUnreadable, HostExhausted.
 """
 
-import errno
+import contextlib
 import os
 import pwd
 import stat
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 
 from dsgmigd.descriptors import Directories
@@ -16,9 +19,11 @@ from dsgmigd.dsg.entry import local_time
 from dsgmigd.dsg.pushlog import NO_MESSAGE, UNKNOWN_USER, LogFile, Push, find_pushes
 from dsgmigd.dsg.tags import MIGRATOR, TagLink
 from dsgmigd.durable import open_safely
+from dsgmigd.file_errors import has_failed, host_exhausted, source_error, source_errors, status_of
 from dsgmigd.names import SnapshotName
-from dsgmigd.source import Repository
+from dsgmigd.source import Repository, names_in
 
+_ROOT = 0
 _PUSH_LOG = b".snap/push.log"
 # A million lines of 250 characters. What is larger is no push log, or a hole without end.
 _PUSH_LOG_BYTES = 256 * 1024 * 1024
@@ -32,9 +37,13 @@ def read_pushes(
     What no push log has a line for was pushed by nobody known, when its subvolume was made.
     """
     wanted = list(wanted)
-    found, warnings = find_pushes(push_logs(repository), repository.name, wanted)
+    failures: list[OSError] = []
+    logs = push_logs(repository, failures.append)
+    found, warnings = find_pushes(logs, repository.name, wanted)
     for name in wanted:
         if name not in found:
+            if failures:
+                raise source_error(failures[0], f"reading a push log that may tell of {name}")
             warnings.append(f"no push log has a line for {name}")
             created_at = repository.snapshot(name).created_at
             found[name] = Push(UNKNOWN_USER, created_at, NO_MESSAGE)
@@ -68,13 +77,16 @@ def read_tag_links(repository: Repository) -> tuple[list[TagLink], list[str]]:
     links: dict[str, TagLink] = {}
     warnings = []
     for directory in _directories(repository):
-        for name in sorted(os.listdir(directory)):
+        for name in sorted(names_in(directory)):
             path = os.path.join(directory, name)
-            if name == "HEAD" or not os.path.islink(path):
+            with source_errors(f"looking at {path}"):
+                status = status_of(path)
+            if name == "HEAD" or status is None or not stat.S_ISLNK(status.st_mode):
                 continue
             try:
-                link = _read_tag_link(path, repository)
-            except (ValueError, OverflowError, OSError) as error:
+                with source_errors(f"reading the link {path}"):
+                    link = _read_tag_link(path, status, repository)
+            except (ValueError, OverflowError) as error:
                 warnings.append(f"{path!a} is no tag: {error}")
                 continue
             if links.setdefault(name, link).snapshot != link.snapshot:
@@ -82,7 +94,7 @@ def read_tag_links(repository: Repository) -> tuple[list[TagLink], list[str]]:
     return list(links.values()), warnings
 
 
-def _read_tag_link(path: str, repository: Repository) -> TagLink:
+def _read_tag_link(path: str, status: os.stat_result, repository: Repository) -> TagLink:
     target = os.readlink(path).removesuffix("/")
     name = os.path.basename(path)
     if not SnapshotName.is_valid(target):
@@ -91,28 +103,36 @@ def _read_tag_link(path: str, repository: Repository) -> TagLink:
     if all(one.name != snapshot for one in repository.snapshots):
         raise ValueError(f"there is no {snapshot} in {repository.directory}")
     name.encode("utf-8")  # a ValueError otherwise
-    status = os.lstat(path)
     local_time(status.st_mtime)  # an OverflowError beyond the years that DSG can say
     return TagLink(name, snapshot, _user_name(status.st_uid), status.st_mtime)
 
 
 def _user_name(uid: int) -> str:
-    try:
+    with contextlib.suppress(KeyError):
         return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+    # A lookup that cannot open its files says the same. Root is known wherever one works.
+    try:
+        pwd.getpwuid(_ROOT)
+    except KeyError as error:
+        raise host_exhausted("no user could be looked up") from error
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
+    return str(uid)
 
 
-def push_logs(repository: Repository) -> Iterator[LogFile]:
+def push_logs(
+    repository: Repository, note_failure: Callable[[OSError], None] = lambda _: None
+) -> Iterator[LogFile]:
     """Yield the push logs, newest snapshot first, normalised before original.
 
+    `note_failure` hears of each that is there, perhaps, and cannot be read.
     The original may have snapshots that were not normalised yet: their logs count too.
     """
     directories = _directories(repository)
     names = {name for directory in directories for name in _snapshot_names(directory)}
     for name in sorted(names, reverse=True):
         for directory in directories:
-            file = _read_push_log(os.path.join(directory, str(name)))
+            file = _read_push_log(os.path.join(directory, str(name)), note_failure)
             if file is not None:
                 yield file
 
@@ -120,17 +140,18 @@ def push_logs(repository: Repository) -> Iterator[LogFile]:
 def _directories(repository: Repository) -> list[str]:
     """Return the repository's directory, and that of the original if it is a normalised copy."""
     original = os.path.join(repository.root, repository.name)
-    is_beside = original != repository.directory and os.path.isdir(original)
+    with source_errors(f"looking for {original}"):
+        status = status_of(original)
+    is_there = status is not None and stat.S_ISDIR(status.st_mode)
+    is_beside = original != repository.directory and is_there
     return [repository.directory, original] if is_beside else [repository.directory]
 
 
 def _snapshot_names(directory: str) -> list[SnapshotName]:
-    return [
-        SnapshotName.parse(name) for name in os.listdir(directory) if SnapshotName.is_valid(name)
-    ]
+    return [SnapshotName.parse(name) for name in names_in(directory) if SnapshotName.is_valid(name)]
 
 
-def _read_push_log(snapshot: str) -> LogFile | None:
+def _read_push_log(snapshot: str, note_failure: Callable[[OSError], None]) -> LogFile | None:
     origin = os.path.join(snapshot, os.fsdecode(_PUSH_LOG))
     try:
         with Directories(snapshot) as directories:
@@ -138,7 +159,11 @@ def _read_push_log(snapshot: str) -> LogFile | None:
             return LogFile(origin, _read_regular(os.fsdecode(name), parent))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except ValueError as error:
+        return LogFile(origin, problem=str(error))
     except OSError as error:
+        if has_failed(error):
+            note_failure(error)
         return LogFile(origin, problem=error.strerror)
 
 
@@ -146,7 +171,7 @@ def _read_regular(name: str, directory: int) -> bytes:
     with open(name, "rb", opener=partial(open_safely, dir_fd=directory)) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
+            raise ValueError("it is not a regular file")
         if status.st_size > _PUSH_LOG_BYTES:
-            raise OSError(errno.EFBIG, f"it is larger than {_PUSH_LOG_BYTES} bytes")
+            raise ValueError(f"it is larger than {_PUSH_LOG_BYTES} bytes")
         return file.read()

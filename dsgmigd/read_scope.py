@@ -1,6 +1,7 @@
 """Read the scope of a snapshot from the file at its root.
 
-No error leaves this module: what cannot be read is a warning of the scope.
+What is no file, or no config, is a warning of the scope. Leaving error: OSError, where the file
+system failed.
 """
 
 import os
@@ -8,6 +9,7 @@ import stat
 
 from dsgmigd.dsg.scope import CONFIG_NAME, EVERYTHING, Scope, parse_scope
 from dsgmigd.durable import open_safely
+from dsgmigd.file_errors import has_failed
 
 _LIMIT_BYTES = 1024 * 1024
 
@@ -24,4 +26,6 @@ def read_scope(root: str) -> Scope:
     except FileNotFoundError:
         return EVERYTHING
     except OSError as error:
+        if has_failed(error):
+            raise
         return Scope(warning=f"{CONFIG_NAME} is not followed: {error.strerror}")

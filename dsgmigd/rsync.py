@@ -1,17 +1,19 @@
 """The rsync step, for sources that `btrfs send` cannot read, and for deferred paths.
 
-Leaving errors: CommandFailed, TargetFull, whatever the checkpoint raises.
+Leaving errors: CommandFailed, HostExhausted, TargetFull, whatever the checkpoint raises.
 """
 
+import contextlib
 import errno
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from dsgmigd.abilities import STORAGE_XATTRS, Abilities
 from dsgmigd.command import Commands
 from dsgmigd.errors import CommandFailed, TargetFull
 from dsgmigd.exclusion import rsync_filters
+from dsgmigd.file_errors import host_exhausted
 
 
 class Rsync:
@@ -33,10 +35,8 @@ class Rsync:
 
     def copy_paths(self, paths: Iterable[bytes], source: str, target: str) -> None:
         """Copy `paths`, each with all below it, from `source` to the same places in `target`."""
-        with tempfile.NamedTemporaryFile() as names:
-            names.write(b"\0".join(sorted(paths)) + b"\0")
-            names.flush()
-            options = ("-r", "--ignore-times", "--from0", f"--files-from={names.name}")
+        with _named_file(b"\0".join(sorted(paths)) + b"\0") as names:
+            options = ("-r", "--ignore-times", "--from0", f"--files-from={names}")
             self._run(*options, source + "/", target + "/")
 
     def _run(self, *arguments: str) -> None:
@@ -56,3 +56,15 @@ class Rsync:
                     hint="free space in the pool or raise the quota",
                 ) from error
             raise
+
+
+@contextlib.contextmanager
+def _named_file(content: bytes) -> Iterator[str]:
+    """Give the path of a file with this content: rsync opens no file in memory by a name."""
+    with contextlib.ExitStack() as opened:
+        try:
+            file = opened.enter_context(tempfile.NamedTemporaryFile(buffering=0))
+            file.write(content)
+        except OSError as error:
+            raise host_exhausted(f"no temporary file: {error.strerror or error}") from error
+        yield file.name

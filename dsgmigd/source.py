@@ -4,10 +4,12 @@ The source is never written, but for the pins: read-only snapshots of its snapsh
 directory of their own below the source root, one directory there for each request. A pin holds
 still what is read, whatever happens to the snapshot meanwhile.
 
-Leaving errors: SourceMissing, SourceInvalid, SourceUnreadable, SourceChanged, SourceConflict.
+Leaving errors: SourceMissing, SourceInvalid, SourceUnreadable, SourceChanged, SourceConflict,
+HostExhausted.
 """
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -27,9 +29,9 @@ from dsgmigd.errors import (
     SourceConflict,
     SourceInvalid,
     SourceMissing,
-    SourceUnreadable,
 )
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
+from dsgmigd.file_errors import source_error, source_errors, status_of
 from dsgmigd.names import RepoName, SnapshotName
 from dsgmigd.plan import SourceSnapshot
 
@@ -52,7 +54,7 @@ class SnapshotDirectory:
     @property
     def created_at(self) -> float:
         """When the snapshot was made, as well as the file system knows, since the epoch."""
-        return self.subvolume.created_at if self.subvolume else os.lstat(self.path).st_ctime
+        return self.subvolume.created_at if self.subvolume else _status(self.path).st_ctime
 
 
 @dataclass(frozen=True)
@@ -106,14 +108,25 @@ def list_repositories(root: str) -> list[str]:
 
 
 def _has_snapshot(root: str, name: str) -> bool:
-    return any(os.path.isdir(os.path.join(root, name + end, "s1")) for end in (_NORMALISED, ""))
+    return any(_is_directory(os.path.join(root, name + end, "s1")) for end in (_NORMALISED, ""))
+
+
+def _is_directory(path: str) -> bool:
+    with source_errors(f"looking for {path}"):
+        status = status_of(path)
+    return status is not None and stat.S_ISDIR(status.st_mode)
+
+
+def _status(path: str) -> os.stat_result:
+    with source_errors(f"looking at {path}"):
+        return os.lstat(path)
 
 
 def find_repository(root: str, name: RepoName) -> Repository:
     """Return the repository `name`: its normalised copy if there is one, else itself."""
     check_root(root)
     for directory in (os.path.join(root, name + _NORMALISED), os.path.join(root, name)):
-        if os.path.isdir(directory) and not os.path.islink(directory):
+        if _is_directory(directory):
             sync_filesystem(directory)
             return Repository(name, root, directory, _read_snapshots(directory))
     raise SourceMissing(
@@ -124,8 +137,12 @@ def find_repository(root: str, name: RepoName) -> Repository:
 
 def check_root(root: str) -> None:
     """Raise SourceMissing if the source root is not there."""
-    if not os.path.isdir(root):
-        raise _no_root(root, FileNotFoundError(2, os.strerror(2)))
+    try:
+        is_directory = stat.S_ISDIR(os.stat(root).st_mode)
+    except OSError as error:
+        raise _no_root(root, error) from error
+    if not is_directory:
+        raise _no_root(root, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
 
 
 def _no_root(root: str, error: OSError) -> SourceMissing:
@@ -137,17 +154,23 @@ def _no_root(root: str, error: OSError) -> SourceMissing:
 
 def _read_snapshots(directory: str) -> tuple[SnapshotDirectory, ...]:
     snapshots = []
-    for name in os.listdir(directory):
+    for name in names_in(directory):
         if not _LOOKS_LIKE_SNAPSHOT.fullmatch(name):
             continue
         path = os.path.join(directory, name)
-        if not SnapshotName.is_valid(name) or not stat.S_ISDIR(os.lstat(path).st_mode):
+        if not SnapshotName.is_valid(name) or not stat.S_ISDIR(_status(path).st_mode):
             raise SourceInvalid(
                 f"{path} looks like a snapshot but is not a directory called s1, s2, …",
                 hint="rename or remove it: dsgmigd does not guess what it is",
             )
         snapshots.append(SnapshotDirectory(SnapshotName.parse(name), path, read_subvolume(path)))
     return tuple(sorted(snapshots, key=lambda snapshot: snapshot.name))
+
+
+def names_in(directory: str) -> list[str]:
+    """Return what stands in a directory of the source."""
+    with source_errors(f"listing {directory}"):
+        return os.listdir(directory)
 
 
 def describe_source(
@@ -175,7 +198,7 @@ def _identity(snapshot: SnapshotDirectory) -> str:
 
 def _directory_version(snapshot: SnapshotDirectory) -> int:
     """Return what tells versions of a plain directory: no more than its own inode and ctime."""
-    status = os.lstat(snapshot.path)
+    status = _status(snapshot.path)
     return status.st_ctime_ns ^ status.st_ino
 
 
@@ -190,7 +213,7 @@ class Pins:
     def existing(self, snapshot: SnapshotDirectory) -> Subvolume | None:
         """Return the pin that this request, before it was interrupted, made of `snapshot`."""
         path = os.path.join(self._directory, str(snapshot.name))
-        pin = read_subvolume(path) if os.path.lexists(path) else None
+        pin = read_subvolume(path) if _is_directory(path) else None
         if pin is None or snapshot.subvolume is None or not pin.is_read_only:
             return None
         return pin if pin.parent_uuid == snapshot.subvolume.uuid else None
@@ -251,7 +274,7 @@ class Pins:
     def release_all(self) -> None:
         """Delete the pins of this repository, those of dead requests too; its lock is ours."""
         prefix = f"{self._repository.name}."
-        with contextlib.suppress(FileNotFoundError):
+        with source_errors(f"listing {self._area}"), contextlib.suppress(FileNotFoundError):
             for name in os.listdir(self._area):
                 request_id = name.removeprefix(prefix)
                 if name.startswith(prefix) and "." not in request_id:
@@ -261,10 +284,13 @@ class Pins:
 
 
 def _release(directory: str) -> None:
-    for name in os.listdir(directory):
+    for name in names_in(directory):
         delete_pin(os.path.join(directory, name))
-    with contextlib.suppress(OSError):  # whatever else is there is not ours
+    try:
         os.rmdir(directory)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:  # whatever else is there is not ours
+            raise source_error(error, f"removing {directory}") from error
 
 
 def check_unchanged(held: HeldSnapshot, snapshot: SnapshotDirectory) -> None:
@@ -272,7 +298,7 @@ def check_unchanged(held: HeldSnapshot, snapshot: SnapshotDirectory) -> None:
     if held.is_pinned:
         return
     sync_filesystem(os.path.dirname(snapshot.path))
-    if not os.path.lexists(snapshot.path):
+    if not _is_directory(snapshot.path):
         raise SourceChanged(
             f"{snapshot.path} vanished while it was read", hint="restore it and submit again"
         )
@@ -290,12 +316,8 @@ def excluded_names(held: HeldSnapshot) -> list[str]:
 
     Raises SourceConflict if the source has a `.dsg` of its own.
     """
-    try:
+    with source_errors(f"listing {held.path}"):
         names = os.listdir(os.fsencode(held.path))
-    except OSError as error:
-        raise SourceUnreadable(
-            f"cannot list {held.path}: {error.strerror}", hint="check the source file system"
-        ) from error
     if DSG_DIRECTORY in names:
         raise SourceConflict(
             f"{held.name} has a .dsg of its own at its root, where dsgmigd writes DSG's metadata",

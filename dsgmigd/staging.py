@@ -9,7 +9,8 @@ Everything that dsgmigd builds stands below PARENT/STAGING until it is verified:
 Nothing is destroyed but datasets there that carry the property `request`, under the repository's
 lock. State of the work stands in properties of the snapshots.
 
-Leaving errors: those of dsgmigd.zfs, TargetChanged, TargetExists, TargetMissing.
+Leaving errors: those of dsgmigd.zfs and dsgmigd.file_errors, TargetChanged, TargetExists,
+TargetMissing.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dsgmigd.errors import TargetChanged, TargetExists, TargetMissing
+from dsgmigd.file_errors import target_errors
 from dsgmigd.names import DatasetName, RepoName, SnapshotName
 from dsgmigd.plan import TargetSnapshot, TargetState
 from dsgmigd.request import VERIFY_STRENGTH, VerifyLevel
@@ -123,7 +125,8 @@ class Staging:
     def prepare_area(self) -> None:
         """Create the area below the parent, closed to everybody else."""
         self._zfs.provide(self.places.area, _AREA_OPTIONS)
-        os.chmod(self._mountpoint(self.places.area), _AREA_MODE)
+        with target_errors(f"closing {self.places.area} to others"):
+            os.chmod(self._mountpoint(self.places.area), _AREA_MODE)
         for part in ("staging", "views", "replaced"):
             self._zfs.provide(f"{self.places.area}/{part}", {})
 

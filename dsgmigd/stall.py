@@ -4,6 +4,7 @@ What the pool says of its health is asked beside everything else, because a prog
 suspended pool may itself never end.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -50,7 +51,8 @@ class StallWatch:
             return ""
         if not self._is_told:
             self._is_told = True
-            threading.Thread(target=self._tell, args=(int(idle_seconds),), daemon=True).start()
+            with contextlib.suppress(RuntimeError):  # the host starts no thread
+                threading.Thread(target=self._tell, args=(int(idle_seconds),), daemon=True).start()
         return f", no progress for {idle_seconds / 60:.0f} min{self._health}"
 
     def _tell(self, idle_seconds: int) -> None:

@@ -6,7 +6,7 @@ Leaving errors: those of dsgmigd.btrfs.replay, dsgmigd.rsync and dsgmigd.dsg.
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO, Any
@@ -33,7 +33,7 @@ from dsgmigd.dsg.scope import Scope
 from dsgmigd.dsg.tags import TagLink, make_tags
 from dsgmigd.errors import CommandFailed, TargetChanged
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
-from dsgmigd.file_errors import target_error
+from dsgmigd.file_errors import source_error, source_errors, target_errors
 from dsgmigd.hard_links import names_across_border
 from dsgmigd.names import SnapshotName
 from dsgmigd.progress import Progress
@@ -119,7 +119,7 @@ class SnapshotWriter:
                 hint="restore it from the last snapshot of the dataset",
             ) from error
         self._messages = self._dsg.read_messages()
-        with Directories(self._root) as staging:
+        with target_errors(f"opening {self._root}"), Directories(self._root) as staging:
             note_hard_links(self._manifest, staging)
 
     def write(
@@ -138,8 +138,10 @@ class SnapshotWriter:
         are written if they are given; else what `parent` says of tags stays.
         """
         bytes_before = self._progress.bytes_written
-        scope, before = read_scope(held.path), self._manifest
-        has_other_scope = parent is not None and read_scope(parent.path) != scope
+        before = self._manifest
+        with source_errors(f"reading the scope of {held.name}"):
+            scope = read_scope(held.path)
+            has_other_scope = parent is not None and read_scope(parent.path) != scope
         if has_other_scope:
             self._manifest = Manifest()  # it hears the replay in vain
         try:
@@ -180,7 +182,12 @@ class SnapshotWriter:
 
     def _settle(self, held: HeldSnapshot, user: str, scope: Scope) -> Refresher:
         """Bring the manifest up to date; return what did it, with what it counted."""
-        with Directories(self._root) as staging, Directories(held.path) as source:
+        with (
+            target_errors(f"opening {self._root}"),
+            Directories(self._root) as staging,
+            source_errors(f"opening {held.path}"),
+            Directories(held.path) as source,
+        ):
             refresher = Refresher(
                 self._manifest,
                 staging=staging,
@@ -211,7 +218,7 @@ class SnapshotWriter:
                 allowed=self._allowed,
                 borders=self._borders if parent else (),
             )
-            replay.apply(read_commands(stream.read), checkpoint=checkpoint)
+            replay.apply(read_commands(_reader(stream)), checkpoint=checkpoint)
         checkpoint()
         # Of what was deferred, a border may be gone by now, or something else be in its place.
         deferred, self._borders = split_paths(held.path, replay.deferred | nested)
@@ -259,11 +266,20 @@ class SnapshotWriter:
 
     def _set_root_times(self, held: HeldSnapshot) -> None:
         """Give the root the times of the source's: writing `.dsg` moved them."""
-        status = os.lstat(held.path)
-        try:
+        with source_errors("looking at the root"):
+            status = os.lstat(held.path)
+        with target_errors("setting the times of the root"):
             os.utime(self._root, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _reader(stream: IO[bytes]) -> Callable[[int], bytes]:
+    def read(count: int) -> bytes:
+        try:
+            return stream.read(count)
         except OSError as error:
-            raise target_error(error, "setting the times of the root") from error
+            raise source_error(error, "reading the send stream") from error
+
+    return read
 
 
 def _reread_all(before: Manifest, root: str) -> Manifest:
@@ -274,7 +290,9 @@ def _reread_all(before: Manifest, root: str) -> Manifest:
     """
     manifest = Manifest()
     manifest.remember_entries(before)
-    for name in os.listdir(os.fsencode(root)):
+    with target_errors(f"listing {root}"):
+        names = os.listdir(os.fsencode(root))
+    for name in names:
         if name != DSG_DIRECTORY and not is_excluded_name(name):
             manifest.appeared(name)
     return manifest

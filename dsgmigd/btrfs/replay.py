@@ -22,7 +22,7 @@ from dsgmigd.btrfs.border import Border
 from dsgmigd.btrfs.stream import Attributes, Command, Field, Kind
 from dsgmigd.btrfs.tree import Tree
 from dsgmigd.errors import LossNotAllowed, StreamCorrupt
-from dsgmigd.file_errors import source_error, target_error
+from dsgmigd.file_errors import source_error, source_errors, target_error, target_errors
 from dsgmigd.request import Loss
 
 _NANOSECONDS = 1_000_000_000
@@ -96,10 +96,14 @@ class Replay:
         borders: Iterable[bytes] = (),
     ) -> None:
         with contextlib.ExitStack() as opened:
-            self._tree = opened.enter_context(contextlib.closing(Tree(root)))
-            self._parent = (
-                opened.enter_context(contextlib.closing(Tree(parent_root))) if parent_root else None
-            )
+            with target_errors(f"opening {root}"):
+                self._tree = opened.enter_context(contextlib.closing(Tree(root)))
+            with source_errors(f"opening {parent_root}"):
+                self._parent = (
+                    opened.enter_context(contextlib.closing(Tree(parent_root)))
+                    if parent_root
+                    else None
+                )
             self._opened = opened.pop_all()
         self._listener = listener
         self._abilities = abilities

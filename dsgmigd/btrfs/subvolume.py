@@ -1,9 +1,8 @@
 """btrfs subvolumes: what they are, and the read-only pins that hold a source still.
 
-Leaving errors: SourceUnreadable, PinImpossible.
+Leaving errors: SourceUnreadable, HostExhausted, PinImpossible.
 """
 
-import contextlib
 import errno
 import os
 import stat
@@ -12,10 +11,13 @@ from dataclasses import dataclass
 
 import btrfsutil
 
-from dsgmigd.errors import DsgmigdError, SourceUnreadable
+from dsgmigd.errors import DsgmigdError
+from dsgmigd.file_errors import source_errors, status_of
 
 # btrfs_tree.h: the root of every subvolume has this inode number.
 _ROOT_INODE = 256
+# What a sync says that is for another file system, one mounted read-only, or not for us.
+_NOTHING_WAITS = frozenset({errno.ENOTTY, errno.EROFS, errno.EPERM})
 _SEND_PROTOCOL_FILE = "/sys/fs/btrfs/features/send_stream_version"
 
 
@@ -46,7 +48,7 @@ class Subvolume:
 
 def read_subvolume(path: str) -> Subvolume | None:
     """Return what btrfs says of the subvolume at `path`; None if a plain directory is there."""
-    try:
+    with source_errors(f"looking at the subvolume {path}"):
         status = os.lstat(path)
         if not stat.S_ISDIR(status.st_mode) or status.st_ino != _ROOT_INODE:
             return None
@@ -54,10 +56,6 @@ def read_subvolume(path: str) -> Subvolume | None:
             return None
         info = btrfsutil.subvolume_info(path)
         is_read_only = btrfsutil.get_subvolume_read_only(path)
-    except OSError as error:
-        raise SourceUnreadable(
-            f"cannot read the subvolume {path}: {error}", hint="check the source file system"
-        ) from error
     return Subvolume(
         uuid=str(uuid.UUID(bytes=info.uuid)),
         parent_uuid=str(uuid.UUID(bytes=info.parent_uuid)) if any(info.parent_uuid) else None,
@@ -86,14 +84,18 @@ def last_common_transaction(before: Subvolume, after: Subvolume) -> int | None:
 
 def sync_filesystem(path: str) -> None:
     """Commit what was written to the btrfs at `path`, so that its ctransids are current."""
-    with contextlib.suppress(OSError):  # not btrfs, or read-only: nothing is waiting there
-        btrfsutil.sync(path)
+    with source_errors(f"committing what was written below {path}"):
+        try:
+            btrfsutil.sync(path)
+        except OSError as error:
+            if error.errno not in _NOTHING_WAITS:
+                raise
 
 
 def newest_send_protocol() -> int:
     """Return the newest version of the send stream that the kernel writes."""
     try:
-        with open(_SEND_PROTOCOL_FILE, encoding="ascii") as file:
+        with open(_SEND_PROTOCOL_FILE, encoding="utf-8") as file:
             return int(file.read())
     except (OSError, ValueError):  # kernels before 5.18 do not say, and know the first only
         return 1
@@ -112,7 +114,9 @@ def create_pin(source: str, pin: str) -> None:
 
 def delete_pin(pin: str) -> None:
     """Delete the read-only snapshot `pin`; a pin that is gone is no error."""
-    subvolume = read_subvolume(pin) if os.path.lexists(pin) else None
+    with source_errors(f"looking for {pin}"):
+        is_there = status_of(pin) is not None
+    subvolume = read_subvolume(pin) if is_there else None
     if subvolume is None:
         return
     if not subvolume.is_read_only:

@@ -18,7 +18,7 @@ from dsgmigd.dsg.metadata import Metadata, render_messages, split_messages
 from dsgmigd.dsg.tags import Tag, render_tags, split_tags
 from dsgmigd.errors import TargetChanged
 from dsgmigd.exclusion import DSG_DIRECTORY
-from dsgmigd.file_errors import target_errors
+from dsgmigd.file_errors import status_of, target_errors
 
 MANIFEST_NAME = "last-sync.json"
 MESSAGES_NAME = "sync-messages.json"
@@ -57,8 +57,10 @@ class DsgDirectory:
 
     def read_tags(self) -> list[Tag]:
         """Return the tags; none if there is no such document."""
-        if not os.path.lexists(os.path.join(self._path, TAGS_NAME)):
-            return []
+        path = os.path.join(self._path, TAGS_NAME)
+        with target_errors(f"looking for {path}"):
+            if status_of(path) is None:
+                return []
         with self._reading(TAGS_NAME) as file:
             content = file.read()
         try:

@@ -12,6 +12,8 @@ parsed. So each distinct line is parsed once, and what files say against each ot
 No error leaves this module: what cannot be read is a warning.
 """
 
+# strptime() imports it at its first call, in the middle of work, when a file may not open.
+import _strptime  # type: ignore[import-not-found]  # noqa: F401
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass

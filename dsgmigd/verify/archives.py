@@ -3,6 +3,8 @@
 An archive is read once. Later it is proven by its status, as a file is (proof.py), or else by the
 digest of its bytes. Written from the format, not from the writer: nothing of `dsgmigd.dsg` is used
 here.
+
+Leaving error: OSError, where the file system failed. Differences are data.
 """
 
 import json
@@ -10,6 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from dsgmigd.file_errors import has_failed
 from dsgmigd.verify.compare import Discrepancy
 from dsgmigd.verify.document import digest_of
 from dsgmigd.verify.metadata import UNREADABLE, read_archived, read_pieces
@@ -61,6 +64,8 @@ class Archives:
                 metadata = messages["snapshots"][f"s{index}"]
                 found += self._check_one(path, f"s{index}", metadata, moments, is_right=is_right)
         except UNREADABLE as error:
+            if has_failed(error):
+                raise
             return [Discrepancy(".dsg", "archives", "readable", repr(error))]
         return found
 

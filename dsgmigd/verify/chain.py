@@ -4,12 +4,13 @@ That is their metadata in sync-messages.json, and their archived manifests. Mani
 as documents, not as bytes: DSG's client lays them out anew when it archives them. That the series
 is whole, with no archive missing, is checked with the other documents (metadata.py).
 
-No error leaves this module; differences are data.
+Leaving error: OSError, where the file system failed. Differences are data.
 """
 
 import os
 from typing import Any
 
+from dsgmigd.file_errors import has_failed, status_of
 from dsgmigd.verify.compare import Discrepancy
 from dsgmigd.verify.metadata import UNREADABLE, ManifestView, read_archived, said
 from dsgmigd.verify.proof import Moments, Proofs
@@ -39,7 +40,7 @@ class Chain:
                 attribute = f"metadata of {name} in sync-messages.json"
                 found.append(Discrepancy(".dsg", attribute, str(metadata), str(said(told))))
             path = os.path.join(root, ".dsg", "archive", f"{name}-sync.json.lz4")
-            if os.path.lexists(path) and not self._is_archive_of(earlier, path, moments):
+            if status_of(path) is not None and not self._is_archive_of(earlier, path, moments):
                 found.append(Discrepancy(".dsg/archive", name, f"as in @{name}", "another"))
         if view.metadata:  # it could be read
             self._metadata[number], self._identities[number] = said(view.metadata), view.identity
@@ -52,7 +53,9 @@ class Chain:
             if self._proofs.holds(status, status, number, moments):
                 return True
             is_equal = read_archived(path).identity == self._identities[number]
-        except UNREADABLE:
+        except UNREADABLE as error:
+            if has_failed(error):
+                raise
             return False
         if is_equal:
             self._proofs.add(status, status, number)

@@ -1,6 +1,8 @@
 """Check the documents below `.dsg/` of one snapshot, as DSG's client will read them.
 
 Written from the format, not from the writer: nothing of `dsgmigd.dsg` is used here.
+
+Leaving error: OSError, where the file system failed. Differences are data.
 """
 
 import json
@@ -16,6 +18,7 @@ import lz4.frame
 
 from dsgmigd.dsg.pushlog import Push
 from dsgmigd.durable import open_safely
+from dsgmigd.file_errors import has_failed
 from dsgmigd.hashing import hash_bytes
 from dsgmigd.verify.compare import Discrepancy
 from dsgmigd.verify.digests import Digests
@@ -92,6 +95,8 @@ class Documents:
                 _compare_archived(view, name, archived, expected, messages[name])
             self._before = number, replace(manifest, listing=Listing())
         except UNREADABLE as error:
+            if has_failed(error):
+                raise
             view.differ(".dsg", "metadata", "readable", repr(error))
         return view
 

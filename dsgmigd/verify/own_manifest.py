@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any
 
 from dsgmigd.dsg.scope import Scope
-from dsgmigd.file_errors import target_error
+from dsgmigd.file_errors import target_error, target_errors
 from dsgmigd.read_scope import read_scope
 from dsgmigd.request import VerifyLevel
 from dsgmigd.verify.chain import Chain
@@ -29,6 +29,7 @@ from dsgmigd.verify.compare import Discrepancy, printable
 from dsgmigd.verify.findings import Verification
 from dsgmigd.verify.metadata import Documents, ManifestView, manifest_time
 from dsgmigd.verify.proof import Moments, Proofs
+from dsgmigd.verify.readers import reading_threads
 from dsgmigd.verify.side import Side
 
 # The creation of a snapshot is stamped when it is written out, which a busy pool does many seconds
@@ -74,27 +75,28 @@ class ManifestVerifier:
         level: VerifyLevel = "structure" if is_document_only else self._level
         moments = Moments() if level == "exhaustive" else _moments(stamp)
         self._proofs.begin_snapshot()
-        view = self._documents.read(root, number)
         result = Verification(level, note=partial(self._note, f"s{number}"))
-        result.add(view.discrepancies)
-        result.add(self._chain.check(root, number, view, moments))
+        with target_errors(f"reading .dsg of s{number}"):
+            scope = read_scope(root)
+            view = self._documents.read(root, number)
+            result.add(view.discrepancies)
+            result.add(self._chain.check(root, number, view, moments))
         result.add(_compare_stamp(view, stamp))
         if level != "structure":
-            with Side(root, target_error) as side:
+            with (
+                Side(root, target_error) as side,
+                reading_threads(self._hash_threads) as pool,
+            ):
                 walk = _Walk(
                     side,
                     result=result,
                     view=view,
                     proofs=self._proofs,
                     moments=moments,
-                    scope=read_scope(root),
+                    scope=scope,
                     checkpoint=self._checkpoint,
                 )
-                pool = ThreadPoolExecutor(self._hash_threads, thread_name_prefix="hash")
-                try:
-                    walk.run(pool)
-                finally:
-                    pool.shutdown(cancel_futures=True)
+                walk.run(pool)
         return result
 
 

@@ -2,7 +2,7 @@
 
 Written from the format, not from the writer: nothing of `dsgmigd.dsg` is used here.
 
-No error leaves this module; differences are data.
+Leaving error: OSError, where the file system failed. Differences are data.
 """
 
 import json
@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from dsgmigd.durable import open_safely
+from dsgmigd.file_errors import has_failed, status_of
 from dsgmigd.verify.compare import Discrepancy
 
 TAGS_NAME = "tag-messages.json"
@@ -23,13 +24,15 @@ _KEYS = ["tag_id", "snapshot_id", "tag_message", "created_by", "created_at"]
 def check_tags(directory: str, snapshots: Collection[str]) -> list[Discrepancy]:
     """Return what is wrong with the tags in `.dsg/`, all of which have to be of `snapshots`."""
     path = os.path.join(directory, TAGS_NAME)
-    if not os.path.lexists(path):
+    if status_of(path) is None:
         return []
     try:
         with open(path, "rb", opener=open_safely) as file:
             document = json.loads(file.read())
         problem = _problem(document, snapshots)
     except (OSError, ValueError, RecursionError) as error:
+        if has_failed(error):
+            raise
         problem = repr(error)
     return [Discrepancy(".dsg", TAGS_NAME, "tags of its snapshots", problem)] if problem else []
 

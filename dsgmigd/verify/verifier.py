@@ -5,22 +5,22 @@ first, every tenth and the last snapshot, and in between looks at what the sourc
 calls changed; `exhaustive` reads everything every time; `structure` reads no contents. The target
 is a view of the ZFS snapshot, never the live staging directory.
 
-Leaving errors: SourceUnreadable, TargetUnwritable and its kin, whatever the checkpoint raises.
+Leaving errors: SourceUnreadable, TargetUnwritable and its kin, HostExhausted, whatever the
+checkpoint raises.
 Differences are data, not errors.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 from dsgmigd.abilities import Abilities
 from dsgmigd.dsg.pushlog import Push
-from dsgmigd.dsg.scope import EVERYTHING
+from dsgmigd.dsg.scope import CONFIG_NAME, EVERYTHING
 from dsgmigd.exclusion import is_excluded
-from dsgmigd.file_errors import source_error, target_error
+from dsgmigd.file_errors import source_error, target_error, target_errors
 from dsgmigd.read_scope import read_scope
 from dsgmigd.request import VerifyLevel
 from dsgmigd.verify.archives import Archives
@@ -28,6 +28,7 @@ from dsgmigd.verify.compare import Discrepancy
 from dsgmigd.verify.findings import Verification
 from dsgmigd.verify.metadata import Documents, compare_push
 from dsgmigd.verify.proof import Moments, Proofs
+from dsgmigd.verify.readers import reading_threads
 from dsgmigd.verify.side import Side, Translate
 from dsgmigd.verify.walk import Reading, Walk
 
@@ -84,21 +85,23 @@ class Verifier:
         With `is_verified_before` no contents are read: the snapshot carries the mark of an earlier
         run, and this walk only renews what later proofs build on.
         """
-        scope = read_scope(target_root)
+        with target_errors(f"reading {CONFIG_NAME} of s{number}"):
+            scope = read_scope(target_root)
         if scope != self._scope:  # what was listed with right may be so no more, and the reverse
             self._scope, self._proofs, changed = scope, Proofs(), None
         result = Verification(
             self._level, is_full_walk=changed is None, note=partial(self._note, f"s{number}")
         )
-        view = self._documents.read(target_root, number)
-        result.add(view.discrepancies)
-        result.add(
-            self._archives.check(
-                *(target_root, number, moments),
-                is_newest_right=not view.discrepancies,
-                reads_none=is_verified_before,
+        with target_errors(f"reading .dsg of s{number}"):
+            view = self._documents.read(target_root, number)
+            result.add(view.discrepancies)
+            result.add(
+                self._archives.check(
+                    *(target_root, number, moments),
+                    is_newest_right=not view.discrepancies,
+                    reads_none=is_verified_before,
+                )
             )
-        )
         if push is not None and view.metadata:
             result.is_push_checked = True
             result.add(compare_push(push, view.metadata))
@@ -109,7 +112,7 @@ class Verifier:
         with (
             self._side(source_root, source_error) as source,
             self._side(target_root, target_error) as target,
-            self._reading(is_verified_before=is_verified_before) as reading,
+            reading_threads(self._hash_threads) as pool,
         ):
             walk = Walk(
                 source,
@@ -119,7 +122,7 @@ class Verifier:
                 proofs=proofs,
                 moments=moments,
                 abilities=self._abilities,
-                reading=reading,
+                reading=self._reading(pool, is_verified_before=is_verified_before),
                 scope=self._scope,
                 checkpoint=self._checkpoint,
             )
@@ -129,15 +132,9 @@ class Verifier:
     def _side(self, root: str, translate: Translate) -> Side:
         return Side(root, translate, reads_holes=self._level == "exhaustive")
 
-    @contextmanager
-    def _reading(self, *, is_verified_before: bool) -> Iterator[Reading]:
-        """Give threads that read; in the end none of them holds a descriptor any more."""
-        pool = ThreadPoolExecutor(self._hash_threads, thread_name_prefix="hash")
+    def _reading(self, pool: ThreadPoolExecutor, *, is_verified_before: bool) -> Reading:
         reads_none = self._level == "structure" or is_verified_before
-        try:
-            yield Reading(pool, all=self._level == "exhaustive", none=reads_none)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return Reading(pool, all=self._level == "exhaustive", none=reads_none)
 
 
 def _run(walk: Walk, changed: Changed | None) -> None:

@@ -9,6 +9,7 @@ that is not served; ustat(2) asks by the device.
 The kernel's ZFS needs none of this.
 """
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -29,15 +30,16 @@ def wake_zfs_fuse() -> None:
     number = _USTAT.get(platform.machine())
     if number is None or os.path.exists(_KERNEL_DEVICE):
         return
-    for device in _devices():
-        # Each in a thread of its own: the others get no answer before the right one is asked.
-        threading.Thread(target=_ask, args=(number, device), daemon=True).start()
+    with contextlib.suppress(OSError, RuntimeError):  # no file or thread is left; nothing is lost
+        for device in _devices():
+            # Each in a thread of its own: the others get no answer before the right one is asked.
+            threading.Thread(target=_ask, args=(number, device), daemon=True).start()
 
 
 def _devices() -> list[int]:
     # proc(5): the third field is major:minor, and the type comes after a lone hyphen.
     with open(_MOUNTS, "rb") as file:
-        lines = [line.decode("ascii", "replace").partition(" - ") for line in file]
+        lines = [line.decode("utf-8", "replace").partition(" - ") for line in file]
     numbers = {mount.split()[2] for mount, _, what in lines if what.split()[0] == _FILE_SYSTEM}
     return [os.makedev(*map(int, number.split(":"))) for number in sorted(numbers)]
 

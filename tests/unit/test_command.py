@@ -1,7 +1,9 @@
 """The gate to other programs, tried with real ones."""
 
+import errno
 import os
 import select
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from dsgmigd.command import Commands
-from dsgmigd.errors import CommandFailed, CommandTimedOut, InterruptedByStop, StreamCorrupt
+from dsgmigd.errors import (
+    CommandFailed,
+    CommandTimedOut,
+    HostExhausted,
+    InterruptedByStop,
+    StreamCorrupt,
+)
 
 PATIENCE_SECONDS = 5
 
@@ -201,3 +209,26 @@ def test_killing_all_ends_what_runs_in_another_thread(lifeline: tuple[int, int])
         with pytest.raises(CommandFailed, match="status -9"):
             running.result()
     assert is_deserted(lifeline)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.EMFILE, HostExhausted), (errno.EIO, CommandFailed)]
+)
+def test_a_program_that_cannot_be_heard_has_not_succeeded(
+    monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", failing)
+    with pytest.raises(kind, match=os.strerror(number)):
+        Commands().output("true")
+
+
+def test_without_a_place_for_last_words_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(_name: str) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "memfd_create", failing)
+    with pytest.raises(HostExhausted):
+        Commands().long_run("true", checkpoint=lambda: pytest.fail("it runs"))

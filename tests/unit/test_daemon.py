@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -248,7 +249,7 @@ def test_a_claim_of_a_newer_version_is_left_as_it_is(spool: Spool, instance: int
 def test_a_spool_that_fails_is_waited_for(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is refused and nobody dies: the request is there when the spool is."""
     spool.submit(SV, Request())
-    monkeypatch.setattr(daemon, "_SPOOL_SECONDS", 0.1)
+    monkeypatch.setattr(daemon, "_RETRY_SECONDS", 0.1)
     failures = [errno.EIO, errno.ENOSPC, errno.EROFS, errno.EMFILE]
     listed = Spool.incoming
 
@@ -264,6 +265,31 @@ def test_a_spool_that_fails_is_waited_for(spool: Spool, monkeypatch: pytest.Monk
     assert failures == []
     assert spool.results.newest(SV) is not None
     assert any("spool: made up" in text for text in notifier.seen)
+
+
+@pytest.mark.usefixtures("signals_restored")
+def test_a_host_that_starts_no_thread_is_waited_for(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.submit(SV, Request())
+    monkeypatch.setattr(daemon, "_RETRY_SECONDS", 0.1)
+    refusals, start = [SV, SV], threading.Thread.start
+
+    def refusing(self: threading.Thread) -> None:
+        if refusals and self.name == f"work-{refusals[-1]}":
+            refusals.pop()
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refusing)
+    notifier = StopWhenIdle({})
+    Worker(3, spool, SETTINGS, Habits(rescan_seconds=1, retries=AT_ONCE), notifier).run()
+
+    result = spool.results.newest(SV)
+    assert refusals == []
+    assert result is not None
+    assert len(result["attempts"]) == 1
+    assert any("no thread" in text for text in notifier.seen)
 
 
 class StopWhenIdle(Notifier):

@@ -21,6 +21,7 @@ from dsgmigd.request import BODY_LIMIT_BYTES, LOSSES, VERIFY_LEVELS, Request, pa
 
 CASES = int(os.environ.get("DSGMIGD_REQUESTS", "20000"))
 GROWTH_LIMIT_KIB = 32 * 1024
+SV = RepoName("SV")
 MESSAGE_LIMIT = 1000
 KEYS = ("limit", "verify", "replace", "allow_loss", "note", "migration_tag")
 VALUES = (
@@ -104,13 +105,13 @@ class Judge:
         assert stat.S_IMODE(self._status.st_mode) == RECORD_MODE
         lock = try_lock(str(path))
         assert lock is not None
-        self._claim = Claim(RepoName("SV"), str(path), lock)
+        self._claim = Claim(SV, str(path), lock)
 
     def judge(self, body: bytes) -> str:
         """Return what came of it: `request` or `refused`."""
-        record = new_record(RepoName("SV"), body, self._status)
-        assert own_record(json.dumps(record).encode(), self._status) == record
-        assert own_record(body, self._status) is None, "not a record of ours"
+        record = new_record(SV, body, self._status)
+        assert own_record(SV, json.dumps(record).encode(), self._status) == record
+        assert own_record(SV, body, self._status) is None, "not a record of ours"
         self._claim.record = record
         try:
             request = parse_request(body)

@@ -123,21 +123,20 @@ def test_the_rules_for_names_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str
 ) -> None:
     """The file system's answers are made up: none here has such rules."""
-    real_open, lexists = open, os.path.lexists
+    real_open, lstat = open, os.lstat
 
     def choosy(path: str | bytes, mode: str) -> object:
         if rule == "utf8_names_only" and isinstance(path, bytes):
             raise OSError(errno.EILSEQ, "")
         return real_open(path, mode)
 
-    def seeing(path: str) -> bool:
-        name = os.path.basename(path)
-        return {"normalizes_names": "e\u0301", "folds_case": "CASE"}.get(rule) == name or lexists(
-            path
-        )
+    def seeing(path: str) -> os.stat_result:
+        twins = {"normalizes_names": "e\u0301", "folds_case": "CASE"}
+        is_seen = twins.get(rule) == os.path.basename(path)
+        return lstat(tmp_path if is_seen else path)
 
     monkeypatch.setattr("builtins.open", choosy)
-    monkeypatch.setattr(os.path, "lexists", seeing)
+    monkeypatch.setattr(os, "lstat", seeing)
     found = probe_abilities(str(tmp_path))
     rules = ("utf8_names_only", "normalizes_names", "folds_case")
     assert [name for name in rules if getattr(found, name)] == [rule]

@@ -82,7 +82,7 @@ def test_after_three_crashes_a_request_is_given_up_without_another_attempt(spool
     result = process(spool, claim)
 
     assert result["error"]["code"] == "crash_loop"
-    assert len(result["attempts"]) == 3
+    assert result["attempts"] == [{"instance": 1}] * 3
 
 
 def test_two_crashes_do_not_end_a_request(spool: Spool) -> None:
@@ -266,6 +266,20 @@ def test_an_attempt_that_may_be_noted_but_did_not_begin_is_no_crash(
         ["not begun"],
         0,
     )
+
+
+def test_an_attempt_that_died_stays_so_when_the_next_cannot_be_begun(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "made up")
+
+    claim = claim_of(spool)
+    spool.begin_attempt(claim, {"instance": 1})
+    monkeypatch.setattr(Results, "reserve", failing)
+    with pytest.raises(SpoolFailing):
+        process(spool, claim)
+    assert claim.crashes == 1
 
 
 def test_differences_that_cannot_be_written_down_end_nothing(

@@ -9,6 +9,7 @@ import pytest
 from dsgmigd import provenance
 from dsgmigd.dsg.pushlog import Push
 from dsgmigd.dsg.tags import MIGRATOR, TagLink
+from dsgmigd.errors import HostExhausted
 from dsgmigd.names import SnapshotName, parse_repo_name
 from dsgmigd.provenance import find_tags, push_logs, read_pushes, read_tag_links
 from dsgmigd.source import Repository, find_repository
@@ -139,12 +140,35 @@ def test_author_and_time_are_those_of_the_link_itself(tmp_path: Path) -> None:
 def test_an_author_that_nobody_knows_is_a_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unknown(uid: int) -> None:
+    owner, lookup = os.getuid(), pwd.getpwuid
+
+    def knowing_one(uid: int) -> pwd.struct_passwd:
+        if uid == 1:
+            return lookup(0)
         raise KeyError(uid)
 
     make_links(tmp_path / "SV", v1="s1")
-    monkeypatch.setattr(pwd, "getpwuid", unknown)
-    assert read_tag_links(find(tmp_path))[0][0].user == str(os.getuid())
+    monkeypatch.setattr(pwd, "getpwuid", knowing_one)
+    monkeypatch.setattr(provenance, "_ROOT", 1)
+    assert read_tag_links(find(tmp_path))[0][0].user == str(owner)
+
+
+def test_an_author_is_no_number_because_a_lookup_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookup, failures = pwd.getpwuid, [KeyError]
+
+    def failing(uid: int) -> pwd.struct_passwd:
+        if failures:
+            raise failures.pop()
+        return lookup(uid)
+
+    make_links(tmp_path / "SV", v1="s1")
+    monkeypatch.setattr(pwd, "getpwuid", failing)
+    assert read_tag_links(find(tmp_path))[0][0].user == lookup(os.getuid()).pw_name
+    failures[:] = [KeyError] * 2
+    with pytest.raises(HostExhausted):
+        read_tag_links(find(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from dsgmigd.errors import (
     DsgmigdError,
     InterruptedByStop,
     LossNotAllowed,
+    SourceUnreadable,
     StreamCorrupt,
     TargetFull,
     TargetUnwritable,
@@ -770,7 +771,7 @@ def stop_at_third() -> Callable[[], None]:
 
 def test_no_descriptor_is_left_open_when_the_parent_is_not_there(world: World) -> None:
     before = os.listdir("/proc/self/fd")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(SourceUnreadable):
         Replay(str(world.root), world.listener, parent_root=str(world.parent / "absent"))
     assert os.listdir("/proc/self/fd") == before
 

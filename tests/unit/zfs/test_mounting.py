@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dsgmigd.errors import TargetBusy
 from dsgmigd.zfs import mounting
 from dsgmigd.zfs.dataset import Zfs
 
@@ -72,7 +73,7 @@ def test_the_kernels_zfs_needs_no_turns(lock: Path) -> None:
 
 def test_a_link_in_place_of_the_lock_is_not_followed(lock: Path) -> None:
     lock.symlink_to(lock.parent / "victim")
-    with pytest.raises(OSError, match="symbolic link"), mounting.mounting():
+    with pytest.raises(TargetBusy, match="symbolic link"), mounting.mounting():
         pass
     assert not (lock.parent / "victim").exists()
 

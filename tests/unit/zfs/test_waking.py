@@ -1,6 +1,8 @@
 """What is asked so that zfs-fuse goes on."""
 
 import os
+import platform
+import threading
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,22 @@ def test_the_kernels_zfs_is_not_asked(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(waking, "_KERNEL_DEVICE", str(tmp_path))
     monkeypatch.setattr(waking, "_MOUNTS", str(tmp_path / "not read"))
     waking.wake_zfs_fuse()
+
+
+def test_a_host_that_ran_out_fails_nothing_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refuse(thread: threading.Thread) -> None:
+        asked.append(thread)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(waking, "_KERNEL_DEVICE", str(tmp_path / "absent"))
+    monkeypatch.setattr(waking, "_USTAT", {platform.machine(): 0})
+    monkeypatch.setattr(waking, "_MOUNTS", str(tmp_path / "mountinfo"))
+    waking.wake_zfs_fuse()
+    (tmp_path / "mountinfo").write_text(MOUNTS)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    waking.wake_zfs_fuse()
+    assert len(asked) == 1

@@ -1,0 +1,220 @@
+"""Carry the same series over in several ways, side by side, and print how they compare.
+
+Every round takes all ways in turn, because a machine is never equally busy for long; what counts is
+the median over the rounds, and the ratios within one run.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import bed
+from plots import plot
+from series import REPO, Kind, Size, beds, build_series, verdict
+from ways import (
+    Carried,
+    Place,
+    by_bare_rsync,
+    by_dsgmigd,
+    by_the_floor,
+    by_the_seed,
+    read_both_sides,
+)
+
+WAYS: dict[str, Callable[[Place], Carried]] = {
+    "complete": by_dsgmigd("complete"),
+    "changes": by_dsgmigd("changes"),
+    "seed": by_the_seed,
+    "bare": by_bare_rsync,
+    "floor": by_the_floor,
+}
+WORDS = {
+    "complete": "dsgmigd, complete verification",
+    "changes": "dsgmigd, changes between full walks",
+    "seed": "rsync, chown, hash all, validate a sample",
+    "bare": "bare rsync, neither manifest nor validation",
+    "floor": "btrfs send to nobody, rsync of s1, snapshots",
+}
+MIB = 1 << 20
+
+SHORT = (Size(5_000, 5, 0.01), Size(8, 5, 0.2, "huge"), Size(2_000, 5, 0.01, "rename"))
+CLAIMS = (Size(20_000, 20, 0.01),)
+LONG = (
+    *(Size(files, 5, 0.01) for files in (5_000, 20_000, 100_000)),
+    *(Size(5_000, snapshots, 0.01) for snapshots in (20, 100)),
+    *(Size(20_000, 5, changed) for changed in (0.001, 0.1)),
+    *(Size(20_000, 20, 0.01), Size(20_000, 100, 0.01), Size(100_000, 20, 0.01)),
+    *(Size(16, 20, 0.2, "huge"), Size(20_000, 20, 0.01, "rename")),
+)
+SETS = {"short": SHORT, "claims": CLAIMS, "long": LONG}
+
+
+@dataclass
+class Samples:
+    """What the rounds of one size gave, by way."""
+
+    size: Size
+    carried: dict[str, list[Carried]] = field(default_factory=dict)
+    reading: list[float] = field(default_factory=list)
+
+    def median(self, way: str, figure: Callable[[Carried], float]) -> float:
+        """Return the median of a figure over all rounds."""
+        return statistics.median(map(figure, self.carried[way]))
+
+    def figures(self, way: str) -> dict[str, float]:
+        """Return what the table says of a way: seconds, and MiB."""
+        columns = [one.columns for one in self.carried[way]]
+        parts = {name: [v for one in columns for v in one[name]] for name in columns[0]}
+        return {
+            "total": self.median(way, lambda one: one.total),
+            "first": self.median(way, lambda one: one.seconds[0]),
+            "later": self.median(way, lambda one: statistics.median(one.later)),
+            "growth_mib": self.median(way, lambda one: one.growth_bytes) / MIB,
+            **{name: statistics.median(values) for name, values in parts.items() if values},
+        }
+
+
+def main() -> int:
+    """Build, measure, print."""
+    options = parse_options()
+    if os.geteuid() != 0:
+        print("the benchmark mounts file systems: run it as root, for example with sudo")
+        return 1
+    found = []
+    for size in options.sizes or SETS[options.set]:
+        samples = measure(size, options.rounds, options.ways)
+        print_table(samples)
+        found.append(samples)
+        if options.json:
+            options.json.write_text(json.dumps(document(found), indent=1) + "\n", encoding="utf-8")
+    if options.plots:
+        plot(
+            [(one.size, {way: one.figures(way) for way in one.carried}) for one in found],
+            options.plots,
+        )
+    return 0
+
+
+def parse_options() -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--set", choices=SETS, default="short", help="which sizes")
+    parser.add_argument(
+        "--size",
+        dest="sizes",
+        type=parse_size,
+        action="append",
+        metavar="FILESxSNAPSHOTS,CHANGED[,KIND]",
+        help="this size instead, as 20000x20,0.01; KIND is small, huge or rename",
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--json", type=Path, help="write all samples and medians to this file")
+    parser.add_argument("--plots", type=Path, help="write plots (PNG) into this directory")
+    return parser.parse_args()
+
+
+def parse_size(text: str) -> Size:
+    """Return a size as it stands on the command line."""
+    shape, changed, *rest = text.split(",")
+    files, _, snapshots = shape.partition("x")
+    kinds: dict[str, Kind] = {"small": "small", "huge": "huge", "rename": "rename"}
+    return Size(int(files), int(snapshots), float(changed), kinds[rest[0] if rest else "small"])
+
+
+def measure(size: Size, rounds: int, ways: list[str]) -> Samples:
+    """Build a series and carry it over in all ways, `rounds` times."""
+    samples = Samples(size, {way: [] for way in ways})
+    file_kib = 64 * 1024 if size.kind == "huge" else 32
+    size_mib = 2048 + 4 * size.files * file_kib // 1024
+    with beds(size_mib=size_mib) as (source_root, pool, directory):
+        print(f"\n{size}: building", flush=True)
+        place = Place(build_series(source_root / REPO, size), pool, directory)
+        for number in range(1, rounds + 1):
+            for way in ways:
+                samples.carried[way].append(WAYS[way](place))
+                print(f"round {number}, {way}: {samples.carried[way][-1].total:.1f} s", flush=True)
+            samples.reading.append(read_both_sides(place))
+    return samples
+
+
+def print_table(samples: Samples) -> None:
+    """Print the figures of all ways, and the ratios."""
+    print(f"\n{samples.size}, medians of {len(samples.reading)} rounds; seconds, MiB a snapshot")
+    print(f"  {'':<46}{'total':>9}{'first':>9}{'later':>9}{'growth':>9}")
+    for way in samples.carried:
+        figures = samples.figures(way)
+        cells = "".join(f"{figures[key]:9.3f}" for key in ("total", "first", "later", "growth_mib"))
+        print(f"  {WORDS[way]:<46}{cells}")
+        for name in list(figures)[4:]:
+            print(f"    {name:<62}{figures[name]:9.3f}")
+    reading = statistics.median(samples.reading)
+    print(f"  {'rsync of s1, and reading it on both sides':<46}{reading:18.3f}")
+    for way in ("complete", "changes"):
+        if way in samples.carried:
+            print_ratios(samples, way)
+    if "complete" in samples.carried:
+        ratio = samples.figures("complete")["first"] / reading
+        print(f"  complete: the first snapshot is {ratio:.2f} of copying and reading both sides")
+
+
+def print_ratios(samples: Samples, way: str) -> None:
+    """Print how many times faster a way of ours is than the others."""
+    ours = samples.figures(way)
+    for other in ("seed", "bare", "floor"):
+        if other in samples.carried:
+            theirs = samples.figures(other)
+            total, later = (theirs[key] / ours[key] for key in ("total", "later"))
+            line = (
+                f"  {way}: total {total:.2f} x faster than {other}, a later snapshot {later:.2f} x"
+            )
+            print(line + claim(samples.size, way, other, total, later))
+
+
+def claim(size: Size, way: str, other: str, total: float, later: float) -> str:
+    """Say whether what is claimed of this size holds; "" if nothing is."""
+    claimed = {
+        ("complete", "seed"): (10, 12),
+        ("complete", "bare"): (1.2, 1.3),
+        ("changes", "seed"): (18, 50),
+        ("changes", "bare"): (2, 5),
+        ("changes", "floor"): (0, 1 / 3),
+    }.get((way, other))
+    if size not in CLAIMS or claimed is None:
+        return ""
+    holds = total >= claimed[0] and later >= claimed[1]
+    return f" (claimed {claimed[0]:g}, {claimed[1]:.2g}: {verdict(holds=holds)})"
+
+
+def document(found: list[Samples]) -> dict[str, Any]:
+    """Return all that was measured, and where."""
+    return {
+        "machine": {
+            "processors": os.cpu_count(),
+            "kernel": platform.release(),
+            "python": platform.python_version(),
+            "zfs": bed.zfs_kind(),
+        },
+        "sizes": [
+            {
+                "size": asdict(one.size),
+                "figures": {way: one.figures(way) for way in one.carried},
+                "reading": one.reading,
+                "samples": {
+                    way: [asdict(each) for each in carried] for way, carried in one.carried.items()
+                },
+            }
+            for one in found
+        ],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""What the benchmarks carry over, and whereto: btrfs snapshots in a file, a pool in a file."""
+
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import bed
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+REPO = "bench"
+# The parts of a change: edited in place, new, deleted.
+EDITED, NEW, DELETED = 0.6, 0.2, 0.2
+MEDIAN_BYTES = 16 * 1024
+SIGMA = 1.0
+FILES_IN_DIRECTORY = 50
+HUGE_FILE_MIB = 64
+EDIT_BYTES = 100
+BETWEEN_PUSHES_SECONDS = 1.1
+
+Kind = Literal["small", "huge", "rename"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """A series: `changed` is the part of the files that changes from one snapshot to the next.
+
+    `small`: many files of log-normal size. `huge`: as many files of 64 MiB, edited in place.
+    `rename`: as `small`, and a directory with half of the files gets another name each time.
+    """
+
+    files: int
+    snapshots: int
+    changed: float
+    kind: Kind = "small"
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.files:,} x {self.snapshots}, {self.changed:.1%}"
+
+
+@contextmanager
+def beds(*, size_mib: int = 2048) -> Iterator[tuple[Path, bed.FilePool, Path]]:
+    """Give a btrfs, a pool and a private directory; take all of them away in the end."""
+    directory = Path(tempfile.mkdtemp(prefix="dsgmigd-bench-", dir="/var/tmp"))
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, directory)
+        bed.ensure_zfs(directory)
+        stack.callback(bed.stop_zfs, directory)
+        btrfs = bed.BtrfsLoop(directory / "btrfs.img", directory / "btrfs", size_mib=size_mib)
+        loop = stack.enter_context(btrfs)
+        name = f"dsgb{os.getpid()}"
+        image, mountpoint = directory / "pool.img", directory / "zfs"
+        pool = bed.FilePool(name, image, mountpoint, size_mib=size_mib)
+        stack.enter_context(pool)
+        yield loop.directory, pool, directory
+
+
+def build_series(directory: Path, size: Size) -> list[Path]:
+    """Build s1 … sN, each a snapshot of the one before with a part of its files changed."""
+    directory.mkdir()
+    dice = random.Random(1)  # noqa: S311 - repeatable, not secret
+    trees = [directory / f"s{number}" for number in range(1, size.snapshots + 1)]
+    log = ""
+    for number, tree in enumerate(trees, 1):
+        if number == 1:
+            bed.run("btrfs", "subvolume", "create", tree)
+            fill(tree, size, dice)
+        else:
+            # Pushes are days apart. Within a second of a snapshot's creation no change time proves
+            # anything, and the verifier would read what nobody ever touched so quickly.
+            time.sleep(BETWEEN_PUSHES_SECONDS)
+            bed.run("btrfs", "subvolume", "snapshot", trees[number - 2], tree)
+            time.sleep(BETWEEN_PUSHES_SECONDS)
+            change(tree, number, size, dice)
+        log += f"{REPO}/s{number} | ana | 2014-05-{number:02} 17:27:26 UTC (Wed) | push {number}\n"
+        (tree / ".snap").mkdir(exist_ok=True)
+        (tree / ".snap/push.log").write_text(log, encoding="utf-8")
+        bed.run("btrfs", "property", "set", "-ts", tree, "ro", "true")
+    os.sync()
+    return trees
+
+
+def fill(tree: Path, size: Size, dice: random.Random) -> None:
+    """Make the files of the first snapshot."""
+    for index in range(size.files):
+        half = "moved-1/" if size.kind == "rename" and index % 2 else ""
+        path = tree / f"{half}d{index // FILES_IN_DIRECTORY:04}/f{index:06}"
+        write_file(path, dice, HUGE_FILE_MIB << 20 if size.kind == "huge" else None)
+
+
+def change(tree: Path, number: int, size: Size, dice: random.Random) -> None:
+    """Edit files in place, make new ones, delete some; huge files are only edited."""
+    if size.kind == "rename":
+        (tree / f"moved-{number - 1}").rename(tree / f"moved-{number}")
+    files = sorted(path for path in tree.glob("**/d*/*") if path.is_file())
+    dice.shuffle(files)
+    count = max(1, round(size.files * size.changed))
+    edited = count if size.kind == "huge" else round(count * EDITED)
+    for path in files[:edited]:
+        with path.open("r+b") as file:
+            file.seek(dice.randrange(max(1, path.stat().st_size - EDIT_BYTES)))
+            file.write(dice.randbytes(EDIT_BYTES))
+    if size.kind == "huge":
+        return
+    for path in files[edited : edited + round(count * DELETED)]:
+        path.unlink()
+    for index in range(round(count * NEW)):
+        write_file(tree / f"d{dice.randrange(100):04}/new-{number}-{index}", dice)
+
+
+def write_file(path: Path, dice: random.Random, size_bytes: int | None = None) -> None:
+    """Make a file of log-normal size, unless it is given."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if size_bytes is None:
+        size_bytes = round(dice.lognormvariate(0, SIGMA) * MEDIAN_BYTES)
+    path.write_bytes(dice.randbytes(size_bytes))
+
+
+def migrate_into(parent: str, source_root: Path, directory: Path, level: str) -> dict[str, Any]:
+    """Create the dataset `parent` and migrate into it by dsgmigd; return the result."""
+    bed.run("zfs", "create", parent)
+    config = directory / "dsgmigd.toml"
+    losses = ["xattr", "acl", "subsecond_mtime"] if bed.zfs_kind() == "fuse" else []
+    config.write_text(
+        f"[spool]\ndirectory = {json.dumps(str(directory / 'spool'))}\n"
+        f"[source]\nroot = {json.dumps(str(source_root))}\n"
+        f"[target]\nparent = {json.dumps(parent)}\nallow_loss = {json.dumps(losses)}\n",
+        encoding="utf-8",
+    )
+    # bed.run gives a bare environment, without PYTHONPATH.
+    program = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); import dsgmigd.__main__ as d"
+    arguments = ("--config", str(config), "migrate", REPO, "--verify", level, "--json")
+    done = bed.run(
+        *(sys.executable, "-c", f"{program}; d.main()", *arguments), timeout_seconds=3600
+    )
+    result: dict[str, Any] = json.loads(done)
+    return result
+
+
+def verdict(*, holds: bool) -> str:
+    """Say whether a claim holds."""
+    return "holds" if holds else "MISSED"
