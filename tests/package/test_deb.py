@@ -70,7 +70,7 @@ def test_every_override_has_its_reason() -> None:
 
 def test_the_command_works_with_the_distributions_own_libraries(installed: Machine) -> None:
     assert installed.run("dsgmigd", "--version").stdout == f"dsgmigd, version {__version__}\n"
-    assert installed.run("dsgmigd", "config", "check").stdout == "the configuration is valid\n"
+    assert "the configuration is valid\n" in installed.run("dsgmigd", "config", "check").stdout
     assert "no instance is running" in installed.run("dsgmigd", "status").stdout
 
 

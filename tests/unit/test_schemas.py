@@ -4,7 +4,7 @@ import json
 from typing import Any, get_args
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -60,6 +60,7 @@ ANY = st.recursive(
 )
 
 
+@settings(deadline=None)  # tests do not time
 @given(ANY | st.dictionaries(st.sampled_from(KEYS) | st.text(), ANY, max_size=4))
 @example({"limit": 2**70})
 @example({"migration_tag": "v1\n"})
