@@ -53,7 +53,7 @@ class Disk:
 
     def renew(self) -> None:
         """Begin a new layer and a new log, before the machine is switched on."""
-        make_layer(self._layer, self.path, "raw")
+        make_layer(self._layer, self.path)
         self._log.unlink(missing_ok=True)
         with self._log.open("xb") as file:
             file.truncate(self.path.stat().st_size)
@@ -89,11 +89,11 @@ class Disk:
         return forgotten
 
 
-def make_layer(layer: Path, below: Path, kind: str) -> None:
-    """Make an empty qcow2 file that shows what is in the image `below` until it is written."""
+def make_layer(layer: Path, below: Path) -> None:
+    """Make an empty qcow2 file that shows what is in the raw image `below` until it is written."""
     layer.unlink(missing_ok=True)
     subprocess.run(
-        ("qemu-img", "create", "-q", "-f", "qcow2", "-b", below, "-F", kind, layer),
+        ("qemu-img", "create", "-q", "-f", "qcow2", "-b", below, "-F", "raw", layer),
         check=True,
         stdin=subprocess.DEVNULL,
     )

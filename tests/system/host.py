@@ -53,8 +53,8 @@ DEBIAN_FRONTEND=noninteractive dpkg --install "$package"
 class Host(Machine):
     """The machine with all that dsgmigd works on, and dsgmigd installed from its package."""
 
-    def __init__(self, directory: Path, *, console: str = "", memory_mib: int = 2048) -> None:
-        super().__init__(directory, provide_image(), DISKS, console=console, memory_mib=memory_mib)
+    def __init__(self, directory: Path, *, console: str = "") -> None:
+        super().__init__(directory, provide_image(), DISKS, console=console)
 
     def set_up(self) -> None:
         """Boot for the first time, make the file systems, install dsgmigd."""

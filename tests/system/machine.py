@@ -38,17 +38,15 @@ class Machine:
         image: Image,
         disks: Mapping[str, int],
         *,
-        memory_mib: int = 2048,
         console: str = "",
     ) -> None:
         self._directory = directory
         self._image = image
         self._console = console
-        self._memory_mib = memory_mib
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
         self._disks = [Disk.make(directory / f"{name}.img", size) for name, size in disks.items()]
-        make_layer(self._layer, image.disk, "raw")
+        make_layer(self._layer, image.disk)
         _pack_checkout(directory / "checkout.tar")
 
     def __enter__(self) -> Self:
@@ -132,15 +130,9 @@ class Machine:
         except MachineError as error:
             raise self._failed(str(error)) from error
 
-    def wait_until(self, command: str, *, seconds: float = 600) -> str:
-        """Run a shell command again and again until it ends with 0; return what it printed."""
-        return self.wait_for(
-            lambda: (
-                output if (output := self.call(["/bin/bash", "-c", command])).code == 0 else None
-            ),
-            command,
-            seconds=seconds,
-        ).text
+    def wait_until(self, command: str, *, seconds: float = 600) -> None:
+        """Run a shell command again and again until it ends with 0."""
+        self.wait_for(lambda: self.succeeds(command), command, seconds=seconds)
 
     def wait_for(self, look: Callable[[], Found | None], what: str, *, seconds: float) -> Found:
         """Look again and again until there is something; return it."""
@@ -183,7 +175,7 @@ class Machine:
             *("setpriv", "--pdeathsig", "KILL"),
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
             *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"),
-            *("-m", str(self._memory_mib), "-kernel", str(self._image.kernel)),
+            *("-m", "2048", "-kernel", str(self._image.kernel)),
             *("-initrd", str(self._image.initrd)),
             *("-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off panic=-1"),
             *("-serial", console, "-device", "virtio-rng-pci"),
