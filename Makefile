@@ -6,7 +6,7 @@ venv = .venv
 pytest = $(venv)/bin/pytest -q
 
 .PHONY: help demo demo-clean package package-test test check unit integration nightly \
-    bench bench-long bench-memory bench-metadata bench-queue fmt clean
+    vm system-test system-nightly bench bench-long bench-memory bench-metadata bench-queue fmt clean
 
 help:
 	@echo "make demo         migrate three sample repositories, on file-backed btrfs and ZFS (root)"
@@ -18,6 +18,9 @@ help:
 	@echo "make unit         unit tests"
 	@echo "make integration  tests on real btrfs and real ZFS (root)"
 	@echo "make nightly      thousands of random histories, faulty streams, faults and kills (root)"
+	@echo "make system-test  the package in a virtual machine: systemd, OpenZFS, power cuts (root)"
+	@echo "make system-nightly  that with 40 power cuts, and the integration tests in there (root)"
+	@echo "make vm           a root shell in that machine (root)"
 	@echo "make bench        dsgmigd beside rsync, hashing and the floor, in ten minutes (root)"
 	@echo "make bench-long   the same for many sizes, with plots; takes hours (root)"
 	@echo "make bench-memory the memory that two million entries take (root, 10 GB, ten minutes)"
@@ -73,6 +76,21 @@ nightly: $(venv)/ready
 	    tests/integration/test_every_kill.py tests/integration/test_random_kills.py \
 	    tests/integration/test_deep_queue.py tests/unit/test_fuzzed_requests.py \
 	    tests/integration/test_failing_calls.py
+
+# The machine's disk is built first, once. tests/system/image.py says where it stays.
+system-test:
+	@$(quickstart)/install-requirements test
+	@$(quickstart)/install-requirements vm
+	@$(MAKE) --no-print-directory $(venv)/ready package
+	@$(pytest) tests/system
+
+system-nightly: export DSGMIGD_POWER_CUTS ?= 40
+system-nightly: export DSGMIGD_NIGHTLY = 1
+system-nightly: system-test
+
+vm: package
+	@$(quickstart)/install-requirements vm
+	@$(PYTHON) -m tests.system.shell
 
 bench:
 	@$(quickstart)/install-requirements

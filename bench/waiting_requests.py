@@ -52,7 +52,7 @@ def measure(count: int, base: float, seconds: float) -> None:
     with filled_spool(count) as spool:
         began = time.monotonic()
         look = Spool(str(spool))
-        look.claims()
+        look.records.claims()
         look.incoming()
         looked = time.monotonic() - began
         with workers(spool, 1):

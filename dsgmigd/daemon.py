@@ -97,7 +97,7 @@ class Worker:
             self._run_here()
 
     def _run_here(self) -> None:
-        lock = self._spool.lock_instance()
+        lock = self._spool.instances.lock()
         watcher = SpoolWatcher(self._spool.directory, self._spool.control.directory, self._wake)
         self._listen_to_signals()
         wake_zfs_fuse()  # our last life may have ended within a request to it
@@ -192,7 +192,7 @@ class Worker:
     def _scan(self) -> None:
         """Queue claims that may be orphans first, then requests by arrival."""
         clean_up(self._spool)
-        for repo, instance in self._spool.claims():
+        for repo, instance in self._spool.records.claims():
             self._queue.append(functools.partial(self._adopt, repo, instance))
         for name in self._spool.incoming():
             self._queue.append(functools.partial(self._claim, name))
@@ -204,8 +204,8 @@ class Worker:
             return self._spool.adopt(repo, instance)
         pauses = control.pauses()
         is_held = pauses.holds_instance(self._instance)
-        deferral = self._spool.deferral(repo, instance)
-        if deferral is not None or not self._spool.is_begun(repo, instance):
+        deferral = self._spool.records.deferral(repo, instance)
+        if deferral is not None or not self._spool.records.is_begun(repo, instance):
             is_due = deferral is None or deferral.is_due(Moment.now())
             is_held = is_held or repo in pauses.repositories or not is_due
         elif instance == self._instance:
@@ -323,4 +323,4 @@ class Worker:
             **self._progress.to_json(),
         }
         with contextlib.suppress(OSError):  # a hint for people; what matters says so itself
-            self._spool.write_status(status)
+            self._spool.instances.write_status(status)

@@ -65,7 +65,7 @@ class Processing:
             outcome = self._attempt(differences)
         except InterruptedByStop:
             with spool_errors("noting that the work was stopped"):
-                self.spool.end_attempt(claim, "stopped")
+                self.spool.records.end_attempt(claim, "stopped")
             self._log.info(
                 "request.interrupted", step=self.progress.step, snapshot=self.progress.snapshot
             )
@@ -111,12 +111,12 @@ class Processing:
         try:
             with spool_errors("noting that the work begins"):
                 self.spool.results.reserve(self.claim.repo)
-                self.spool.begin_attempt(self.claim, attempt)
+                self.spool.records.begin_attempt(self.claim, attempt)
                 self._has_begun = True
         except SpoolFailing:
             if attempt in self.claim.attempts:
                 with contextlib.suppress(OSError):  # it was no crash, if it is noted
-                    self.spool.end_attempt(self.claim, "not begun")
+                    self.spool.records.end_attempt(self.claim, "not begun")
             raise
 
     def _is_deferred(self, error: DsgmigdError) -> bool:
@@ -131,7 +131,7 @@ class Processing:
             deferral = Deferral.of(
                 error, now=Moment.now(), delay_seconds=delay_seconds, not_before=not_before
             )
-            self.spool.defer(self.claim, deferral)
+            self.spool.records.defer(self.claim, deferral)
         self._log.warning(
             "request.deferred",
             error_code=error.code,

@@ -36,17 +36,12 @@ OSError when the spool's file system fails.
 """
 
 import contextlib
-import errno
 import json
 import os
-import stat
 import uuid
 from typing import Any
 
 from dsgmigd.claim import (
-    DEFERRED,
-    RECORD_LIMIT_BYTES,
-    RECORD_MODE,
     Claim,
     Unclaimable,
     is_being_written,
@@ -54,10 +49,12 @@ from dsgmigd.claim import (
     own_record,
     why_no_request,
 )
+from dsgmigd.claim_records import DEFERRAL, ClaimRecords, is_regular, look_at, read_regular
 from dsgmigd.control import Control
 from dsgmigd.deferral import Deferral
-from dsgmigd.durable import open_regular, read_json, sync_directory, sync_file, write_durably
-from dsgmigd.errors import AlreadyRunning, InvalidName, SpoolUnusable, StateTooNew
+from dsgmigd.durable import sync_directory, sync_file, write_durably
+from dsgmigd.errors import InvalidName, SpoolUnusable, StateTooNew
+from dsgmigd.instances import Instances
 from dsgmigd.locks import Lock, try_lock
 from dsgmigd.names import RepoName, parse_repo_name
 from dsgmigd.request import Request
@@ -67,13 +64,9 @@ from dsgmigd.submitter import describe_owner, why_not_allowed
 from dsgmigd.syscalls import rename_noreplace
 
 _REQUEST = ".request"
-_CLAIM = ".claim."
 _SUBMIT = ".submit."
 _REJECTED = "rejected"
-_DEFERRAL = "deferral"
 _PRIVATE = ".dsgmigd"
-# A directory on which a user mounted a FUSE file system of his own is closed even to root.
-_OUT_OF_REACH = frozenset({errno.ENOENT, errno.EACCES, errno.ENOTCONN})
 
 
 class Spool:
@@ -86,6 +79,12 @@ class Spool:
         self.control = Control(os.path.join(self._private, "control"))
         self.work_directory = os.path.join(self._private, "work")
         self._rejected = os.path.join(directory, _REJECTED)
+        self.instances = Instances(
+            os.path.join(self._private, "instances"), work=self.work_directory, instance=instance
+        )
+        self.records = ClaimRecords(
+            directory, work=self.work_directory, aside=self._rejected, instance=instance
+        )
         self.results = Results(
             directory,
             kept=os.path.join(self._private, "results"),
@@ -144,27 +143,6 @@ class Spool:
         """Take the repository's lock; None if somebody has it."""
         return try_lock(os.path.join(self._private, "locks", repo))
 
-    def lock_instance(self) -> Lock:
-        """Take this instance's number; raise AlreadyRunning if another process has it."""
-        lock = try_lock(self._instance_path(self.instance, "lock"))
-        if lock is None:
-            raise AlreadyRunning(
-                f"instance {self.instance} runs already on {self.directory}",
-                hint="stop it, or start an instance with another number",
-            )
-        return lock
-
-    def is_instance_alive(self, instance: int) -> bool:
-        """Say whether a process has that instance number now."""
-        path = self._instance_path(instance, "lock")
-        lock = try_lock(path) if os.path.exists(path) else None
-        if lock is not None:
-            lock.release()
-        return lock is None and os.path.exists(path)
-
-    def _instance_path(self, instance: int, ending: str) -> str:
-        return os.path.join(self._private, "instances", f"{instance}.{ending}")
-
     # What lies in the spool.
 
     def incoming(self) -> list[str]:
@@ -172,20 +150,10 @@ class Spool:
         found = []
         for name in os.listdir(self.directory):
             if name.endswith(_REQUEST):
-                status = _look_at(f"{self.directory}/{name}")
+                status = look_at(f"{self.directory}/{name}")
                 if status is not None:
                     found.append((status.st_ctime_ns, name.removesuffix(_REQUEST)))
         return [name for _, name in sorted(found)]
-
-    def claims(self) -> list[tuple[RepoName, int]]:
-        """Return (repository, instance) of every claim; what only has the name of one is none."""
-        found = []
-        for name in os.listdir(self.directory):
-            repo, _, instance = name.rpartition(_CLAIM)
-            if repo and instance.isdecimal() and _is_regular(self._path(repo, _CLAIM + instance)):
-                with contextlib.suppress(InvalidName):
-                    found.append((parse_repo_name(repo), int(instance)))
-        return sorted(found)
 
     def repositories(self) -> list[RepoName]:
         """Return every repository that anybody ever worked on."""
@@ -270,8 +238,8 @@ class Spool:
                 return refused
             if self._has_claim(repo) or is_being_written(path):
                 return None
-            claimed = self._path(repo, f"{_CLAIM}{self.instance}")
-            self._put_aside_unless_regular(claimed)
+            claimed = self.records.path(repo, self.instance)
+            self.records.put_aside_unless_regular(claimed)
             rename_noreplace(path, claimed)
             sync_directory(self.directory)
             return self._open_claim(repo, claimed, lock)
@@ -280,12 +248,9 @@ class Spool:
 
     def _has_claim(self, repo: RepoName) -> bool:
         # The spool may hold very many files, so it is not listed: who ever claimed has a number.
-        return any(_is_regular(self._path(repo, f"{_CLAIM}{number}")) for number in self._numbers())
-
-    def _numbers(self) -> set[int]:
-        """Return the number of every instance that ever ran on this spool."""
-        names = os.listdir(os.path.join(self._private, "instances"))
-        return {int(name.partition(".")[0]) for name in names if name.endswith(".lock")}
+        return any(
+            is_regular(self.records.path(repo, number)) for number in self.instances.numbers()
+        )
 
     def adopt(self, repo: RepoName, instance: int) -> Claim | None:
         """Take over a claim of a dead worker, or an own one of an earlier run.
@@ -303,12 +268,12 @@ class Spool:
             return claim
 
     def _adopt_locked(self, repo: RepoName, instance: int, lock: Lock) -> Claim | None:
-        path = self._path(repo, f"{_CLAIM}{instance}")
-        own = self._path(repo, f"{_CLAIM}{self.instance}")
-        self._read_record(repo, instance)  # what a newer version wrote is not touched
+        path = self.records.path(repo, instance)
+        own = self.records.path(repo, self.instance)
+        self.records.read(repo, instance)  # what a newer version wrote is not touched
         try:
             if path != own:
-                self._put_aside_unless_regular(own)
+                self.records.put_aside_unless_regular(own)
                 rename_noreplace(path, own)
                 sync_directory(self.directory)
             claim = self._open_claim(repo, own, lock)
@@ -316,14 +281,8 @@ class Spool:
             return None
         return None if self._finish_if_done(claim) else claim
 
-    def _put_aside_unless_regular(self, path: str) -> None:
-        """Move away what a user put in the place of a claim, unread."""
-        if os.path.lexists(path) and not _is_regular(path):
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(path, os.path.join(self._rejected, str(uuid.uuid4())))
-
     def _open_claim(self, repo: RepoName, path: str, lock: Lock) -> Claim:
-        content, status = _read_regular(path)
+        content, status = read_regular(path)
         record = own_record(repo, content, status)
         if record is None:
             # What was looked at by its name may have been exchanged before it was ours.
@@ -334,38 +293,12 @@ class Spool:
             record = new_record(repo, content, status, refusal)
         return Claim(repo, path, lock, record)
 
-    def begin_attempt(self, claim: Claim, attempt: dict[str, Any]) -> None:
-        """Note durably, before any work, that an attempt begins."""
-        claim.attempts.append(attempt)
-        claim.record.pop(_DEFERRAL, None)
-        self._write_record(claim)
-
-    def end_attempt(self, claim: Claim, ended: str) -> None:
-        """Note durably that the last attempt ended in an orderly way."""
-        claim.attempts[-1]["ended"] = ended
-        self._write_record(claim)
-
-    def defer(self, claim: Claim, deferral: Deferral) -> None:
-        """Note durably that the last attempt failed, and when the claim is due again."""
-        claim.attempts[-1] |= {"error": deferral.error, "not_before": deferral.not_before}
-        claim.record[_DEFERRAL] = deferral.to_json()
-        self.end_attempt(claim, DEFERRED)
-
-    def deferral(self, repo: RepoName, instance: int) -> Deferral | None:
-        """Return why that claim waits and until when; None if it does not, or is gone."""
-        record = self._read_record(repo, instance)
-        return Deferral.from_json(record.get(_DEFERRAL)) if record else None
-
-    def is_begun(self, repo: RepoName, instance: int) -> bool:
-        """Say whether that claim is ours by its record: any file may have the name of one."""
-        return self._read_record(repo, instance) is not None
-
     def deferrals(self) -> list[tuple[RepoName, Deferral]]:
         """Return what waits for its target, as far as the reader may see it."""
         found = []
-        for repo, instance in self.claims():
+        for repo, instance in self.records.claims():
             with contextlib.suppress(PermissionError, StateTooNew):
-                found.append((repo, self.deferral(repo, instance)))
+                found.append((repo, self.records.deferral(repo, instance)))
         return [(repo, deferral) for repo, deferral in found if deferral]
 
     def end_deferral(self, repo: RepoName) -> bool:
@@ -374,37 +307,23 @@ class Spool:
         if lock is None:
             return False
         try:
-            for claimed, instance in self.claims():
-                record = self._read_record(repo, instance) if claimed == repo else None
-                if record and record.pop(_DEFERRAL, None):
-                    path = self._path(repo, f"{_CLAIM}{instance}")
-                    self._write_record(Claim(repo, path, lock, record))
+            for claimed, instance in self.records.claims():
+                record = self.records.read(repo, instance) if claimed == repo else None
+                if record and record.pop(DEFERRAL, None):
+                    path = self.records.path(repo, instance)
+                    self.records.write(Claim(repo, path, lock, record))
                     return True
             return False
         finally:
             lock.release()
 
-    def _read_record(self, repo: RepoName, instance: int) -> dict[str, Any] | None:
-        """Return the record of a claim; None if it has none yet, or is gone."""
-        try:
-            return own_record(repo, *_read_regular(self._path(repo, f"{_CLAIM}{instance}")))
-        except FileNotFoundError:
-            return None
-
-    def _write_record(self, claim: Claim) -> None:
-        temporary = os.path.join(self.work_directory, f"{claim.repo}.claim.{self.instance}")
-        write_durably(temporary, json.dumps(claim.record).encode(), RECORD_MODE)
-        self._put_aside_unless_regular(claim.path)  # until now the file may be a user's
-        os.rename(temporary, claim.path)
-        sync_directory(self.directory)
-
     # Taking out, while `control.held()`.
 
     def claimed_request_id(self, repo: RepoName) -> str | None:
         """Return the id of the claimed request: None without a claim, "" if none is noted yet."""
-        for claimed, instance in self.claims():
+        for claimed, instance in self.records.claims():
             if claimed == repo:
-                record = self._read_record(repo, instance)  # None too if it ends at this moment
+                record = self.records.read(repo, instance)  # None too if it ends at this moment
                 return str(record["request_id"]) if record else ""
         return None
 
@@ -429,8 +348,8 @@ class Spool:
         try:
             if self.claimed_request_id(repo) != "":
                 return None
-            instance = dict(self.claims())[repo]
-            return self._withdraw(repo, self._path(repo, f"{_CLAIM}{instance}"))
+            instance = dict(self.records.claims())[repo]
+            return self._withdraw(repo, self.records.path(repo, instance))
         finally:
             lock.release()
 
@@ -448,7 +367,7 @@ class Spool:
         # Who can write to the spool may have exchanged it just before it was taken out.
         if why_no_request(path, repo, status) is not None:
             return new_record(repo, b"", status)
-        return new_record(repo, *_read_regular(path))
+        return new_record(repo, *read_regular(path))
 
     def publish_withdrawn(self, repo: RepoName, request_id: str, result: dict[str, Any]) -> None:
         """Publish the result of what was taken out, then remove it; a newer result stays on top."""
@@ -509,41 +428,3 @@ class Spool:
         else:
             write_beside(aside, result)
         return True
-
-    # What instances say of themselves.
-
-    def write_status(self, status: dict[str, Any]) -> None:
-        """Say what this instance does; a hint for people, so not durable."""
-        temporary = os.path.join(self.work_directory, f"status.{self.instance}")
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(status, file)
-        os.rename(temporary, self._instance_path(self.instance, "json"))
-
-    def read_statuses(self) -> dict[int, dict[str, Any]]:
-        """Return what each living instance said last."""
-        statuses = {}
-        with contextlib.suppress(FileNotFoundError):
-            for number in sorted(self._numbers()):
-                if self.is_instance_alive(number):
-                    statuses[number] = read_json(self._instance_path(number, "json"))
-        return {number: status for number, status in statuses.items() if status}
-
-
-def _read_regular(path: str) -> tuple[bytes, os.stat_result]:
-    with open(open_regular(path), "rb") as file:
-        return file.read(RECORD_LIMIT_BYTES), os.fstat(file.fileno())
-
-
-def _is_regular(path: str) -> bool:
-    status = _look_at(path)
-    return status is not None and stat.S_ISREG(status.st_mode)
-
-
-def _look_at(path: str) -> os.stat_result | None:
-    """Return what lstat says; None if nothing is there, or what is closed even to root."""
-    try:
-        return os.lstat(path)
-    except OSError as error:
-        if error.errno in _OUT_OF_REACH:
-            return None
-        raise

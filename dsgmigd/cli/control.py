@@ -119,7 +119,7 @@ def retry_command(context: Context, repo: str) -> None:
 
 
 def _options_to_retry(spool: Spool, name: RepoName) -> Request:
-    if any(claimed == name for claimed, _ in spool.claims()):
+    if any(claimed == name for claimed, _ in spool.records.claims()):
         raise AlreadyRunning(
             f"a request for {name} is worked on now", hint="see how far it is: dsgmigd status"
         )

@@ -72,8 +72,8 @@ def status_command(context: Context, *, is_json: bool) -> None:
     spool = context.spool()
     with errors_for_people():
         spool.check()
-        incoming, claims = spool.incoming(), spool.claims()
-        statuses = spool.read_statuses()
+        incoming, claims = spool.incoming(), spool.records.claims()
+        statuses = spool.instances.read_statuses()
         deferrals = spool.deferrals()
         pauses = spool.control.pauses()
     held_back = pauses.held_back(incoming, set(statuses))

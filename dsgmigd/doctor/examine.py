@@ -121,7 +121,7 @@ class Doctor:
             return
         try:
             # Under this lock nobody else takes or ends a claim.
-            if any(repo == claimed for claimed, _ in self._spool.claims()):
+            if any(repo == claimed for claimed, _ in self._spool.records.claims()):
                 self._look_on(repo, reachable)
                 return
             commands = self._commands(keep_descriptors=(lock.descriptor,))

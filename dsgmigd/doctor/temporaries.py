@@ -38,7 +38,7 @@ class TemporaryPlace:
         for name in sorted(os.listdir(self._spool.work_directory)):
             path = os.path.join(self._spool.work_directory, name)
             status = _STATUS.fullmatch(name)
-            if status and not self._spool.is_instance_alive(int(status[1])):
+            if status and not self._spool.instances.is_alive(int(status[1])):
                 why = f"instance {status[1]} died before it could say what it does"
                 found.append(Leftover("temporary", path, why, "remove"))
             elif not status and not _owner(name):
@@ -56,7 +56,7 @@ class TemporaryPlace:
                 continue
             instance = int(match[3])
             is_ours_to_judge = match[2] in _UNDER_THE_REPOSITORYS_LOCK
-            if is_ours_to_judge or not self._spool.is_instance_alive(instance):
+            if is_ours_to_judge or not self._spool.instances.is_alive(instance):
                 path = os.path.join(self._spool.work_directory, name)
                 why = f"instance {instance} died before it could rename it"
                 found.append(Leftover("temporary", path, why, "remove", repo))
@@ -68,7 +68,7 @@ class TemporaryPlace:
         if stem.rpartition(".")[2] in _UNDER_THE_REPOSITORYS_LOCK:
             _remove(leftover.where)
             return
-        lock = Spool(self._spool.directory, int(instance)).lock_instance()
+        lock = Spool(self._spool.directory, int(instance)).instances.lock()
         try:
             _remove(leftover.where)
         finally:

@@ -214,6 +214,8 @@ _KINDS: tuple[tuple[str, type[DsgmigdError], str], ...] = (
     ("quota exceeded", TargetFull, "raise the quota"),
     ("is busy", TargetBusy, "see who holds it with: fuser -vm MOUNTPOINT"),
     ("resource busy", TargetBusy, "see who holds it with: fuser -vm MOUNTPOINT"),
+    # Another instance mounts the same new dataset at the same moment.
+    ("create mountpoint: File exists", TargetBusy, "see what stands at the mountpoint"),
 )
 
 

@@ -36,7 +36,7 @@ def inodes(root: Path) -> dict[int, InodeState]:
     for path, entry in read_tree(root, frozenset()).items():
         full = os.path.join(os.fsencode(root), path)
         status = os.lstat(full)
-        if is_border(status):
+        if path == b"." or is_border(status, os.lstat(root)):
             continue
         state = found.setdefault(
             status.st_ino, InodeState((entry.facts, entry.xattrs, entry.digest))

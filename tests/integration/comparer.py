@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 Skip = frozenset[bytes]
-_SUBVOLUMES = {2, 256}
+# btrfs: the root of a subvolume, and what a snapshot has in the place of one in its origin.
+_SUBVOLUME, _NO_SUBVOLUME = 256, 2
 EXCLUDED: Skip = frozenset({b".snap", b".zfs", b"HEAD", b"lost+found", b".Trash-0"})
 DSG: Skip = frozenset({b".dsg"})
 
@@ -61,28 +62,35 @@ def differences(source: Path, target: Path) -> list[str]:
 
 def borders(root: Path) -> set[bytes]:
     """Return the paths below `root` at which other subvolumes begin."""
+    top = os.lstat(root)
     return {
         path
         for path in _walk(os.fsencode(root), EXCLUDED)
-        if is_border(os.lstat(os.path.join(os.fsencode(root), path)))
+        if is_border(os.lstat(os.path.join(os.fsencode(root), path)), top)
     }
 
 
 def _walk(root: bytes, skipped: Skip) -> Iterator[bytes]:
     yield b"."
+    top = os.lstat(root)
     stack = [name for name in os.listdir(root) if name not in skipped]
     while stack:
         path = stack.pop()
         yield path
         full = os.path.join(root, path)
         status = os.lstat(full)
-        if stat.S_ISDIR(status.st_mode) and not is_border(status):
+        if stat.S_ISDIR(status.st_mode) and not is_border(status, top):
             stack += [path + b"/" + name for name in os.listdir(full)]
 
 
-def is_border(status: os.stat_result) -> bool:
-    """Say whether another subvolume begins there, or an empty directory stands in its place."""
-    return status.st_ino in _SUBVOLUMES and stat.S_ISDIR(status.st_mode)
+def is_border(status: os.stat_result, top: os.stat_result) -> bool:
+    """Say whether below `top` another subvolume begins there, or an empty directory in its place.
+
+    The numbers alone do not tell: ZFS gives them to any directory.
+    """
+    if not stat.S_ISDIR(status.st_mode) or status.st_dev != top.st_dev:
+        return stat.S_ISDIR(status.st_mode)
+    return (status.st_ino, top.st_ino) == (_NO_SUBVOLUME, _SUBVOLUME)
 
 
 def _facts(full: bytes, status: os.stat_result) -> tuple[object, ...]:

@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "results": {"durable", "names"},
     "syscalls": set(),
     "locks": set(),
+    "instances": {"durable", "errors", "locks"},
     "file_errors": {"errors"},
     "command": {"errors", "file_errors"},
     "progress": {"errors"},
@@ -111,11 +112,12 @@ ALLOWED: dict[str, set[str]] = {
     "wake": set(),
     "submitter": set(),
     "claim": {"deferral", "durable", "errors", "locks", "names", "request", "submitter"},
+    "claim_records": {"claim", "deferral", "durable", "errors", "names"},
     "control": {"durable", "errors", "locks", "names"},
     "spool_place": {"errors", "syscalls"},
     "spool": {
-        *("claim", "control", "deferral", "durable", "errors", "locks", "names", "request"),
-        *("results", "spool_place", "submitter", "syscalls"),
+        *("claim", "claim_records", "control", "deferral", "durable", "errors", "instances"),
+        *("locks", "names", "request", "results", "spool_place", "submitter", "syscalls"),
     },
     # One migration.
     "report": {"errors", "names", "plan", "verify.compare", "verify.findings"},

@@ -30,7 +30,7 @@ EFFECTS = ("rename", "unlink", "link", "fsync")
 def worker(tmp_path: Path) -> Spool:
     spool = Spool(str(tmp_path), instance=1)
     spool.prepare()
-    spool.lock_instance().release()
+    spool.instances.lock().release()
     return spool
 
 
@@ -47,7 +47,7 @@ def working(worker: Spool, note: str = "runs") -> Claim:
     worker.submit(SV, Request(note=note))
     claim = worker.claim("SV")
     assert isinstance(claim, Claim)
-    worker.begin_attempt(claim, {"instance": 1})
+    worker.records.begin_attempt(claim, {"instance": 1})
     return claim
 
 
@@ -159,7 +159,7 @@ def test_a_claim_that_was_noted_or_ended_meanwhile_is_no_orphan(worker: Spool) -
 
     assert worker.withdraw_orphan(SV) is None
 
-    assert worker.claims() == [("SV", 1)]
+    assert worker.records.claims() == [("SV", 1)]
 
 
 def test_a_claim_that_is_noted_while_the_verb_looks_is_told(worker: Spool, verb: Spool) -> None:
@@ -168,7 +168,10 @@ def test_a_claim_that_is_noted_while_the_verb_looks_is_told(worker: Spool, verb:
     assert isinstance(claim, Claim)
 
     ended = cancel(
-        verb, SV, discard=False, sleep=lambda _: worker.begin_attempt(claim, {"instance": 1})
+        verb,
+        SV,
+        discard=False,
+        sleep=lambda _: worker.records.begin_attempt(claim, {"instance": 1}),
     )
 
     assert ended.told_to_stop == claim.request_id
@@ -293,7 +296,7 @@ def crash_at_every_effect(
         (directory / str(count)).mkdir()
         spool = Spool(str(directory / str(count)), instance=1)
         spool.prepare()
-        spool.lock_instance().release()
+        spool.instances.lock().release()
         prepare(spool)
         with pytest.MonkeyPatch.context() as patch:
             Effects(patch, count)
@@ -368,7 +371,7 @@ def test_a_crash_anywhere_while_a_worker_ends_a_cancelled_request_is_gone_by_the
     def check(spool: Spool) -> None:
         claims[-1].lock.release()
         clean_up(spool)
-        adopted = spool.adopt(SV, 1) if spool.claims() else None
+        adopted = spool.adopt(SV, 1) if spool.records.claims() else None
         if adopted:
             end_cancelled(spool, adopted)
             adopted.lock.release()

@@ -117,8 +117,8 @@ def test_status_shows_what_waits_and_that_nobody_works(config: Path) -> None:
 def test_status_shows_each_living_instance(config: Path) -> None:
     spool = Spool(str(config.parent / "spool"), instance=2)
     spool.prepare()
-    lock = spool.lock_instance()
-    spool.write_status({"instance": 2, "pid": 7, "status": "SV s3 copy (2/9, 1.5 MB)"})
+    lock = spool.instances.lock()
+    spool.instances.write_status({"instance": 2, "pid": 7, "status": "SV s3 copy (2/9, 1.5 MB)"})
 
     assert "2         7    SV s3 copy (2/9, 1.5 MB)" in run(config, "status").output
     lock.release()

@@ -73,7 +73,7 @@ def orphan(spool: Spool, name: str, instance: int) -> str:
     dead.submit(RepoName(name), Request())
     claim = dead.claim(name)
     assert isinstance(claim, Claim)
-    dead.begin_attempt(claim, {"instance": instance})
+    dead.records.begin_attempt(claim, {"instance": instance})
     claim.lock.release()
     return claim.request_id
 
@@ -107,7 +107,7 @@ def test_a_paused_instance_ends_its_own_claims_and_takes_no_others(
     serve(spool)
 
     assert sorted(spool.incoming()) == ["A", "F"]
-    assert spool.claims() == [("C", 4)]
+    assert spool.records.claims() == [("C", 4)]
     assert spool.results.newest(RepoName("B"))
 
 
@@ -120,12 +120,12 @@ def test_a_file_with_the_name_of_a_claim_is_held_by_a_pause_as_a_request_is(
     spool.control.pause(paused)
 
     serve(spool)
-    assert spool.claims() == [("A", 3)]
+    assert spool.records.claims() == [("A", 3)]
     assert spool.results.newest(RepoName("A")) is None
 
     spool.control.resume(paused)
     serve(spool)
-    assert spool.claims() == []
+    assert spool.records.claims() == []
     assert spool.results.newest(RepoName("A"))
 
 

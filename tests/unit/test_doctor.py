@@ -464,7 +464,7 @@ def test_a_suspended_pool_is_told_and_not_waited_for(interrupted: World) -> None
 def living(world: World) -> Iterator[Spool]:
     """Instance 1, as long as the test lasts."""
     spool = Spool(world.spool.directory, 1)
-    lock = spool.lock_instance()
+    lock = spool.instances.lock()
     yield spool
     lock.release()
 
@@ -531,7 +531,7 @@ def test_a_submission_may_be_going_on_so_it_is_only_named(world: World) -> None:
 
 
 def test_what_is_meant_to_stay_in_the_spool_is_not_left_over(world: World, living: Spool) -> None:
-    living.write_status({})
+    living.instances.write_status({})
     world.spool.lock_repository(SV).release()  # type: ignore[union-attr]
     private = Path(world.spool.directory) / ".dsgmigd"
     world.write(private / f"results/SV.{ID}.json")

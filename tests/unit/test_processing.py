@@ -63,7 +63,7 @@ def test_a_failure_becomes_a_result_that_repeats_the_request_and_tells_what_to_d
     assert result["instance"] == 3
     assert result["error"]["hint"]
     assert [attempt["ended"] for attempt in result["attempts"]] == ["failed"]
-    assert spool.claims() == []
+    assert spool.records.claims() == []
 
 
 def test_a_body_that_is_no_request_is_rejected_without_an_attempt(spool: Spool) -> None:
@@ -77,7 +77,7 @@ def test_a_body_that_is_no_request_is_rejected_without_an_attempt(spool: Spool) 
 def test_after_three_crashes_a_request_is_given_up_without_another_attempt(spool: Spool) -> None:
     claim = claim_of(spool)
     for _ in range(3):
-        spool.begin_attempt(claim, {"instance": 1})
+        spool.records.begin_attempt(claim, {"instance": 1})
 
     result = process(spool, claim)
 
@@ -88,7 +88,7 @@ def test_after_three_crashes_a_request_is_given_up_without_another_attempt(spool
 def test_two_crashes_do_not_end_a_request(spool: Spool) -> None:
     claim = claim_of(spool)
     for _ in range(2):
-        spool.begin_attempt(claim, {"instance": 1})
+        spool.records.begin_attempt(claim, {"instance": 1})
 
     assert process(spool, claim)["error"]["code"] != "crash_loop"
 
@@ -108,7 +108,7 @@ def test_a_stop_keeps_the_claim_and_writes_no_result(spool: Spool) -> None:
 def test_a_cancelled_request_ends_for_good_without_another_attempt(spool: Spool) -> None:
     claim = claim_of(spool, '{"limit": 2}')
     for _ in range(3):
-        spool.begin_attempt(claim, {"instance": 1})
+        spool.records.begin_attempt(claim, {"instance": 1})
     spool.control.ask_to_cancel(SV, Cancel(claim.request_id, discard=False))
 
     result = process(spool, claim, Progress(cancel_requested=True))
@@ -116,7 +116,7 @@ def test_a_cancelled_request_ends_for_good_without_another_attempt(spool: Spool)
     assert (result["outcome"], result["error"]["code"]) == ("cancelled", "cancelled")
     assert "goes on after" in result["error"]["hint"]
     assert len(result["attempts"]) == 3
-    assert spool.claims() == []
+    assert spool.records.claims() == []
     assert spool.control.cancels() == []
 
 
@@ -153,7 +153,7 @@ def test_a_failure_that_passes_puts_the_claim_off(spool: Spool) -> None:
     assert process(spool, claim, retries=Retries(3600, 3600)) == {}
 
     claim.lock.release()
-    deferral = spool.deferral(SV, 3)
+    deferral = spool.records.deferral(SV, 3)
     assert deferral is not None
     assert not deferral.is_due(Moment.now())
     assert deferral.error["code"] == "target_unavailable"
@@ -181,7 +181,7 @@ def test_after_all_waits_the_failure_is_the_result(spool: Spool) -> None:
 def test_a_failure_that_does_not_pass_is_the_result(spool: Spool) -> None:
     claim = claim_of(spool)
     for _ in range(3):
-        spool.begin_attempt(claim, {"instance": 1})
+        spool.records.begin_attempt(claim, {"instance": 1})
 
     assert process(spool, claim, retries=Retries())["error"]["code"] == "crash_loop"
 
@@ -207,7 +207,7 @@ def test_a_result_is_written_again_and_again_until_the_spool_takes_it(
     assert failures == []
     assert (result["outcome"], result["attempts"][0]["ended"]) == ("failed", "failed")
     assert progress.step == "result: writing the result failed in the spool: made up"
-    assert spool.claims() == []
+    assert spool.records.claims() == []
     assert os.listdir(spool.work_directory) == []
 
 
@@ -223,7 +223,7 @@ def test_a_stop_ends_the_wait_for_the_spool_and_keeps_the_claim(
     monkeypatch.setattr(os, "link", failing)
     with pytest.raises(SpoolFailing):
         process(spool, claim_of(spool), progress)
-    assert spool.claims() == [("SV", 3)]
+    assert spool.records.claims() == [("SV", 3)]
     assert spool.results.newest(SV) is None
 
 
@@ -275,7 +275,7 @@ def test_an_attempt_that_died_stays_so_when_the_next_cannot_be_begun(
         raise OSError(errno.ENOSPC, "made up")
 
     claim = claim_of(spool)
-    spool.begin_attempt(claim, {"instance": 1})
+    spool.records.begin_attempt(claim, {"instance": 1})
     monkeypatch.setattr(Results, "reserve", failing)
     with pytest.raises(SpoolFailing):
         process(spool, claim)

@@ -32,7 +32,7 @@ def directory(tmp_path: Path) -> Path:
 @pytest.fixture
 def spool(directory: Path) -> Spool:
     spool = Spool(str(directory), instance=1)
-    spool.lock_instance().release()
+    spool.instances.lock().release()
     return spool
 
 
@@ -253,7 +253,7 @@ def test_a_body_that_is_no_request_is_claimed_and_says_why(
 
     spool.reject_claim(claim, result_of(claim, outcome="rejected"))
     assert (directory / "rejected" / f"SV.{claim.request_id}").exists()
-    assert spool.claims() == []
+    assert spool.records.claims() == []
 
 
 def test_an_attempt_is_on_disk_before_the_work_and_survives_adoption(
@@ -261,7 +261,7 @@ def test_an_attempt_is_on_disk_before_the_work_and_survives_adoption(
 ) -> None:
     spool.submit(SV, Request(limit=4))
     dead = claimed(spool)
-    spool.begin_attempt(dead, {"instance": 1})
+    spool.records.begin_attempt(dead, {"instance": 1})
     dead.lock.release()
 
     heir = Spool(str(directory), instance=2).adopt(SV, 1)
@@ -276,8 +276,8 @@ def test_an_attempt_is_on_disk_before_the_work_and_survives_adoption(
 def test_an_orderly_end_of_an_attempt_is_no_crash(spool: Spool) -> None:
     spool.submit(SV, Request())
     claim = claimed(spool)
-    spool.begin_attempt(claim, {"instance": 1})
-    spool.end_attempt(claim, "stopped")
+    spool.records.begin_attempt(claim, {"instance": 1})
+    spool.records.end_attempt(claim, "stopped")
     claim.lock.release()
 
     again = spool.adopt(SV, 1)
@@ -338,7 +338,7 @@ def test_a_result_replaces_the_older_one_and_both_are_kept(spool: Spool, directo
     assert shown is not None
     assert shown["note"] == "second"
     assert sorted(result["note"] for result in kept_results(directory)) == ["first", "second"]
-    assert spool.claims() == []
+    assert spool.records.claims() == []
 
 
 @pytest.mark.parametrize("ending", [".result.json", ".discrepancies.jsonl"])
@@ -384,7 +384,7 @@ def test_a_result_whose_name_is_taken_again_and_again_is_kept_and_the_journal_sa
     assert [entry["event"] for entry in logs] == ["result.hidden"]
     assert spool.results.newest(SV) is None
     assert spool.results.last(SV) == result_of(claim)
-    assert spool.claims() == []
+    assert spool.records.claims() == []
 
 
 @pytest.mark.parametrize("is_shown", [True, False])
@@ -393,7 +393,7 @@ def test_after_a_crash_between_result_and_claim_only_the_claim_goes(
 ) -> None:
     spool.submit(SV, Request())
     claim = claimed(spool)
-    spool.begin_attempt(claim, {"instance": 1})
+    spool.records.begin_attempt(claim, {"instance": 1})
     record = Path(claim.path).read_bytes()
     spool.finish(claim, result_of(claim))
     claim.lock.release()
@@ -404,7 +404,7 @@ def test_after_a_crash_between_result_and_claim_only_the_claim_goes(
 
     assert spool.adopt(SV, 1) is None
 
-    assert spool.claims() == []
+    assert spool.records.claims() == []
     assert spool.results.newest(SV) == result_of(claim)
     assert len(kept_results(directory)) == 1
 
@@ -424,20 +424,20 @@ def test_requests_are_listed_by_arrival_whatever_times_they_claim(
 
 
 def test_two_processes_cannot_be_the_same_instance(spool: Spool, directory: Path) -> None:
-    lock = spool.lock_instance()
+    lock = spool.instances.lock()
     with pytest.raises(AlreadyRunning):
-        Spool(str(directory), instance=1).lock_instance()
+        Spool(str(directory), instance=1).instances.lock()
     lock.release()
-    spool.lock_instance()
+    spool.instances.lock()
 
 
 def test_only_living_instances_have_a_status(spool: Spool) -> None:
-    spool.write_status({"instance": 1, "status": "idle"})
-    assert spool.read_statuses() == {}
+    spool.instances.write_status({"instance": 1, "status": "idle"})
+    assert spool.instances.read_statuses() == {}
 
-    lock = spool.lock_instance()
+    lock = spool.instances.lock()
 
-    assert spool.read_statuses() == {1: {"instance": 1, "status": "idle"}}
+    assert spool.instances.read_statuses() == {1: {"instance": 1, "status": "idle"}}
     lock.release()
 
 
@@ -469,7 +469,7 @@ def test_what_only_has_the_name_of_a_claim_is_none_and_is_put_aside_unread(
     spool: Spool, directory: Path, kind: str
 ) -> None:
     plant(directory / "SV.claim.1", kind)
-    assert spool.claims() == []
+    assert spool.records.claims() == []
     (directory / "SV.request").touch()
     claimed(spool)
     assert (directory / "SV.claim.1").is_file()
@@ -483,7 +483,7 @@ def test_an_orphan_is_adopted_over_what_has_the_name_of_ones_own_claim(
 ) -> None:
     (directory / "SV.claim.2").touch()
     plant(directory / "SV.claim.1", kind)
-    assert spool.claims() == [("SV", 2)]
+    assert spool.records.claims() == [("SV", 2)]
     claim = spool.adopt(RepoName("SV"), 2)
     assert claim is not None
     assert (directory / "SV.claim.1").is_file()
@@ -523,7 +523,7 @@ def test_what_is_exchanged_while_it_is_claimed_is_no_claim_and_holds_nothing_up(
     exchange_after(monkeypatch, moment, exchange)
     assert not isinstance(spool.claim("SV"), Claim)
 
-    assert spool.claims() == []
+    assert spool.records.claims() == []
     if os.path.lexists(request):
         request.rename(directory / "theirs")
     request.touch()
@@ -558,7 +558,7 @@ def test_a_claim_that_its_owner_exchanges_for_a_directory_becomes_ours(
     Path(claim.path).unlink()
     make_directory(Path(claim.path))
 
-    spool.begin_attempt(claim, {"instance": 1})
+    spool.records.begin_attempt(claim, {"instance": 1})
 
     claim.lock.release()
     again = spool.adopt(SV, 1)
@@ -571,7 +571,7 @@ def test_a_record_of_another_repository_under_the_name_of_a_claim_is_not_believe
 ) -> None:
     spool.submit(SV, Request())
     claim = claimed(spool)
-    spool.begin_attempt(claim, {"instance": 1})
+    spool.records.begin_attempt(claim, {"instance": 1})
     (directory / "CO.claim.2").hardlink_to(claim.path)
 
     other = spool.adopt(RepoName("CO"), 2)
@@ -593,7 +593,7 @@ def test_what_is_written_after_the_claim_changes_nothing_and_the_result_says_wha
     claim = claimed(spool)
     Path(claim.path).write_text('{"limit": 2}')
 
-    spool.begin_attempt(claim, {"instance": 1})
+    spool.records.begin_attempt(claim, {"instance": 1})
     claim.lock.release()
     again = spool.adopt(SV, 1)
 

@@ -256,6 +256,30 @@ def test_a_rollback_that_keeps_failing_is_an_error(
         Zfs(FailingRollback(words, 99), sleep=sleeper).rollback("zsd/SV@s1")
 
 
+def test_what_two_instances_make_at_once_is_provided_to_both(
+    commands: FakeZfs, sleeper: Sleeper
+) -> None:
+    class Overtaken:
+        """A zfs command whose new dataset is mounted by somebody else before it does so."""
+
+        def output(
+            self,
+            *argv: str,
+            timeout_seconds: float = 1,
+            keep_descriptors: tuple[int, ...] = (),
+        ) -> str:
+            assert timeout_seconds
+            assert not keep_descriptors or argv[1] == "create"
+            output = commands.output(*argv)
+            if argv[1] == "create":
+                words = "cannot mount '/zsd/area': failed to create mountpoint: File exists\n"
+                raise CommandFailed(argv, status=1, stderr=words)
+            return output
+
+    Zfs(Overtaken(), sleep=sleeper).provide("zsd/area", {})
+    assert (commands.names(), len(sleeper.naps)) == (["zsd", "zsd/area"], 1)
+
+
 def test_what_exists_is_not_made_again(zfs: Zfs) -> None:
     zfs.create("zsd/SV", {}, {})
     zfs.create("zsd/other", {}, {})
@@ -309,6 +333,7 @@ def test_what_something_depends_on_is_not_destroyed(zfs: Zfs, commands: FakeZfs)
         ("cannot create snapshot 'zsd/SV@s1': quota exceeded", TargetFull),
         ("cannot unmount '/zsd/SV': Device or resource busy", TargetBusy),
         ("cannot destroy 'zsd/SV': dataset is busy", TargetBusy),
+        ("cannot mount '/zsd/SV': failed to create mountpoint: File exists", TargetBusy),
         ("cannot set property for 'zsd/SV': permission denied", CommandFailed),
     ],
 )

@@ -1,0 +1,146 @@
+"""A host that does not do its part: its pool, its journal, its administrators."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.system.host import PARENT, SPOOL, Host
+
+SECOND_SPOOL = "/var/spool/second"
+SECOND_UNIT = "dsgmigd@5.service"
+CONFIG = f"""
+[spool]
+directory = "{SECOND_SPOOL}"
+[target]
+parent = "second"
+[retry]
+first_seconds = 2
+[worker]
+stall_seconds = 5
+"""
+DROP_IN = """
+[Service]
+Environment=DSGMIGD_CONFIG=/etc/dsgmigd/second.toml
+"""
+JOURNAL = "systemd-journald.service systemd-journald.socket systemd-journald-dev-log.socket"
+# A pool on a device that can be made to fail, and to come back with all that was written.
+SECOND_POOL = f"""
+set -e
+mkdir -p {SECOND_SPOOL} /run/systemd/system/{SECOND_UNIT}.d
+sectors=$(blockdev --getsz /dev/disk/by-id/virtio-spare)
+wipefs --quiet --all /dev/disk/by-id/virtio-spare
+dmsetup create second --table "0 $sectors linear /dev/disk/by-id/virtio-spare 0"
+zpool create -o failmode=wait -O xattr=sa -O acltype=posixacl second /dev/mapper/second
+"""
+FAIL = """
+dmsetup suspend --nolockfs --noflush second
+dmsetup load second --table "0 $(blockdev --getsz /dev/mapper/second) error"
+dmsetup resume second
+"""
+MEND = """
+dmsetup suspend --nolockfs --noflush second
+dmsetup load second \
+    --table "0 $(blockdev --getsz /dev/mapper/second) linear /dev/disk/by-id/virtio-spare 0"
+dmsetup resume second
+zpool clear second
+"""
+
+
+@pytest.fixture(scope="module")
+def second(host: Host) -> Iterator[Host]:
+    """The host with a fifth instance, whose target is a pool of its own."""
+    host.run("systemctl stop 'dsgmigd@*.service'", seconds=120)
+    host.run(SECOND_POOL)
+    host.copy_in(CONFIG.encode(), "/etc/dsgmigd/second.toml")
+    host.copy_in(DROP_IN.encode(), f"/run/systemd/system/{SECOND_UNIT}.d/second.conf")
+    host.run("systemctl daemon-reload")
+    host.start([SECOND_UNIT])
+    yield host
+    host.run(f"systemctl stop {SECOND_UNIT}; zpool destroy second; dmsetup remove second")
+
+
+def done(host: Host, repo: str, spool: str = SPOOL) -> None:
+    result = host.result(repo, spool=spool)
+    assert (result["outcome"], result["error"]) == ("done", None)
+
+
+def wait_verified(host: Host, repo: str) -> None:
+    host.wait_until(f"journalctl DSGMIGD_REPO={repo} | grep -q snapshot.verified")
+
+
+def test_a_pool_that_suspends_is_waited_for(second: Host) -> None:
+    second.inside("bulky", "3", "12", "suspended")
+    second.run(f"touch {SECOND_SPOOL}/suspended.request")
+    wait_verified(second, "suspended")
+    second.run(FAIL)
+    second.wait_until("test $(zpool list -Ho health second) = SUSPENDED")
+    second.wait_until(
+        "journalctl DSGMIGD_REPO=suspended DSGMIGD_EVENT=target.unavailable | grep -q SUSPENDED"
+    )
+    second.run(MEND)
+    done(second, "suspended", SECOND_SPOOL)
+
+
+@pytest.mark.nightly
+def test_a_pool_that_is_exported_is_waited_for(second: Host) -> None:
+    second.inside("bulky", "1", "1", "exported")
+    second.run("zpool export second")
+    second.run(f"touch {SECOND_SPOOL}/exported.request")
+    second.wait_until("journalctl DSGMIGD_REPO=exported | grep -q deferred")
+    second.run("zpool import -d /dev/mapper second")
+    done(second, "exported", SECOND_SPOOL)
+
+
+@pytest.mark.nightly
+def test_a_full_pool_is_waited_for(second: Host) -> None:
+    used = int(second.run("zfs get -Hpo value used second"))
+    second.run(f"zfs set quota={used + (20 << 20)} second")
+    second.inside("bulky", "3", "12", "full")
+    second.run(f"touch {SECOND_SPOOL}/full.request")
+    second.wait_until("journalctl DSGMIGD_REPO=full | grep -q deferred")
+    second.run("zfs set quota=none second")
+    done(second, "full", SECOND_SPOOL)
+
+
+@pytest.mark.nightly
+def test_a_shell_that_stands_in_staging_is_waited_for(host: Host) -> None:
+    host.start()
+    host.inside("bulky", "2", "4", "stood")
+    host.run(f"touch {SPOOL}/stood.request")
+    staging = f"/{PARENT}/.dsgmigd/staging/stood"
+    host.wait_until(f"findmnt {staging}")
+    host.run(f"systemd-run --unit=stander --working-directory={staging} sleep infinity")
+    host.wait_until("journalctl DSGMIGD_REPO=stood | grep -Eq 'deferred|request.failed'")
+    host.run("systemctl stop stander")
+    done(host, "stood")
+
+
+@pytest.mark.parametrize(
+    ("repo", "before", "after"),
+    [
+        (
+            "unheard",
+            f"systemctl stop {JOURNAL} systemd-journald-audit.socket",
+            f"systemctl start {JOURNAL}",
+        ),
+        (
+            "stuck",
+            "kill -STOP $(pidof systemd-journald)",
+            "kill -CONT $(pidof systemd-journald)",
+        ),
+    ],
+)
+def test_a_journal_that_does_not_listen_costs_no_migration(
+    host: Host, repo: str, before: str, after: str
+) -> None:
+    host.start()
+    host.inside("bulky", "2", "1", repo)
+    host.run(before)
+    try:
+        host.run(f"touch {SPOOL}/{repo}.request")
+        done(host, repo)
+    finally:
+        host.run(after)
+    # What waited for the journal is in there, sooner or later.
+    host.run(f"touch {SPOOL}/{repo}.request")
+    host.wait_until(f"journalctl DSGMIGD_REPO={repo} | grep -q request.finished")

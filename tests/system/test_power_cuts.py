@@ -1,0 +1,52 @@
+"""The power is cut at random moments; what was flushed is there, what was not may be lost.
+
+DSGMIGD_POWER_CUTS says how often; DSGMIGD_SEED which moments these are.
+"""
+
+import os
+import time
+from random import Random
+
+from tests.system.host import SPOOL, Host
+
+CUTS = int(os.environ.get("DSGMIGD_POWER_CUTS", "2"))
+SEED = int(os.environ.get("DSGMIGD_SEED", "1"))
+
+
+def test_the_disks_forget_what_was_not_flushed_and_nothing_else(host: Host) -> None:
+    """The bed itself: without this no test below could fail."""
+    spare = "/dev/disk/by-id/virtio-spare"
+    host.run(f"yes old | dd of={spare} bs=1M count=1 iflag=fullblock oflag=direct conv=fsync")
+    host.run(f"echo flushed >{SPOOL}/flushed && sync --file-system {SPOOL}")
+    # This is on the disk, and nothing has told the disk to keep it.
+    host.run(f"yes new | dd of={spare} bs=1M count=1 iflag=fullblock oflag=direct")
+    assert host.run(f"head -c 3 {spare}") == "new"
+    assert host.cut_power(Random(), shares=[0.0]) > 0  # noqa: S311
+    host.boot()
+    assert host.run(f"head -c 3 {spare}") == "old"
+    assert host.run(f"cat {SPOOL}/flushed") == "flushed"
+
+
+def test_no_power_cut_costs_a_request_or_a_snapshot(host: Host) -> None:
+    """Four repositories at once, so that each cut meets them at four different points."""
+    host.run("systemctl enable dsgmigd.target; systemctl stop 'dsgmigd@*'", seconds=120)
+    dice = Random(SEED)  # noqa: S311
+    for cut in range(CUTS):
+        repos = [f"cut{cut}n{number}" for number in range(4)]
+        host.inside("bulky", "3", "2", *repos)
+        host.inside("observe")
+        host.run("; ".join(f"touch {SPOOL}/{repo}.request" for repo in repos))
+        host.run("sync")
+        host.start()
+        seconds = dice.uniform(0, 40)
+        time.sleep(seconds)
+        forgotten = host.cut_power(dice)
+        print(f"cut {cut} after {seconds:.1f} s: {forgotten} writes forgotten")
+        host.boot()
+        for repo in repos:
+            result = host.result(repo)
+            assert (result["outcome"], result["error"]) == ("done", None)
+        assert host.inside("compare", *repos) == []
+        host.run("systemctl stop 'dsgmigd@*'", seconds=120)
+        assert host.violations(dict.fromkeys(repos, 1)) == []
+        host.inside("remove", *repos)
