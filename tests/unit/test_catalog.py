@@ -79,6 +79,12 @@ def test_every_event_has_an_entry_of_its_number(event: str) -> None:
     )
 
 
+def test_no_entry_stands_twice() -> None:
+    """systemd would show one of them, and nobody knows which."""
+    numbers = re.findall(r"^-- ([0-9a-f]{32})$", CATALOG.read_text(), re.MULTILINE)
+    assert len(numbers) == len(set(numbers)) == len(entries())
+
+
 def test_no_entry_is_of_an_event_that_is_gone() -> None:
     assert sorted(entries().keys() - logged().keys()) == []
 
