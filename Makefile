@@ -25,6 +25,7 @@ help:
 	@echo "make bench-long   the same for many sizes, with plots; takes hours (root)"
 	@echo "make bench-memory the memory that two million entries take (root, 10 GB, ten minutes)"
 	@echo "make bench-metadata  what DSG's metadata takes of a migration's time and space (root)"
+	@echo "make bench-queue  how soon the first of 100,000 waiting requests is claimed"
 	@echo "make fmt          format the code"
 	@echo "make clean        remove what make made here"
 
@@ -108,6 +109,9 @@ bench-memory:
 bench-metadata:
 	@$(quickstart)/install-requirements
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/metadata_share.py $(BENCH)
+
+bench-queue:
+	@PYTHONPATH=$(CURDIR) $(PYTHON) bench/waiting_requests.py $(BENCH)
 
 fmt: $(venv)/ready
 	$(venv)/bin/ruff format
