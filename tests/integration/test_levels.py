@@ -71,7 +71,8 @@ def test_nothing_that_differs_is_not_called_changed_in_snapshots_of_snapshots(
             file.write(b"y")
 
     first = {f"d__f{number}": "x" * 5000 for number in range(300)}
-    edits = (writing(**first), decorate, write_in_place, linking("d/f6", "h"), moving("d", "e"))
+    fill = all_of(writing(**first), lambda tree: bed.run("btrfs", "filesystem", "sync", tree))
+    edits = (fill, decorate, write_in_place, linking("d/f6", "h"), moving("d", "e"))
     more = (removing("e/f7"), removing("h"), all_of(removing("e/f8"), writing(e__f8="new")))
     series = new_series(fresh_bed, "SV", *edits, *more, has_push_log=False)
     for number in range(2, series.count + 1):

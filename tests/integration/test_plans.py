@@ -29,6 +29,8 @@ def names(result: dict[str, Any]) -> list[str]:
 
 def pool_listing(made: Bed) -> str:
     """Return all that stands in the pool below the parent, with what moves when it is written."""
+    if bed.zfs_kind() == "kernel":  # what it tells as used comes after what was done
+        bed.run("zpool", "sync", made.parent.partition("/")[0])
     columns = "name,used,referenced,creation"
     return bed.run("zfs", "list", "-H", "-r", "-t", "all", "-o", columns, made.parent)
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.system.host import SPOOL, TARGET, Host
 
-SPARSE_GIBIBYTES = int(os.environ.get("DSGMIGD_SPARSE_GIBIBYTES", "8"))
+SPARSE_GIBIBYTES = int(os.environ.get("DSGMIGD_SPARSE_GIBIBYTES", "4"))
 FILES = ["test_migration", "test_oddities", "test_plans", "test_levels", "test_random_histories"]
 FILES += ["test_scope", "test_full_target", "test_corruption", "test_verify_command"]
 
