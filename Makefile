@@ -6,7 +6,7 @@ venv = .venv
 pytest = $(venv)/bin/pytest -q
 
 .PHONY: help demo demo-clean package package-test test check unit integration nightly \
-    vm system-test system-nightly bench bench-long bench-memory bench-metadata bench-queue fmt clean
+    vm system-test system-nightly bench bench-later bench-long bench-memory bench-metadata bench-queue fmt clean
 
 help:
 	@echo "make demo         migrate three sample repositories, on file-backed btrfs and ZFS (root)"
@@ -22,6 +22,7 @@ help:
 	@echo "make system-nightly  that with 40 power cuts, and the integration tests in there (root)"
 	@echo "make vm           a root shell in that machine (root)"
 	@echo "make bench        dsgmigd beside rsync, hashing and the floor, in ten minutes (root)"
+	@echo "make bench-later  what one later snapshot costs, beside rsync and hashing all (root)"
 	@echo "make bench-long   the same for many sizes, with plots; takes hours (root)"
 	@echo "make bench-memory the memory that two million entries take (root, 10 GB, ten minutes)"
 	@echo "make bench-metadata  what DSG's metadata takes of a migration's time and space (root)"
@@ -96,6 +97,10 @@ vm: package
 bench:
 	@$(quickstart)/install-requirements
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/compare.py $(BENCH)
+
+bench-later:
+	@$(quickstart)/install-requirements
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/later_snapshot.py $(BENCH)
 
 bench-long:
 	@$(quickstart)/install-requirements bench

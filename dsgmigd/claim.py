@@ -92,13 +92,17 @@ def _was_deferred(attempt: dict[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Unclaimable:
-    """A file called `name`.request that can never be a request; `repo` is None for a bad name."""
+    """A file called `name`.request that can never be a request; `repo` is None for a bad name.
+
+    Its `request_id` is always the same: who finds it again after a crash answers it once.
+    """
 
     name: str
     repo: RepoName | None
     message: str
     hint: str
     submitted_by: Mapping[str, Any]
+    request_id: str
 
 
 def new_record(
@@ -148,7 +152,16 @@ def why_no_request(path: str, repo: RepoName, status: os.stat_result) -> Unclaim
         hint = f"a request has at most {BODY_LIMIT_BYTES} bytes"
     else:
         return None
-    return Unclaimable(repo, repo, message, hint, describe_owner(status))
+    return unclaimable(repo, repo, (message, hint), status)
+
+
+def unclaimable(
+    name: str, repo: RepoName | None, refusal: tuple[str, str], status: os.stat_result
+) -> Unclaimable:
+    """Return the file of that status as one that is refused, by a message and a hint."""
+    identity = f"{name} {status.st_dev} {status.st_ino} {status.st_ctime_ns}"
+    request_id = str(uuid.uuid5(uuid.NAMESPACE_OID, identity))
+    return Unclaimable(name, repo, *refusal, describe_owner(status), request_id)
 
 
 def is_being_written(path: str) -> bool:

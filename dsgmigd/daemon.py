@@ -18,7 +18,6 @@ import os
 import signal
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -233,7 +232,7 @@ class Worker:
         now = time.time()
         error = InvalidRequest(refused.message, hint=refused.hint)
         result = failure(error) | envelope(
-            request_id=str(uuid.uuid4()),
+            request_id=refused.request_id,
             repo=refused.name,
             options={},
             instance=self._instance,

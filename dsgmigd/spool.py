@@ -47,6 +47,7 @@ from dsgmigd.claim import (
     is_being_written,
     new_record,
     own_record,
+    unclaimable,
     why_no_request,
 )
 from dsgmigd.claim_records import DEFERRAL, ClaimRecords, is_regular, look_at, read_regular
@@ -60,7 +61,7 @@ from dsgmigd.names import RepoName, parse_repo_name
 from dsgmigd.request import Request
 from dsgmigd.results import Results, write_beside
 from dsgmigd.spool_place import check_own_directory, check_place, check_renaming
-from dsgmigd.submitter import describe_owner, why_not_allowed
+from dsgmigd.submitter import why_not_allowed
 from dsgmigd.syscalls import rename_noreplace
 
 _REQUEST = ".request"
@@ -225,10 +226,10 @@ class Spool:
 
     def _misnamed(self, name: str, error: InvalidName) -> Unclaimable | None:
         try:
-            owner = describe_owner(os.lstat(self._path(name, _REQUEST)))
+            status = os.lstat(self._path(name, _REQUEST))
         except FileNotFoundError:
             return None
-        return Unclaimable(name, None, error.message, error.hint, owner)
+        return unclaimable(name, None, (error.message, error.hint), status)
 
     def _claim_locked(self, repo: RepoName, lock: Lock) -> Claim | Unclaimable | None:
         path = self._path(repo, _REQUEST)
@@ -411,20 +412,21 @@ class Spool:
         sync_directory(self.directory)
 
     def reject(self, refused: Unclaimable, result: dict[str, Any]) -> bool:
-        """Move away, unread, what can never be a request, and publish why.
+        """Publish why something can never be a request, and move it away, unread.
 
         False if another instance did so already. A name that is no repository's has its result
         beside what was moved.
         """
-        request_id = result["request_id"]
-        aside = os.path.join(self._rejected, request_id)
+        aside = os.path.join(self._rejected, refused.request_id)
+        if refused.repo is None:
+            write_beside(aside, result)
+        elif self.results.of_request(refused.repo, refused.request_id):
+            self.results.show_again(refused.repo, refused.request_id)
+        else:
+            self.results.publish(refused.repo, refused.request_id, result)
         try:
             os.rename(self._path(refused.name, _REQUEST), aside)
         except FileNotFoundError:
             return False
         sync_directory(self.directory)
-        if refused.repo is not None:
-            self.results.publish(refused.repo, request_id, result)
-        else:
-            write_beside(aside, result)
         return True

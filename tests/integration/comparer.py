@@ -27,11 +27,11 @@ class Entry:
 def read_tree(root: Path, skipped: Skip) -> dict[bytes, Entry]:
     """Return everything below `root` but the names that are skipped at the root."""
     entries: dict[bytes, Entry] = {}
-    groups: dict[int, list[bytes]] = {}
+    groups: dict[tuple[int, int], list[bytes]] = {}
     for path in _walk(os.fsencode(root), skipped):
         full = os.path.join(os.fsencode(root), path)
         status = os.lstat(full)
-        group = groups.setdefault(status.st_ino, [])
+        group = groups.setdefault((status.st_dev, status.st_ino), [])
         group.append(path)
         entries[path] = Entry(_facts(full, status), _xattrs(full), _digest(full, status), group)
     for group in groups.values():

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class Scene:
 
 
 @pytest.fixture
-def scene(fresh_bed: Bed) -> Scene:
+def scene(fresh_bed: Bed) -> Iterator[Scene]:
     series = new_series(fresh_bed, "SV", writing(a="a"), writing(b="b"))
     bed.run("zfs", "create", f"{fresh_bed.parent}/CO")
     bed.run("zfs", "snapshot", f"{fresh_bed.parent}/CO@s1")
@@ -48,7 +48,9 @@ def scene(fresh_bed: Bed) -> Scene:
     assert fresh_bed.wait_result("SV")["outcome"] == "done"
     fresh_bed.stop_workers()
     (kept,) = (fresh_bed.spool / ".dsgmigd/results").iterdir()
-    return Scene(fresh_bed, series, world, kept)
+    yield Scene(fresh_bed, series, world, kept)
+    for result in (fresh_bed.spool / ".dsgmigd/results").iterdir():
+        result.unlink()  # the faults made them what no result is
 
 
 def begun_twice(scene: Scene) -> None:

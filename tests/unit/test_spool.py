@@ -42,6 +42,26 @@ def claimed(spool: Spool, name: str = "SV") -> Claim:
     return claim
 
 
+class CutOffError(Exception):
+    """The process died here."""
+
+
+def cut_off_after(count: int) -> pytest.MonkeyPatch:
+    """Let the process die at the effect after `count` of them, until `undo`."""
+    patch = pytest.MonkeyPatch()
+    left = iter([True] * count)
+    for name in ("rename", "link", "unlink", "fsync"):
+        real = getattr(os, name)
+
+        def effect(*arguments: Any, real: Any = real, **options: Any) -> Any:
+            if not next(left, False):
+                raise CutOffError
+            return real(*arguments, **options)
+
+        patch.setattr(os, name, effect)
+    return patch
+
+
 def result_of(claim: Claim, **more: Any) -> dict[str, Any]:
     return {"request_id": claim.request_id, "repo": claim.repo, "outcome": "done", **more}
 
@@ -219,11 +239,38 @@ def test_a_refused_file_is_moved_aside_and_its_result_lies_in_the_spool(
     refused = spool.claim("SV")
     assert isinstance(refused, Unclaimable)
 
-    assert spool.reject(refused, {"request_id": "one", "outcome": "rejected"})
-    assert not spool.reject(refused, {"request_id": "two", "outcome": "rejected"})
+    assert spool.reject(refused, {"at": 1})
+    assert not spool.reject(refused, {"at": 2})
 
-    assert spool.results.newest(SV) == {"request_id": "one", "outcome": "rejected"}
-    assert (directory / "rejected/one").is_fifo()
+    assert spool.results.newest(SV) == {"at": 1}
+    assert (directory / "rejected" / refused.request_id).is_fifo()
+
+
+@pytest.mark.parametrize("name", ["SV", "no name"])
+def test_a_refusal_that_a_crash_cuts_off_is_answered_once(
+    spool: Spool, directory: Path, name: str
+) -> None:
+    """At whatever effect it dies: what was refused is there still, or its answer is."""
+    for count in range(40):
+        make_fifo(directory / f"{name}.request")
+        effects = cut_off_after(count)
+        refused = spool.claim(name)
+        assert isinstance(refused, Unclaimable)
+        try:
+            spool.reject(refused, {"at": count})
+        except CutOffError:
+            effects.undo()
+            again = spool.claim(name)
+            if isinstance(again, Unclaimable):
+                assert again.request_id == refused.request_id
+                spool.reject(again, {"at": "later"})
+            assert spool.incoming() == []
+        else:
+            effects.undo()
+            assert count > 3
+            break
+        answers = [*directory.glob(".dsgmigd/results/*"), *directory.glob("rejected/*.json")]
+        assert len(answers) == count + 1
 
 
 @pytest.mark.parametrize("name", ["..", "a@b", "-x", "a b", "x" * 201, "SV-norm", "a\nb", "ä"])
@@ -235,9 +282,10 @@ def test_a_file_with_an_impossible_name_is_refused_and_its_result_lies_beside_it
     assert isinstance(refused, Unclaimable)
     assert refused.repo is None
 
-    spool.reject(refused, {"request_id": "one", "outcome": "rejected"})
+    spool.reject(refused, {"outcome": "rejected"})
 
-    assert sorted(os.listdir(directory / "rejected")) == ["one", "one.result.json"]
+    moved = refused.request_id
+    assert sorted(os.listdir(directory / "rejected")) == [moved, f"{moved}.result.json"]
     assert spool.incoming() == []
 
 
