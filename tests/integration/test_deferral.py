@@ -17,15 +17,16 @@ from tests.integration.processes import assert_clean, wait_for, wait_started
 from tests.integration.trees import assert_migrated, filling, new_series, writing
 from tests.invariants import Asked, observe, violations
 
-RETRIES = "[retry]\nfirst_seconds = 1\nlongest_seconds = 2\n"
 BIG_MIB = 24
 
 
-def configure(made: Bed, extra: str = "", *, retry_for_seconds: int = 600) -> None:
+def configure(
+    made: Bed, extra: str = "", *, first_seconds: int = 1, retry_for_seconds: int = 600
+) -> None:
     """Let requests wait for seconds instead of minutes."""
     write_config(made, extra, retry_for_seconds=retry_for_seconds)
-    text = made.config.read_text()
-    made.config.write_text(text.replace("[retry]\n", RETRIES))
+    waits = f"[retry]\nfirst_seconds = {first_seconds}\nlongest_seconds = {2 * first_seconds}\n"
+    made.config.write_text(made.config.read_text().replace("[retry]\n", waits))
 
 
 def status(made: Bed) -> dict[str, Any]:
@@ -112,14 +113,14 @@ def test_an_exported_pool_is_waited_for(fresh_bed: Bed, pool: bed.FilePool) -> N
 
 def test_retry_ends_the_wait_at_once(fresh_bed: Bed) -> None:
     new_series(fresh_bed, "SV", filling("big", BIG_MIB))
-    write_config(fresh_bed, retry_for_seconds=86_400)  # the first wait is half a minute
+    configure(fresh_bed, first_seconds=3600, retry_for_seconds=86_400)
     bed.run("zfs", "set", "quota=12M", fresh_bed.parent)
     fresh_bed.start_worker(1)
     fresh_bed.drop("SV")
     wait_deferred(fresh_bed, "target_full")
     bed.run("zfs", "set", "quota=none", fresh_bed.parent)
     assert "tried again now" in fresh_bed.dsgmigd("retry", "SV").stdout
-    assert len(fresh_bed.wait_result("SV", timeout=25)["attempts"]) == 2
+    assert len(fresh_bed.wait_result("SV")["attempts"]) == 2
 
 
 def test_what_waits_too_long_fails(fresh_bed: Bed) -> None:
