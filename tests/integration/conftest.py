@@ -39,7 +39,7 @@ class Bed:
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def dsgmigd(
-        self, *arguments: str, check: bool = True, timeout_seconds: float = 120
+        self, *arguments: str, check: bool = True, timeout_seconds: float = 600
     ) -> subprocess.CompletedProcess[str]:
         """Run `dsgmigd --config CONFIG ARGUMENTS` to its end."""
         done = subprocess.run(

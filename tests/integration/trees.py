@@ -165,6 +165,8 @@ def _compare(
     return bed.run(
         *("rsync", "-nacH", "--numeric-ids", "--delete", "--itemize-changes"),
         *(["--modify-window=1"] if is_fuse else ["-AX", "--modify-window=-1"]),
+        # How btrfs stores a file is not what is in it.
+        "--filter=-x_btrfs.*",
         *(f"--filter=hide_/{name}" for name in hidden),
         *(f"--filter=protect_/{name}" for name in protected),
         *(f"{sender}/", f"{receiver}/"),
