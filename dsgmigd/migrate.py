@@ -38,7 +38,7 @@ from dsgmigd.published import (
     compare_published,
     unpublished_tags,
 )
-from dsgmigd.replaced import moment
+from dsgmigd.replaced import free_moment
 from dsgmigd.report import Report
 from dsgmigd.request import Loss, Request, VerifyLevel
 from dsgmigd.source import (
@@ -349,9 +349,7 @@ class Migration:
 
     def _publish(self) -> None:
         self._progress.enter("publish")
-        seconds = time.time()
-        while self._staging.has_replaced(now := moment(seconds)):
-            seconds += 1  # two runs within one second
+        now = free_moment(time.time(), self._staging.has_replaced)
         self.report.target["replaced"] = self._staging.publish(now)
         self._log.info("target.published", dataset=self._staging.places.target)
         self._mount()

@@ -9,6 +9,7 @@ Leaving errors: TargetMissing, TargetChanged, and those of dsgmigd.zfs.
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dsgmigd.errors import TargetChanged, TargetMissing
@@ -22,6 +23,16 @@ _MOMENT = "[0-9]{8}T[0-9]{6}Z"
 def moment(seconds: float) -> str:
     """Return a moment as it stands in the name of what was moved aside."""
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
+
+
+def free_moment(seconds: float, is_taken: Callable[[str], bool]) -> str:
+    """Return the first moment from `seconds` on that names nothing yet.
+
+    Two things can be moved aside within one second, which is all that a name tells.
+    """
+    while is_taken(found := moment(seconds)):
+        seconds += 1
+    return found
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dsgmigd.cli.context import Context
 from dsgmigd.cli.migration import locked
 from dsgmigd.cli.output import EXIT_USAGE, errors_for_people, table
 from dsgmigd.names import parse_repo_name
-from dsgmigd.replaced import ReplacedTargets, moment
+from dsgmigd.replaced import ReplacedTargets, free_moment
 
 
 @click.command(name="rollback")
@@ -29,7 +29,9 @@ def rollback_command(context: Context, repo: str, *, when: str | None) -> None:
         name = parse_repo_name(repo)
         places = context.config.settings().places(name)
         with locked(context, name) as commands:
-            done = ReplacedTargets(commands, places).bring_back(when, moment(time.time()))
+            replaced = ReplacedTargets(commands, places)
+            now = free_moment(time.time(), replaced.moments().__contains__)
+            done = replaced.bring_back(when, now)
     click.echo(f"{done.brought} is {places.target} again, mounted at {done.mountpoint}")
     if done.aside:
         click.echo(f"what it was is kept as {done.aside}")

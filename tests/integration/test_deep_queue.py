@@ -27,7 +27,8 @@ WORKERS = 4
 BEHIND = 500
 # Answered before anything else is looked at; the others ask the pool and the source.
 IMPOSSIBLE = Request(limit=0)
-POSSIBLE_EVERY = 20
+# Odd, so that the first drop for a repository, which is always taken, is one of them too.
+POSSIBLE_EVERY = 21
 NEAR = 30
 QUEUED_AT_MOST = 50
 MOST_EVENTS = Path("/proc/sys/fs/inotify/max_queued_events")

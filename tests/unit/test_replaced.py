@@ -6,7 +6,7 @@ import pytest
 
 from dsgmigd.errors import CommandFailed, TargetChanged, TargetMissing
 from dsgmigd.names import SnapshotName
-from dsgmigd.replaced import ReplacedTargets, moment
+from dsgmigd.replaced import ReplacedTargets, free_moment, moment
 from dsgmigd.staging import Staging
 from tests.unit.fake_zfs import FailingZfs, FakeZfs
 from tests.unit.staged_series import AREA, publish_series, staging_of, take_snapshot
@@ -55,6 +55,12 @@ def what_stands(staging: Staging) -> tuple[list[str], str]:
 
 def test_a_moment_is_a_part_of_a_dataset_name() -> None:
     assert moment(0) == "19700101T000000Z"
+
+
+def test_two_that_are_moved_aside_within_a_second_have_names_of_their_own() -> None:
+    taken = {moment(7), moment(8)}
+    assert free_moment(7.5, taken.__contains__) == moment(9)
+    assert free_moment(9.5, taken.__contains__) == moment(9)
 
 
 def test_an_extension_is_taken_back_and_forth(commands: FakeZfs, staging: Staging) -> None:
