@@ -9,6 +9,7 @@ import threading
 import structlog
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
+from watchdog.utils import BaseThread
 
 # Not those of opening and reading: whoever is woken looks, and would wake himself for ever.
 _CHANGES = {"created", "deleted", "moved"}
@@ -41,18 +42,32 @@ class SpoolWatcher:
         self._control = control
         self._wake = wake
         self._observer = Observer()
+        self._excepthook = threading.excepthook
 
     def start(self) -> None:
         """Begin to watch; where the kernel refuses, the regular scan has to do."""
+        threading.excepthook = self._tell_end
         try:
             self._observer.schedule(_Hint(self._wake), self._directory, recursive=False)
             self._observer.schedule(_ControlHint(self._wake), self._control, recursive=False)
             self._observer.start()
         except OSError as error:
-            structlog.get_logger().warning("spool.unwatched", reason=str(error))
+            _tell_unwatched(error)
 
     def stop(self) -> None:
         """End watching."""
         if self._observer.is_alive():
             self._observer.stop()
             self._observer.join()
+        threading.excepthook = self._excepthook
+
+    def _tell_end(self, ended: threading.ExceptHookArgs) -> None:
+        """Say in one line why a thread of the watchdog library ended; the regular scan goes on."""
+        if isinstance(ended.thread, BaseThread):
+            _tell_unwatched(ended.exc_value)
+        else:
+            self._excepthook(ended)
+
+
+def _tell_unwatched(error: BaseException | None) -> None:
+    structlog.get_logger().warning("spool.unwatched", reason=str(error))

@@ -13,7 +13,7 @@ what was interrupted, and would do so for ever.
 Left out, because their failing says nothing of a file system, or of a host that is short of
 something: futex, munmap, mprotect, rt_sig*, clock_nanosleep, wait4 and kill; close, after which the
 descriptor is gone either way; dup and fcntl, which make nothing; `execve` and all that the programs
-call which a worker starts. What a failing read of inotify prints is the watchdog library's.
+call which a worker starts.
 
 Normally a sample is tried. With DSGMIGD_FAILING_CALLS=kinds, of the calls on one subject (`openat`
 of one file, say) the first fails once, and the last with all after it; with `all`, which takes half
@@ -141,8 +141,6 @@ def tracebacks(log: str) -> list[str]:
     """Return where each traceback ended, and the error."""
     found = []
     for one in log.split("Traceback (most recent call last)")[1:]:
-        if "watchdog/observers" in one:
-            continue
         places = re.findall(r'/(dsgmigd/[\w/]+\.py)", line (\d+), in (\w+)', one)
         errors = re.findall(r"^\s*(\w[\w.]*(?:Error|Exception).*)$", one, re.MULTILINE)
         found.append(f"{':'.join(places[-1]) if places else '?'} {errors[0] if errors else '?'}")

@@ -1,11 +1,16 @@
 """What wakes a worker: requests and operators' words, but not its own looking."""
 
+import errno
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+import structlog
+from watchdog.observers.inotify_c import Inotify
 
 from dsgmigd.spool_place import held_directory
 from dsgmigd.wake import SpoolWatcher
@@ -44,6 +49,28 @@ def test_a_request_and_a_control_file_that_comes_or_goes_wake(
         wake.clear()
         change()
         assert wake.wait(_SOON_SECONDS)
+
+
+def test_a_watcher_that_cannot_read_on_says_so_in_one_line(
+    directory: Path,
+    wake: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(Inotify, "read_events", fail)
+    with structlog.testing.capture_logs() as told:
+        (directory / "SV.request").touch()
+        assert wake.wait(_SOON_SECONDS)
+        deadline = time.monotonic() + _SOON_SECONDS
+        while not told and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert [(line["event"], line["reason"]) for line in told] == [
+        ("spool.unwatched", "[Errno 12] Cannot allocate memory")
+    ]
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_looking_wakes_nobody(directory: Path, wake: threading.Event) -> None:
