@@ -18,7 +18,7 @@ DISKS = {"source": 1024, "pool": 1024, "spool": 128, "spare": 512}
 SPOOL = "/var/spool/dsgmigd"
 SOURCE = "/var/repos/btrsnap"
 PARENT = "zsd"
-TARGET = "/zsd"
+TARGET = "/var/repos/zsd"
 UNITS = tuple(f"dsgmigd@{number}.service" for number in range(1, 5))
 
 _CHECKOUT = "/root/checkout"
@@ -26,23 +26,22 @@ _PYTHON = f"PYTHONPATH={_CHECKOUT}:{_CHECKOUT}/packaging/quickstart:/opt/python 
 # The disks are found by their serial numbers; a machine whose disk is gone boots all the same.
 _PREPARE = f"""
 set -e
-mkdir -p {_CHECKOUT} /var/repos {SPOOL}
+mkdir -p {_CHECKOUT} {SOURCE} {SPOOL}
 tar -C {_CHECKOUT} -xf /dev/disk/by-id/virtio-checkout
 mkfs.btrfs --quiet /dev/disk/by-id/virtio-source
 mkfs.ext4 -q /dev/disk/by-id/virtio-spool
 cat >>/etc/fstab <<END
-/dev/disk/by-id/virtio-source /var/repos btrfs noatime,nofail 0 0
+/dev/disk/by-id/virtio-source {SOURCE} btrfs noatime,nofail 0 0
 /dev/disk/by-id/virtio-spool {SPOOL} ext4 nofail 0 2
 END
 systemctl daemon-reload
-mount /var/repos
+mount {SOURCE}
 mount {SPOOL}
-mkdir {SOURCE}
 modprobe zfs
 zpool create -O compression=on -O atime=off -O xattr=sa -O acltype=posixacl \
-    {PARENT} /dev/disk/by-id/virtio-pool
+    -m {TARGET} {PARENT} /dev/disk/by-id/virtio-pool
 """
-_INSTALL = f"""
+INSTALL = f"""
 set -e
 cd {_CHECKOUT}
 package=$(ls -t dist/dsgmigd_*.deb | head -n 1)
@@ -60,7 +59,7 @@ class Host(Machine):
         """Boot for the first time, make the file systems, install dsgmigd."""
         self.boot()
         self.run(_PREPARE, seconds=600)
-        self.run(_INSTALL, seconds=600)
+        self.run(INSTALL, seconds=600)
 
     def inside(self, verb: str, *arguments: str, seconds: float = 600) -> Any:
         """Run a verb of `inside.py` in the machine and return what it says."""

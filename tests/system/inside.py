@@ -21,7 +21,7 @@ from tests.integration.oddities import ODDITIES, plant_all
 from tests.integration.trees import Series, filling
 
 SOURCE = Path("/var/repos/btrsnap")
-TARGET = Path("/zsd")
+TARGET = Path("/var/repos/zsd")
 SPOOL = Path("/var/spool/dsgmigd")
 WORLD = Path("/root/world")
 # The first is replaced by an empty directory; the others take an emulated machine minutes.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.system.host import PARENT, SPOOL, Host
+from tests.system.host import SPOOL, TARGET, Host
 
 SECOND_SPOOL = "/var/spool/second"
 SECOND_UNIT = "dsgmigd@5.service"
@@ -107,7 +107,7 @@ def test_a_shell_that_stands_in_staging_is_waited_for(host: Host) -> None:
     host.start()
     host.inside("bulky", "2", "4", "stood")
     host.run(f"touch {SPOOL}/stood.request")
-    staging = f"/{PARENT}/.dsgmigd/staging/stood"
+    staging = f"{TARGET}/.dsgmigd/staging/stood"
     host.wait_until(f"findmnt {staging}")
     host.run(f"systemd-run --unit=stander --working-directory={staging} sleep infinity")
     host.wait_until("journalctl DSGMIGD_REPO=stood | grep -Eq 'deferred|request.failed'")

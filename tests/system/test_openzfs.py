@@ -12,6 +12,8 @@ import pytest
 from tests.system.host import SPOOL, TARGET, Host
 
 SPARSE_GIBIBYTES = int(os.environ.get("DSGMIGD_SPARSE_GIBIBYTES", "4"))
+# On a real host too: tens of attempts by members of the group and by strangers.
+HOSTILE = "test_hostile_users"
 FILES = ["test_migration", "test_oddities", "test_plans", "test_levels", "test_random_histories"]
 FILES += ["test_scope", "test_full_target", "test_corruption", "test_verify_command"]
 
@@ -32,8 +34,9 @@ def test_a_huge_sparse_file_costs_its_data_and_the_hashing_of_zeros(host: Host) 
     assert int(blocks) * 512 < 1 << 20
 
 
-@pytest.mark.nightly
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name", [HOSTILE, *(pytest.param(name, marks=pytest.mark.nightly) for name in FILES)]
+)
 def test_the_integration_tests_hold_on_openzfs(host: Host, name: str) -> None:
     host.run("systemctl stop 'dsgmigd@*.service'", seconds=600)
     began = time.monotonic()

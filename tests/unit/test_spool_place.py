@@ -1,8 +1,10 @@
 """Where a spool may lie: the rules for every kind of place, and the looking at real ones."""
 
+import errno
 import os
 import stat
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -196,6 +198,17 @@ def test_a_held_directory_is_found_wherever_it_is_moved(directory: Path) -> None
 
     assert (moved / "file").exists()
     assert list(directory.iterdir()) == []
+
+
+def test_a_name_that_cannot_be_looked_at_is_no_proof_of_a_move(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with held_directory(str(directory)) as place:
+        monkeypatch.setattr(os, "stat", fail)
+        assert place.is_in_place()
 
 
 def test_a_directory_that_came_back_is_in_place(directory: Path) -> None:
