@@ -169,7 +169,7 @@ class Machine:
     def _argv(self) -> list[str]:
         root = f"file={self._layer},format=qcow2,if=none,id=root,cache=unsafe"
         checkout = f"file={self._directory / 'checkout.tar'},format=raw,if=none,id=checkout"
-        console = self._console or f"file:{self._log},append=on"
+        console = self._console or "chardev:console"
         return [
             # The machine dies with its test, however that ends.
             *("setpriv", "--pdeathsig", "KILL"),
@@ -178,6 +178,7 @@ class Machine:
             *("-m", "2048", "-kernel", str(self._image.kernel)),
             *("-initrd", str(self._image.initrd)),
             *("-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off panic=-1"),
+            *("-chardev", f"file,id=console,path={self._log},append=on"),
             *("-serial", console, "-device", "virtio-rng-pci"),
             *("-drive", root, "-device", "virtio-blk-pci,drive=root"),
             *("-drive", f"{checkout},readonly=on"),
