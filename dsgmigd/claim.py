@@ -159,7 +159,8 @@ def unclaimable(
     name: str, repo: RepoName | None, refusal: tuple[str, str], status: os.stat_result
 ) -> Unclaimable:
     """Return the file of that status as one that is refused, by a message and a hint."""
-    identity = f"{name} {status.st_dev} {status.st_ino} {status.st_ctime_ns}"
+    # A name may be any bytes, which stand in it as lone surrogates that no encoding takes.
+    identity = f"{name!a} {status.st_dev} {status.st_ino} {status.st_ctime_ns}"
     request_id = str(uuid.uuid5(uuid.NAMESPACE_OID, identity))
     return Unclaimable(name, repo, *refusal, describe_owner(status), request_id)
 

@@ -9,6 +9,7 @@ from random import Random
 import bed
 import pytest
 
+from dsgmigd.names import SnapshotName
 from tests.integration.conftest import Bed, write_config
 from tests.integration.processes import assert_clean, wait_for, wait_started, wait_verified
 from tests.integration.trees import assert_migrated, new_series, writing
@@ -111,14 +112,23 @@ def test_whatever_somebody_does_in_staging_nothing_half_made_is_published(
             asked += 1
             outcome = fresh_bed.wait_result("SV")["outcome"]
             if outcome in {"done", "up_to_date"}:
+                _destroy_others_snapshots(fresh_bed)
                 assert_migrated(fresh_bed, "SV", series.directory, SNAPSHOTS)
     assert "Traceback" not in fresh_bed.words()
     wait_for(lambda: not list(fresh_bed.spool.glob("SV.claim.*")), "the end", made=fresh_bed)
     _take_back(fresh_bed)
     fresh_bed.drop("SV")
     assert fresh_bed.wait_result("SV")["outcome"] in {"done", "up_to_date"}, done
+    _destroy_others_snapshots(fresh_bed)
     assert_migrated(fresh_bed, "SV", series.directory, SNAPSHOTS)
     assert violations(world, Asked({"SV": asked + 1})) == []
+
+
+def _destroy_others_snapshots(made: Bed) -> None:
+    """Destroy what the administrator added to the series: dsgmigd leaves it alone."""
+    for name in made.snapshots("SV"):
+        if not SnapshotName.is_valid(name):
+            bed.run("zfs", "destroy", f"{made.parent}/SV@{name}")
 
 
 def _take_back(made: Bed) -> None:

@@ -273,7 +273,9 @@ def test_a_refusal_that_a_crash_cuts_off_is_answered_once(
         assert len(answers) == count + 1
 
 
-@pytest.mark.parametrize("name", ["..", "a@b", "-x", "a b", "x" * 201, "SV-norm", "a\nb", "ä"])
+@pytest.mark.parametrize(
+    "name", ["..", "a@b", "-x", "a b", "x" * 201, "SV-norm", "a\nb", "ä", "\udcff"]
+)
 def test_a_file_with_an_impossible_name_is_refused_and_its_result_lies_beside_it(
     spool: Spool, directory: Path, name: str
 ) -> None:

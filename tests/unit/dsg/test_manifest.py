@@ -132,14 +132,14 @@ class Step:
         self.manifest.times_changed(path.encode())
 
     def remove(self, path: str, _: str, __: int) -> None:
-        if path in self.model.nodes:
+        if path in self.model.nodes and not self._appears_there(path):
             for one in [*self.model.below(path), path]:
                 del self.model.nodes[one]
             self.manifest.removed(path.encode())
 
     def rename(self, old: str, new: str, _: int) -> None:
         nodes = self.model.nodes
-        if old not in nodes or (new + "/").startswith(old + "/"):
+        if old not in nodes or (new + "/").startswith(old + "/") or self._appears_there(old):
             return
         is_over = new in nodes and not nodes[new].is_directory and not nodes[old].is_directory
         if is_over or self.model.is_free(new):
@@ -154,6 +154,10 @@ class Step:
             for name in ("a", ".h"):
                 self.model.nodes[f"{path}/{name}"] = Node(content=number, mtime=self.model.tick())
             self.appearing[path] = None
+
+    def _appears_there(self, path: str) -> bool:
+        """Say whether something that the manifest does not know yet would go with `path`."""
+        return any((f"{one}/").startswith(f"{path}/") for one in self.appearing)
 
     def finish(self, user: str) -> None:
         for path in self.appearing:
