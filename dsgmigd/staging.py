@@ -7,7 +7,8 @@ Everything that dsgmigd builds stands below PARENT/STAGING until it is verified:
     PARENT/STAGING/replaced/REPO-TIME    what stood at PARENT/REPO before it was replaced
 
 Nothing is destroyed but datasets there that carry the property `request`, under the repository's
-lock. State of the work stands in properties of the snapshots.
+lock; what a power cut left half made is given it first. State of the work stands in properties of
+the snapshots.
 
 Leaving errors: those of dsgmigd.zfs and dsgmigd.file_errors, TargetChanged, TargetExists,
 TargetMissing.
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 
 from dsgmigd.errors import TargetChanged, TargetExists, TargetMissing
 from dsgmigd.file_errors import target_errors
+from dsgmigd.half_made import is_half_made
 from dsgmigd.names import DatasetName, RepoName, SnapshotName
 from dsgmigd.plan import TargetSnapshot, TargetState
 from dsgmigd.request import VERIFY_STRENGTH, VerifyLevel
@@ -293,6 +295,9 @@ class Staging:
 
     def _own(self, name: str) -> Dataset:
         dataset = self._zfs.read(name, KEYS)
+        if dataset is not None and is_half_made(self._zfs, dataset):
+            self._zfs.set_property(name, REQUEST, self._request_id)
+            dataset = self._zfs.read(name, KEYS)
         if dataset is None or REQUEST not in dataset.properties:
             raise TargetChanged(
                 f"{name} is " + ("gone" if dataset is None else "not one that dsgmigd made"),

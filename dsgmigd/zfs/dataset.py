@@ -99,6 +99,13 @@ class Zfs:
         """Return how many bytes become free when the dataset `name` is destroyed."""
         return int(self._zfs("get", "-Hp", "-o", "value", "used", name))
 
+    def written_bytes(self, name: str) -> int:
+        """Return how much was written to `name` since its last snapshot, or since it was cloned.
+
+        Raises CommandFailed on zfs-fuse, which does not know.
+        """
+        return int(self._zfs("get", "-Hp", "-o", "value", "written", name))
+
     def create(self, name: str, options: Mapping[str, str], properties: Mapping[str, str]) -> None:
         """Create and mount the file system `name`; its parent must exist."""
         with mounting() as turn:

@@ -67,7 +67,8 @@ class Disk:
             *("-blockdev", f"qcow2,node-name={name}-layer,file={name}-file,discard=unmap"),
             *("-blockdev", f"file,node-name={name}-log,filename={self._log},{UNFLUSHED}"),
             *("-blockdev", f"blklogwrites,node-name={name},file={name}-layer,{log}"),
-            *("-device", f"virtio-blk-pci,drive={name},serial={name}"),
+            # Merged requests have as many parts as the host takes, and the log adds one to them.
+            *("-device", f"virtio-blk-pci,drive={name},serial={name},request-merging=off"),
         ]
 
     def settle(self, dice: Random, shares: Sequence[float]) -> int:

@@ -96,7 +96,7 @@ def _unwanted_blocks(source: Path, target: Path) -> list[str]:
     """Name the files that hold a MiB more than their sources: their holes are not holes."""
     return [
         f"{path}: {blocks} blocks, source {wanted}"
-        for path in target.rglob("*")
+        for path in (*target.glob("*"), *target.glob("*/*"))
         if stat.S_ISREG(path.lstat().st_mode) and ".dsg" not in path.parts
         for blocks in [path.stat().st_blocks]
         for wanted in [(source / path.relative_to(target)).stat().st_blocks]

@@ -7,7 +7,7 @@ import os
 import time
 from random import Random
 
-from tests.system.host import SPOOL, Host
+from tests.system.host import PARENT, SPOOL, Host
 
 CUTS = int(os.environ.get("DSGMIGD_POWER_CUTS", "2"))
 SEED = int(os.environ.get("DSGMIGD_SEED", "1"))
@@ -50,3 +50,17 @@ def test_no_power_cut_costs_a_request_or_a_snapshot(host: Host) -> None:
         host.run("systemctl stop 'dsgmigd@*'", seconds=120)
         assert host.violations(dict.fromkeys(repos, 1)) == []
         host.inside("remove", *repos)
+
+
+def test_what_a_power_cut_left_half_made_is_in_nobodys_way(host: Host) -> None:
+    """ZFS gives a new dataset its properties later; this is how one is that has none yet."""
+    host.inside("bulky", "1", "1", "half")
+    host.run(
+        f"zfs create {PARENT}/.dsgmigd/staging/half && zfs snapshot {PARENT}@half"
+        f" && zfs clone {PARENT}@half {PARENT}/.dsgmigd/views/half"
+    )
+    host.start()
+    host.run(f"touch {SPOOL}/half.request")
+    result = host.result("half")
+    assert (result["outcome"], result["error"]) == ("done", None)
+    host.run(f"zfs destroy {PARENT}@half")

@@ -373,11 +373,16 @@ class FakeZfs:
         if isinstance(subject, FakeDataset):
             mountpoint = str(subject.mountpoint)
             values["origin"] = subject.origin or "-"
+            values["written"] = self._written(subject)
             values["mounted"] = "yes" if subject.is_mounted else "no"
             values["mountpoint"] = subject.properties.get("mountpoint", mountpoint)
         if key not in values:
             raise _Failure(f"bad property list: invalid property '{key}'", status=2)
         return values[key], "-"
+
+    def _written(self, dataset: FakeDataset) -> str:
+        before = self._find_snapshot(dataset.origin, "open").files if dataset.origin else None
+        return str(_size(dataset.place) - (_size(before) if before else 0))
 
     def _user_value(self, subject: FakeDataset | FakeSnapshot, key: str) -> tuple[str, str]:
         if key in subject.properties:

@@ -126,7 +126,8 @@ ALLOWED: dict[str, set[str]] = {
         *("descriptors", "dsg.entry", "dsg.pushlog", "dsg.tags", "durable", "file_errors"),
         *("names", "source"),
     },
-    "staging": {"errors", "file_errors", "names", "plan", "request", "zfs.dataset"},
+    "half_made": {"errors", "file_errors", "zfs.dataset"},
+    "staging": {"errors", "file_errors", "half_made", "names", "plan", "request", "zfs.dataset"},
     "replaced": {"errors", "staging", "zfs.dataset", "zfs.pool"},
     "survey": {
         *("abilities", "btrfs.search", "descriptors", "errors", "exclusion", "file_errors"),

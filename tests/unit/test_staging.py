@@ -128,6 +128,7 @@ def test_a_dataset_that_dsgmigd_did_not_make_is_never_destroyed(
     commands: FakeZfs, staging: Staging, place: str
 ) -> None:
     commands.output("zfs", "create", f"{AREA}/{place}/SV")
+    (commands.mountpoint(f"{AREA}/{place}/SV") / "file").write_text("somebody's")
     before = commands.names()
     with pytest.raises(TargetChanged, match="not one that dsgmigd made"):
         staging.create()
@@ -141,6 +142,7 @@ def test_a_mark_that_only_the_parent_carries_does_not_make_a_dataset_ours(
 ) -> None:
     commands.output("zfs", "set", f"{PROPERTY_PREFIX}request=r1", f"{AREA}/staging")
     commands.output("zfs", "create", f"{AREA}/staging/SV")
+    (commands.mountpoint(f"{AREA}/staging/SV") / "file").write_text("somebody's")
     with pytest.raises(TargetChanged, match="not one that dsgmigd made"):
         staging.discard()
 
@@ -179,12 +181,37 @@ def test_a_run_resumes_before_a_snapshot_that_a_dead_run_was_reading(
     assert f"{AREA}/views/SV" not in commands.names()
 
 
+def test_what_a_power_cut_left_without_its_properties_is_in_nobodys_way(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    commands.output("zfs", "create", f"{AREA}/staging/SV")
+    staging.create()
+    take_snapshot(staging, S1, "one")
+    commands.output("zfs", "clone", f"{AREA}/staging/SV@s1", f"{AREA}/views/SV")
+    with staging.view(f"{AREA}/staging/SV", S1) as root:
+        assert (Path(root) / "file").read_text() == "one"
+    commands.output("zfs", "clone", f"{AREA}/staging/SV@s1", f"{AREA}/views/SV")
+    staging.resume(S1)
+    assert f"{AREA}/views/SV" not in commands.names()
+
+
+def test_what_has_no_properties_is_not_half_made_if_it_has_snapshots(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    commands.output("zfs", "create", f"{AREA}/staging/SV")
+    commands.output("zfs", "snapshot", f"{AREA}/staging/SV@s1")
+    with pytest.raises(TargetChanged, match="not one that dsgmigd made"):
+        staging.create()
+    assert f"{AREA}/staging/SV@s1" in commands.names()
+
+
 def test_a_run_does_not_resume_over_a_view_that_is_not_ours(
     commands: FakeZfs, staging: Staging
 ) -> None:
     staging.create()
     take_snapshot(staging, S1, "one")
     commands.output("zfs", "clone", f"{AREA}/staging/SV@s1", f"{AREA}/views/SV")
+    (commands.mountpoint(f"{AREA}/views/SV") / "file").write_text("somebody's")
     with pytest.raises(TargetChanged, match="not one that dsgmigd made"):
         staging.resume(S1)
     assert f"{AREA}/views/SV" in commands.names()
