@@ -272,15 +272,21 @@ class Pins:
         )
 
     def release_all(self) -> None:
-        """Delete the pins of this repository, those of dead requests too; its lock is ours."""
-        prefix = f"{self._repository.name}."
+        """Delete the pins of this repository, those of dead requests too; its lock is ours.
+
+        They are gone for good when this returns: a power cut brings none back.
+        """
+        prefix, has_found = f"{self._repository.name}.", False
         with source_errors(f"listing {self._area}"), contextlib.suppress(FileNotFoundError):
             for name in os.listdir(self._area):
                 request_id = name.removeprefix(prefix)
                 if name.startswith(prefix) and "." not in request_id:
                     _release(os.path.join(self._area, name))
+                    has_found = True
         with contextlib.suppress(OSError):  # other requests have pins there
             os.rmdir(self._area)
+        if has_found:
+            sync_filesystem(self._repository.root)
 
 
 def _release(directory: str) -> None:

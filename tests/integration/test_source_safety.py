@@ -7,6 +7,7 @@ from typing import Any
 
 import bed
 
+from dsgmigd.source import PINS_DIRECTORY
 from tests.integration.conftest import Bed, read_only_source
 from tests.integration.processes import wait_for
 from tests.integration.trees import (
@@ -73,6 +74,17 @@ def test_what_changes_after_the_pin_is_not_in_the_result_and_is_found_later(
     found = fresh_bed.verified("SV")
     assert found["error"]["code"] == "verification_failed"
     assert "s3: " in found["error"]["message"]
+
+
+def test_no_pin_comes_back_when_the_power_is_cut_after_a_result(fresh_bed: Bed) -> None:
+    """What a mount would find is looked at: btrfs-progs reads the disk, past the mounted tree."""
+    disk = bed.run("findmnt", "-n", "-o", "SOURCE", "-T", fresh_bed.source_root).strip()
+    new_series(fresh_bed, "SV", writing(a="1"), writing(a="2"))
+    bed.run("btrfs", "filesystem", "sync", fresh_bed.source_root)
+    assert fresh_bed.migrate("SV")["outcome"] == "done"
+    on_disk = bed.run("btrfs", "inspect-internal", "dump-tree", "-t", "5", disk)
+    assert f"name: {fresh_bed.source_root.name}" in on_disk
+    assert PINS_DIRECTORY not in on_disk
 
 
 def test_a_source_that_cannot_be_pinned_is_read_in_place_and_the_result_says_so(
