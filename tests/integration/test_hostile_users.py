@@ -352,8 +352,11 @@ def test_a_request_that_its_owner_holds_by_a_lease_or_still_writes_holds_up_nobo
     ready, told = os.pipe()
 
     def hold() -> None:
-        descriptor = os.open(name, os.O_RDWR | os.O_CREAT, 0o644)
+        # A lease is given on what nobody else has open.
+        other_name = scene.spool / "not yet"
+        descriptor = os.open(other_name, os.O_RDWR | os.O_CREAT, 0o644)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        other_name.rename(name)
         os.write(told, b"x")
         time.sleep(600)
 

@@ -11,10 +11,10 @@ UNIT = "dsgmigd@1.service"
 DROP_IN = f"/run/systemd/system/{UNIT}.d/test.conf"
 
 
-def begin(host: Host, repo: str) -> str:
+def begin(host: Host, repo: str, *, snapshots: int = 3) -> str:
     """Let instance 1 work on a repository that takes a while; return its main process."""
     host.run("systemctl stop 'dsgmigd@*.service'", seconds=120)
-    host.inside("bulky", "3", "12", repo)
+    host.inside("bulky", str(snapshots), str(max(1, 36 // snapshots)), repo)
     host.inside("observe")
     host.run(f"touch {SPOOL}/{repo}.request")
     host.start([UNIT])

@@ -7,9 +7,12 @@ import pytest
 from tests.system.host import INSTALL, SPOOL, TARGET, Host
 from tests.system.test_interruptions import UNIT, assert_done, begin
 
-# What the package or its user may have made, but for the documents of the administrator.
+# dpkg takes its time on an emulated machine; each snapshot takes seconds.
+LONG_WORK = 30
+# All that the package has made; what else is in /etc/dsgmigd is the administrator's.
+_CONFIGURATION = "/etc/dsgmigd/dsgmigd.toml"
 _TRACES = (
-    "ls -d /etc/dsgmigd* /usr/bin/dsgmigd /usr/lib/python3/dist-packages/dsgmigd"
+    f"ls -d {_CONFIGURATION} /usr/bin/dsgmigd /usr/lib/python3/dist-packages/dsgmigd"
     " /usr/lib/systemd/system/dsgmigd* /usr/share/doc/dsgmigd /var/lib/systemd/catalog.d/dsgmigd*"
     " 2>/dev/null || true"
 )
@@ -23,7 +26,7 @@ def installed_anew(host: Host) -> Iterator[Host]:
 
 
 def test_an_upgrade_in_mid_run_interrupts_and_the_new_version_resumes(host: Host) -> None:
-    process = begin(host, "upgraded")
+    process = begin(host, "upgraded", snapshots=LONG_WORK)
     host.run(INSTALL, seconds=600)
     assert_done(host, "upgraded", attempts=2)
     assert host.run(f"systemctl show --value --property MainPID {UNIT}") not in {process, "0"}
@@ -34,11 +37,11 @@ def test_removal_stops_the_work_and_purge_leaves_the_archive_and_its_records(
     installed_anew: Host,
 ) -> None:
     host = installed_anew
-    begin(host, "removed")
+    begin(host, "removed", snapshots=LONG_WORK)
     host.run("dpkg --remove dsgmigd", seconds=300)
     assert not host.succeeds(f"systemctl is-active {UNIT}")
     assert host.run(f"ls {SPOOL}").splitlines().count("removed.claim.1") == 1
-    assert host.run(_TRACES) == "/etc/dsgmigd"
+    assert host.run(_TRACES) == _CONFIGURATION
     host.run(INSTALL, seconds=600)
     host.start([UNIT])
     assert_done(host, "removed", attempts=2)
