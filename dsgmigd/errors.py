@@ -282,6 +282,13 @@ class SpoolFailing(DsgmigdError):
     error_class = "transient"
 
 
+class PinImpossible(DsgmigdError):
+    """The source's file system cannot take a pin: it is read-only, full, or not this one."""
+
+    code = "pin_impossible"
+    error_class = "operator"
+
+
 class CommandFailed(DsgmigdError):
     """A program that dsgmigd runs ended with an error that no adapter knows."""
 

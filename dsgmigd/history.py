@@ -3,7 +3,7 @@
 Neither the source nor the older snapshots are needed. Each manifest is held against what
 sync-messages.json says of it before anything is told from it.
 
-Leaving errors: MetadataDamaged, PathUnknown.
+Leaving errors: MetadataDamaged, PathUnknown, TargetUnwritable.
 """
 
 import json
@@ -15,7 +15,8 @@ from typing import Any
 
 from dsgmigd.dsg.archive import MANIFEST_NAME, MESSAGES_NAME, archive_name
 from dsgmigd.dsg.history import backward, count_changes, trace
-from dsgmigd.errors import MetadataDamaged, PathUnknown
+from dsgmigd.errors import DsgmigdError, MetadataDamaged, PathUnknown
+from dsgmigd.file_errors import has_failed, target_error
 from dsgmigd.verify.digests import Digests
 from dsgmigd.verify.document import Document, read_document
 from dsgmigd.verify.listing import Listing
@@ -75,7 +76,7 @@ class History:
             document = read_document(pieces, self._known, found)
             problem = _compare(document, self._messages[f"s{number}"])
         except UNREADABLE as error:
-            raise self._damaged(name, repr(error)) from error
+            raise self._unreadable(name, error) from error
         if problem:
             raise self._damaged(name, problem)
         self._known = found
@@ -86,12 +87,18 @@ class History:
             content = b"".join(read_pieces(os.path.join(self._directory, MESSAGES_NAME)))
             messages = dict(json.loads(content)["snapshots"])
         except UNREADABLE as error:
-            raise self._damaged(MESSAGES_NAME, repr(error)) from error
+            raise self._unreadable(MESSAGES_NAME, error) from error
         expected = [f"s{number}" for number in range(1, self._last + 1)]
         is_told = all(isinstance(one, dict) for one in messages.values())
         if list(messages) != expected or not is_told:
             raise self._damaged(MESSAGES_NAME, f"it does not tell of s1 … s{self._last}")
         return messages
+
+    def _unreadable(self, name: str, error: Exception) -> DsgmigdError:
+        """Return the error for a document that cannot be read: the pool may be to blame."""
+        if isinstance(error, OSError) and has_failed(error):
+            return target_error(error, f"reading .dsg/{name} in snapshot s{self._last}")
+        return self._damaged(name, repr(error))
 
     def _damaged(self, name: str, problem: str) -> MetadataDamaged:
         return MetadataDamaged(

@@ -16,7 +16,6 @@ import stat
 from dataclasses import dataclass
 
 from dsgmigd.btrfs.subvolume import (
-    PinImpossible,
     Subvolume,
     create_pin,
     delete_pin,
@@ -25,6 +24,7 @@ from dsgmigd.btrfs.subvolume import (
     sync_filesystem,
 )
 from dsgmigd.errors import (
+    PinImpossible,
     SourceChanged,
     SourceConflict,
     SourceInvalid,

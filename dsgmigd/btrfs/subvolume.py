@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import btrfsutil
 
-from dsgmigd.errors import DsgmigdError
+from dsgmigd.errors import PinImpossible
 from dsgmigd.file_errors import source_errors, status_of
 
 # btrfs_tree.h: the root of every subvolume has this inode number.
@@ -19,13 +19,6 @@ _ROOT_INODE = 256
 # What a sync says that is for another file system, one mounted read-only, or not for us.
 _NOTHING_WAITS = frozenset({errno.ENOTTY, errno.EROFS, errno.EPERM})
 _SEND_PROTOCOL_FILE = "/sys/fs/btrfs/features/send_stream_version"
-
-
-class PinImpossible(DsgmigdError):
-    """The source's file system cannot take a pin: it is read-only, full, or not this one."""
-
-    code = "pin_impossible"
-    error_class = "operator"
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import os
 import stat
 import uuid
 
-from dsgmigd.btrfs.subvolume import PinImpossible, delete_pin, read_subvolume
+from dsgmigd.btrfs.subvolume import delete_pin, read_subvolume
 from dsgmigd.doctor.leftover import Leftover, foreign
-from dsgmigd.errors import InvalidName, SourceUnreadable
+from dsgmigd.errors import InvalidName, PinImpossible, SourceUnreadable
 from dsgmigd.names import RepoName, SnapshotName, parse_repo_name
 from dsgmigd.source import PINS_DIRECTORY, check_root
 

@@ -165,8 +165,8 @@ ALLOWED: dict[str, set[str]] = {
     # Afterwards.
     "newest": {"errors", "names", "published", "staging", "zfs.dataset", "zfs.pool"},
     "history": {
-        *("dsg.archive", "dsg.history", "errors", "verify.digests", "verify.document"),
-        *("verify.listing", "verify.metadata"),
+        *("dsg.archive", "dsg.history", "errors", "file_errors", "verify.digests"),
+        *("verify.document", "verify.listing", "verify.metadata"),
     },
     "repair": {
         *("descriptors", "durable", "errors", "exclusion", "file_errors", "history", "newest"),
