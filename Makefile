@@ -6,7 +6,7 @@ venv = .venv
 pytest = $(venv)/bin/pytest -q
 
 .PHONY: help demo demo-clean package package-test test check unit integration nightly \
-    vm system-test system-nightly bench bench-later bench-long bench-memory bench-metadata bench-queue fmt clean
+    vm system-test system-nightly bench bench-later bench-long bench-memory bench-metadata bench-queue bench-workers fmt clean
 
 help:
 	@echo "make demo         migrate three sample repositories, on file-backed btrfs and ZFS (root)"
@@ -27,6 +27,7 @@ help:
 	@echo "make bench-memory the memory that two million entries take (root, 10 GB, ten minutes)"
 	@echo "make bench-metadata  what DSG's metadata takes of a migration's time and space (root)"
 	@echo "make bench-queue  how soon the first of 100,000 waiting requests is claimed"
+	@echo "make bench-workers  what four workers gain over one (root)"
 	@echo "make fmt          format the code"
 	@echo "make clean        remove what make made here"
 
@@ -117,6 +118,10 @@ bench-metadata:
 
 bench-queue:
 	@PYTHONPATH=$(CURDIR) $(PYTHON) bench/waiting_requests.py $(BENCH)
+
+bench-workers:
+	@$(quickstart)/install-requirements
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/several_workers.py $(BENCH)
 
 fmt: $(venv)/ready
 	$(venv)/bin/ruff format

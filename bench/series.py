@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,7 +81,9 @@ def build_series(directory: Path, size: Size) -> list[Path]:
             bed.run("btrfs", "subvolume", "snapshot", trees[number - 2], tree)
             time.sleep(BETWEEN_PUSHES_SECONDS)
             change(tree, number, size, dice)
-        log += f"{REPO}/s{number} | ana | 2014-05-{number:02} 17:27:26 UTC (Wed) | push {number}\n"
+        day = datetime(2014, 5, 1, tzinfo=UTC) + timedelta(days=number)
+        when = day.strftime("%Y-%m-%d %H:%M:%S UTC (%a)")
+        log += f"{directory.name}/s{number} | ana | {when} | push {number}\n"
         (tree / ".snap").mkdir(exist_ok=True)
         (tree / ".snap/push.log").write_text(log, encoding="utf-8")
         bed.run("btrfs", "property", "set", "-ts", tree, "ro", "true")
