@@ -31,7 +31,7 @@ from dsgmigd.errors import (
     SourceMissing,
 )
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
-from dsgmigd.file_errors import source_error, source_errors, status_of
+from dsgmigd.file_errors import has_failed, source_error, source_errors, status_of
 from dsgmigd.names import RepoName, SnapshotName
 from dsgmigd.plan import SourceSnapshot
 
@@ -136,10 +136,12 @@ def find_repository(root: str, name: RepoName) -> Repository:
 
 
 def check_root(root: str) -> None:
-    """Raise SourceMissing if the source root is not there."""
+    """Raise SourceMissing if the source root is not there, another error if nobody can say."""
     try:
         is_directory = stat.S_ISDIR(os.stat(root).st_mode)
     except OSError as error:
+        if has_failed(error):
+            raise source_error(error, f"looking at the source root {root}") from error
         raise _no_root(root, error) from error
     if not is_directory:
         raise _no_root(root, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))

@@ -1,12 +1,16 @@
 """The source side as far as plain directories show it; the rest needs a real btrfs."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from dsgmigd.errors import (
+    DsgmigdError,
+    HostExhausted,
     NoSnapshots,
     SnapshotGap,
     SourceChanged,
@@ -83,6 +87,23 @@ def test_a_source_root_that_is_not_there_is_told_from_a_missing_repository(tmp_p
         find(tmp_path / "absent")
     with pytest.raises(SourceMissing, match=r"the source root .* is not there"):
         list_repositories(str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(errno.EIO, SourceUnreadable), (errno.ENOMEM, HostExhausted)]
+)
+def test_a_source_root_that_cannot_be_looked_at_may_be_there(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    expected: type[DsgmigdError],
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "stat", fail)
+    with pytest.raises(expected, match="looking at the source root"):
+        find(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["s0", "s01", "s0000000001", "s1234567890"])
