@@ -128,8 +128,6 @@ def test_a_shell_that_stands_in_staging_is_waited_for(host: Host) -> None:
             "kill -STOP $(pidof systemd-journald)",
             "kill -CONT $(pidof systemd-journald)",
         ),
-        # The journal is kept in memory, below /run.
-        ("crowded", "cat /dev/zero >/run/crowd || true", "rm /run/crowd"),
     ],
 )
 def test_a_journal_that_does_not_listen_costs_no_migration(
