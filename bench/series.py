@@ -127,17 +127,22 @@ def write_file(path: Path, dice: random.Random, size_bytes: int | None = None) -
     path.write_bytes(dice.randbytes(size_bytes))
 
 
-def migrate_into(parent: str, source_root: Path, directory: Path, level: str) -> dict[str, Any]:
-    """Create the dataset `parent` and migrate into it by dsgmigd; return the result."""
-    bed.run("zfs", "create", parent)
-    config = directory / "dsgmigd.toml"
+def write_config(config: Path, spool: Path, source_root: Path, parent: str) -> None:
+    """Write a configuration for a target that may lose what zfs-fuse cannot hold."""
     losses = ["xattr", "acl", "subsecond_mtime"] if bed.zfs_kind() == "fuse" else []
     config.write_text(
-        f"[spool]\ndirectory = {json.dumps(str(directory / 'spool'))}\n"
+        f"[spool]\ndirectory = {json.dumps(str(spool))}\n"
         f"[source]\nroot = {json.dumps(str(source_root))}\n"
         f"[target]\nparent = {json.dumps(parent)}\nallow_loss = {json.dumps(losses)}\n",
         encoding="utf-8",
     )
+
+
+def migrate_into(parent: str, source_root: Path, directory: Path, level: str) -> dict[str, Any]:
+    """Create the dataset `parent` and migrate into it by dsgmigd; return the result."""
+    bed.run("zfs", "create", parent)
+    config = directory / "dsgmigd.toml"
+    write_config(config, directory / "spool", source_root, parent)
     # bed.run gives a bare environment, without PYTHONPATH.
     program = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); import dsgmigd.__main__ as d"
     arguments = ("--config", str(config), "migrate", REPO, "--verify", level, "--json")

@@ -7,14 +7,15 @@ from the start of the first until the last result stands.
 import argparse
 import json
 import os
+import shutil
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import bed
-from series import CHECKOUT, Size, beds, build_series, verdict
+from series import Size, beds, build_series, verdict, write_config
+from waiting_requests import workers
 
 WORKERS = 4
 CLAIMED_GAIN = 1.6
@@ -54,36 +55,18 @@ def migrate_all(repos: list[str], count: int, root: Path, pool: str, directory: 
     parent, spool = f"{pool}/workers{count}", directory / f"spool{count}"
     bed.run("zfs", "create", parent)
     config = directory / f"workers{count}.toml"
-    config.write_text(
-        f"[spool]\ndirectory = {json.dumps(str(spool))}\n"
-        f"[source]\nroot = {json.dumps(str(root))}\n[target]\nparent = {json.dumps(parent)}\n"
-        'allow_loss = ["xattr", "acl", "subsecond_mtime"]\n',
-        encoding="utf-8",
-    )
+    write_config(config, spool, root, parent)
     spool.mkdir()
     for repo in repos:
         (spool / f"{repo}.request").touch()
-    command = (sys.executable, "-m", "dsgmigd", "--config", str(config), "run", "--instance")
-    began = time.monotonic()
-    workers = [
-        subprocess.Popen(
-            (*command, str(number)),
-            env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for number in range(1, count + 1)
-    ]
     try:
-        wait_results(spool, repos)
-        return time.monotonic() - began
+        began = time.monotonic()
+        with workers(config, count):
+            wait_results(spool, repos)
+            return time.monotonic() - began
     finally:
-        for worker in workers:
-            worker.terminate()
-        for worker in workers:
-            worker.wait()
         bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", parent))
-        bed.run("rm", "-r", spool)
+        shutil.rmtree(spool)
 
 
 def wait_results(spool: Path, repos: list[str]) -> None:

@@ -43,7 +43,7 @@ def parse_options() -> argparse.Namespace:
 
 def first_claim_seconds(count: int) -> float:
     """Return how long a worker takes from its start to its first claim."""
-    with filled_spool(count) as spool, workers(spool, 1):
+    with filled_spool(count) as spool, workers(configured(spool), 1):
         return wait_first(spool)
 
 
@@ -55,10 +55,10 @@ def measure(count: int, base: float, seconds: float) -> None:
         look.records.claims()
         look.incoming()
         looked = time.monotonic() - began
-        with workers(spool, 1):
+        with workers(configured(spool), 1):
             first = wait_first(spool) - base
             one = ended_each_second(spool, seconds)
-        with workers(spool, WORKERS):
+        with workers(configured(spool), WORKERS):
             four = ended_each_second(spool, seconds)
     verdict = "yes" if first <= CLAIMED_FIRST_SECONDS else "NO"
     print(
@@ -79,15 +79,20 @@ def filled_spool(count: int) -> Iterator[Path]:
         yield spool
 
 
-@contextmanager
-def workers(spool: Path, count: int) -> Iterator[None]:
-    """Let so many workers work on the spool."""
+def configured(spool: Path) -> Path:
+    """Write a configuration with neither source nor target; return its path."""
     config = spool.parent / "dsgmigd.toml"
     config.write_text(
         f'[spool]\ndirectory = "{spool}"\n'
         '[source]\nroot = "/nowhere"\n[target]\nparent = "nothing"\n',
         encoding="utf-8",
     )
+    return config
+
+
+@contextmanager
+def workers(config: Path, count: int) -> Iterator[None]:
+    """Let so many workers work by a configuration."""
     command = (sys.executable, "-m", "dsgmigd", "--config", str(config), "run", "--instance")
     processes = [
         subprocess.Popen(

@@ -1,10 +1,9 @@
 """The history of a dataset, from documents that the writer and DSG's client wrote."""
 
 import errno
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import lz4.frame
 import orjson
@@ -13,6 +12,7 @@ import pytest
 from dsgmigd.errors import MetadataDamaged, PathUnknown, TargetUnwritable
 from dsgmigd.history import History
 from tests.unit.dsg_series import write_series
+from tests.unit.failing import failing
 
 TREES = (
     {"a": "1", "data/b": "b"},
@@ -147,10 +147,7 @@ def test_messages_that_say_nothing_of_a_snapshot_are_damage(root: Path) -> None:
 
 
 def test_a_pool_that_fails_is_no_damage(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_path: str) -> NoReturn:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
     history = History(str(root), 3)
-    monkeypatch.setattr("dsgmigd.history.read_pieces", fail)
+    monkeypatch.setattr("dsgmigd.history.read_pieces", failing(errno.EIO))
     with pytest.raises(TargetUnwritable, match=r"reading \.dsg/last-sync\.json in snapshot s3"):
         history.check()

@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
@@ -33,6 +32,7 @@ from dsgmigd.source import (
     find_repository,
     list_repositories,
 )
+from tests.unit.failing import failing
 
 SV = parse_repo_name("SV")
 
@@ -98,10 +98,7 @@ def test_a_source_root_that_cannot_be_looked_at_may_be_there(
     number: int,
     expected: type[DsgmigdError],
 ) -> None:
-    def fail(*_: object) -> NoReturn:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(os, "stat", fail)
+    monkeypatch.setattr(os, "stat", failing(number))
     with pytest.raises(expected, match="looking at the source root"):
         find(tmp_path)
 

@@ -4,7 +4,6 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
@@ -12,6 +11,7 @@ from dsgmigd import spool_place
 from dsgmigd.errors import SpoolReplaced, SpoolUnusable
 from dsgmigd.spool import Spool
 from dsgmigd.spool_place import Component, check_place, held_directory, judge_place
+from tests.unit.failing import failing
 
 EXT4 = 0xEF53
 US = 900
@@ -203,11 +203,8 @@ def test_a_held_directory_is_found_wherever_it_is_moved(directory: Path) -> None
 def test_a_name_that_cannot_be_looked_at_is_no_proof_of_a_move(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> NoReturn:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
     with held_directory(str(directory)) as place:
-        monkeypatch.setattr(os, "stat", fail)
+        monkeypatch.setattr(os, "stat", failing(errno.EIO))
         assert place.is_in_place()
 
 

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 import structlog
@@ -14,6 +13,7 @@ from watchdog.observers.inotify_c import Inotify
 
 from dsgmigd.spool_place import held_directory
 from dsgmigd.wake import SpoolWatcher
+from tests.unit.failing import failing
 
 _SOON_SECONDS = 5.0
 _QUIET_SECONDS = 0.3
@@ -57,10 +57,7 @@ def test_a_watcher_that_cannot_read_on_says_so_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def fail(*_: object) -> NoReturn:
-        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-
-    monkeypatch.setattr(Inotify, "read_events", fail)
+    monkeypatch.setattr(Inotify, "read_events", failing(errno.ENOMEM))
     with structlog.testing.capture_logs() as told:
         (directory / "SV.request").touch()
         assert wake.wait(_SOON_SECONDS)
