@@ -221,6 +221,11 @@ _KINDS: tuple[tuple[str, type[DsgmigdError], str], ...] = (
     ("quota exceeded", TargetFull, "raise the quota"),
     ("is busy", TargetBusy, "see who holds it with: fuser -vm MOUNTPOINT"),
     ("resource busy", TargetBusy, "see who holds it with: fuser -vm MOUNTPOINT"),
+    # zfs-fuse went away, drops a connection when a client dies, or was never started; then the
+    # words of OpenZFS without its kernel modules.
+    ("Connection reset by peer", TargetUnavailable, "see whether zfs-fuse runs: zpool list"),
+    ("initialize ZFS library", TargetUnavailable, "start ZFS; zpool list says what it misses"),
+    ("ZFS modules", TargetUnavailable, "load the kernel module: modprobe zfs"),
     # Another instance mounts the same new dataset at the same moment.
     ("create mountpoint: File exists", TargetBusy, "see what stands at the mountpoint"),
 )

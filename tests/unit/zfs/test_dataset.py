@@ -334,6 +334,9 @@ def test_what_something_depends_on_is_not_destroyed(zfs: Zfs, commands: FakeZfs)
         ("cannot unmount '/zsd/SV': Device or resource busy", TargetBusy),
         ("cannot destroy 'zsd/SV': dataset is busy", TargetBusy),
         ("cannot mount '/zsd/SV': failed to create mountpoint: File exists", TargetBusy),
+        ("internal error: Connection reset by peer", TargetUnavailable),
+        ("internal error: failed to initialize ZFS library", TargetUnavailable),
+        ("The ZFS modules are not loaded.\nTry running '/sbin/modprobe zfs'", TargetUnavailable),
         ("cannot set property for 'zsd/SV': permission denied", CommandFailed),
     ],
 )
