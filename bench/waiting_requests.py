@@ -1,8 +1,8 @@
 """Measure the queue: how soon a worker claims its first request, and how many it ends a second.
 
 A spool is filled with requests whose bodies ask for something impossible, so that each is claimed,
-answered durably and removed, and nothing else is done. Then one worker is started, and then three
-more. No pool and no btrfs is touched.
+answered durably and removed, and nothing else is done. One worker is started, and on another such
+spool four are. No pool and no btrfs is touched.
 """
 
 import argparse
@@ -58,8 +58,8 @@ def measure(count: int, base: float, seconds: float) -> None:
         with workers(configured(spool), 1):
             first = wait_first(spool) - base
             one = ended_each_second(spool, seconds)
-        with workers(configured(spool), WORKERS):
-            four = ended_each_second(spool, seconds)
+    with filled_spool(count) as spool, workers(configured(spool), WORKERS):
+        four = ended_each_second(spool, seconds)
     verdict = "yes" if first <= CLAIMED_FIRST_SECONDS else "NO"
     print(
         f"{count:>9}{looked:>12.3f}{first:>15.2f}{one:>13.0f}{four:>8.0f}  "
@@ -121,19 +121,22 @@ def ended_each_second(spool: Path, seconds: float) -> float:
     """Return how many requests are ended in a second, from the first that is."""
     kept = spool / ".dsgmigd/results"
     before = count_files(kept)
-    while (now := count_files(kept)) == before:
+    while (now := count_files(kept)) == before and has_waiting(spool):
         time.sleep(POLL_SECONDS)
     began, before = time.monotonic(), now
-    last = count_files(spool, ".request")
-    while time.monotonic() < began + seconds and last:
-        time.sleep(seconds / 10)
-        last = count_files(spool, ".request")
+    while time.monotonic() < began + seconds and has_waiting(spool):
+        time.sleep(seconds / 50)
     return (count_files(kept) - before) / (time.monotonic() - began)
 
 
-def count_files(directory: Path, ending: str = "") -> int:
-    """Return how many names in a directory end so."""
-    return sum(name.endswith(ending) for name in os.listdir(directory))
+def count_files(directory: Path) -> int:
+    """Return how many files are in a directory; none if there is no directory yet."""
+    return len(os.listdir(directory)) if directory.exists() else 0
+
+
+def has_waiting(spool: Path) -> bool:
+    """Say whether a request waits."""
+    return any(name.endswith(".request") for name in os.listdir(spool))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Change a directory tree below one descriptor, one operation at a time.
 
 No path is looked up twice and no symbolic link is ever followed. Contents are those of regular
-files: no device and no FIFO is ever opened. A file that is written to stays open until something
-else is done.
+files: no device and no FIFO is ever opened. A file that is made or written to stays open until
+something is done to another one; what is done to it meanwhile is done by its descriptor.
 
 Leaving errors: OSError, as the kernel gave it; ValueError and OverflowError for what is not handed
 to the kernel at all.
@@ -16,18 +16,21 @@ from dataclasses import dataclass
 from dsgmigd.descriptors import Directories
 from dsgmigd.syscalls import punch_hole
 
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _ZEROS_BYTES = 1024 * 1024
 # A write to ZFS that stays in one record is done or refused. One that a full pool takes in part
 # ends zfs-fuse by an assertion.
 _RECORD_BYTES = 128 * 1024
+_NEW_FILE_MODE = 0o600
 _SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
 
 
-@dataclass(frozen=True)
+@dataclass
 class _OpenFile:
+    """A regular file that stays open; `mode` are the permission bits that it is to have."""
+
     path: bytes
     descriptor: int
     mode: int
@@ -54,8 +57,10 @@ class Tree:
 
     def make_file(self, path: bytes) -> None:
         """Make an empty file that only its owner may touch."""
+        self.finish_writing()
         parent, name = self._directories.parent_of(path)
-        os.close(os.open(name, _CREATE, 0o600, dir_fd=parent))
+        descriptor = os.open(name, _CREATE, _NEW_FILE_MODE, dir_fd=parent)
+        self._written = _OpenFile(path, descriptor, _NEW_FILE_MODE)
 
     def make_directory(self, path: bytes) -> None:
         """Make an empty directory that only its owner may enter."""
@@ -80,11 +85,16 @@ class Tree:
 
     def rename(self, old: bytes, new: bytes) -> None:
         """Move what is at `old`, over what is at `new`."""
-        self.finish_writing()
+        written = self._written_at(old)
+        if not written:
+            self.finish_writing()
         old_parent, old_name = self._directories.parent_of(old)
         new_parent, new_name = self._directories.parent_of(new)
         os.rename(old_name, new_name, src_dir_fd=old_parent, dst_dir_fd=new_parent)
-        self._directories.forget(old)
+        if written:
+            written.path = new
+        else:
+            self._directories.forget(old)
 
     def unlink(self, path: bytes) -> None:
         """Remove what is no directory."""
@@ -170,11 +180,14 @@ class Tree:
                 self.write_at(path, start, memoryview(bytes(min(_ZEROS_BYTES, end - start))))
 
     def _open_for_writing(self, path: bytes) -> int:
-        if self._written and self._written.path == path:
-            return self._written.descriptor
+        if written := self._written_at(path):
+            return written.descriptor
         self.finish_writing()
         self._written = _OpenFile(path, *self._open_file(path, _WRITE))
         return self._written.descriptor
+
+    def _written_at(self, path: bytes) -> _OpenFile | None:
+        return self._written if self._written and self._written.path == path else None
 
     def _open_file(self, path: bytes, flags: int) -> tuple[int, int]:
         """Return a descriptor of the regular file `path`, and its permission bits."""
@@ -186,7 +199,7 @@ class Tree:
         return os.open(name, flags, dir_fd=parent), stat.S_IMODE(mode)
 
     def finish_writing(self) -> None:
-        """Close the file that is written to, if there is one."""
+        """Close the file that is made or written to, if there is one."""
         if self._written:
             written, self._written = self._written, None
             try:
@@ -200,6 +213,8 @@ class Tree:
 
     def is_symlink(self, path: bytes) -> bool:
         """Say whether a symbolic link is at `path`."""
+        if self._written_at(path):
+            return False
         parent, name = self._directories.parent_of(path)
         return stat.S_ISLNK(os.lstat(name, dir_fd=parent).st_mode)
 
@@ -211,25 +226,39 @@ class Tree:
 
     def change_mode(self, path: bytes, mode: int) -> None:
         """Set the permission bits of `path`, which must not be a symbolic link."""
+        if written := self._written_at(path):
+            os.fchmod(written.descriptor, mode)
+            written.mode = mode
+            return
         self.finish_writing()
         parent, name = self._directories.parent_of(path)
         os.chmod(name, mode, dir_fd=parent)
 
     def change_owner(self, path: bytes, uid: int, gid: int) -> None:
         """Set the owner of `path` and leave its mode as it is."""
+        # chown drops some bits of the mode, and a stream repeats them only if the mode changed too.
+        if written := self._written_at(path):
+            status = os.fstat(written.descriptor)
+            if (status.st_uid, status.st_gid) != (uid, gid):
+                os.fchown(written.descriptor, uid, gid)
+                if written.mode & _SET_ID_BITS:
+                    os.fchmod(written.descriptor, written.mode)
+            return
         self.finish_writing()
         parent, name = self._directories.parent_of(path)
         mode = os.lstat(name, dir_fd=parent).st_mode
         os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
-        # chown drops these bits, and a stream repeats them only if the mode changed too.
         if stat.S_ISREG(mode) and mode & _SET_ID_BITS:
             os.chmod(name, stat.S_IMODE(mode), dir_fd=parent)
 
     def set_times(self, path: bytes, access_ns: int, modification_ns: int) -> None:
         """Set the times of `path`, in nanoseconds since the epoch."""
+        times = (access_ns, modification_ns)
+        if written := self._written_at(path):
+            os.utime(written.descriptor, ns=times)
+            return
         self.finish_writing()
         parent, name = self._directories.parent_of(path)
-        times = (access_ns, modification_ns)
         os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
 
     def set_xattr(self, path: bytes, name: bytes, value: bytes) -> None:
@@ -241,6 +270,8 @@ class Tree:
         os.removexattr(self._through_descriptor(path), name, follow_symlinks=False)
 
     def _through_descriptor(self, path: bytes) -> bytes:
+        # An ACL changes the mode that an open file would get back at its end.
+        self.finish_writing()
         # There is no setxattrat() in Python; the name after the descriptor is a single one.
         parent, name = self._directories.parent_of(path)
         return b"/proc/self/fd/%d/%s" % (parent, name)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dsgmigd.abilities import Abilities
@@ -985,6 +985,103 @@ def test_staging_holds_what_the_source_holds_less_the_excluded_whatever_happened
         expected = Path(directory, "expected")
         shutil.copytree(source, expected, ignore=_excluded_below(source))
         assert tree_of(root) == tree_of(expected)
+
+
+class PlainFiles:
+    """Files in one directory, and what is done to them, each by a call of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.commands: list[Command] = []
+
+    def do(self, operation: str, name: str, other: str, number: int) -> None:
+        """Do it, if there is something to do it to, and note the command."""
+        place, there = self.directory / name, self.directory / other
+        path, other_path = name.encode(), other.encode()
+        if operation == "make" and not place.exists():
+            place.touch(0o600)
+            self.commands.append(send.make_file(path))
+        elif operation == "rename" and place.exists() and name != other:
+            if there.exists() and place.samefile(there):
+                return  # rename(2) leaves two names of one file alone
+            place.rename(there)
+            self.commands.append(send.rename(path, other_path))
+        elif operation == "link" and place.exists() and not there.exists():
+            there.hardlink_to(place)
+            self.commands.append(send.link(other_path, path))
+        elif operation == "unlink" and place.exists():
+            place.unlink()
+            self.commands.append(send.unlink(path))
+        elif place.exists():
+            self.change(operation, place, number)
+
+    def change(self, operation: str, place: Path, number: int) -> None:
+        path = place.name.encode()
+        if operation == "write":
+            with place.open("r+b") as file:
+                file.seek(number)
+                file.write(b"%d" % number)
+            self.commands.append(send.write(path, b"%d" % number, number))
+        elif operation == "truncate":
+            os.truncate(place, number)
+            self.commands.append(send.truncate(path, number))
+        elif operation == "mode":
+            place.chmod(0o600 + number)
+            self.commands.append(send.change_mode(path, 0o600 + number))
+        elif operation == "owner":
+            owner = number % 2 if os.geteuid() == 0 else os.geteuid()
+            os.chown(place, owner, -1)
+            self.commands.append(send.change_owner(path, owner, place.stat().st_gid))
+        elif operation == "times":
+            os.utime(place, ns=(0, number * 10**9))
+            self.commands.append(send.set_times(path, atime=0, mtime=number * 10**9))
+
+    def facts(self, *, times: set[str]) -> dict[str, tuple[Any, ...]]:
+        """Return what can be said of each file; its time, if it is one of `times`."""
+        found = {}
+        for path in self.directory.iterdir():
+            status = path.stat()
+            mtime = status.st_mtime_ns if path.name in times else None
+            facts = (mode_of(path), status.st_uid, status.st_nlink, mtime, path.read_bytes())
+            found[path.name] = facts
+        return found
+
+
+_FILE_OPERATIONS = ("make", "rename", "write", "truncate", "mode", "owner", "times", "link")
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from((*_FILE_OPERATIONS, "make", "rename", "unlink")),
+            st.sampled_from("ab"),
+            st.sampled_from("ab"),
+            st.integers(0, 40),
+        ),
+        min_size=5,
+        max_size=20,
+    )
+)
+@example(
+    [("make", "a", "", 0), ("make", "b", "", 0), ("rename", "a", "b", 0), ("write", "b", "", 1)]
+)
+@example([("make", "a", "", 0), ("unlink", "a", "", 0), ("make", "a", "", 0), ("mode", "a", "", 1)])
+def test_a_file_that_stays_open_is_what_it_would_be_otherwise(
+    operations: list[tuple[str, str, str, int]],
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        source, root = Path(directory, "source"), Path(directory, "root")
+        source.mkdir()
+        root.mkdir()
+        plain = PlainFiles(source)
+        for operation in operations:
+            plain.do(*operation)
+        Replay(str(root), Listener()).apply(
+            [send.begin(), *plain.commands], checkpoint=lambda: None
+        )
+        timed = {path.name for path in source.iterdir() if path.stat().st_mtime < 1000}
+        assert PlainFiles(root).facts(times=timed) == plain.facts(times=timed)
 
 
 @pytest.mark.parametrize(
