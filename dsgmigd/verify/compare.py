@@ -35,20 +35,22 @@ def printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def is_same_file(source: os.stat_result, target: os.stat_result, abilities: Abilities) -> bool:
+    """Say whether two regular files agree in all that `compare_status` compares."""
+    return (
+        source.st_mode == target.st_mode
+        and source.st_uid == target.st_uid
+        and source.st_gid == target.st_gid
+        and source.st_size == target.st_size
+        and abilities.held_mtime_ns(source.st_mtime_ns) == target.st_mtime_ns
+        and stat.S_ISREG(source.st_mode)
+    )
+
+
 def compare_status(
     path: str, source: os.stat_result, target: os.stat_result, abilities: Abilities
 ) -> list[Discrepancy]:
     """Return where two lstat results differ that must agree."""
-    is_same_time = abilities.held_mtime_ns(source.st_mtime_ns) == target.st_mtime_ns
-    if (
-        is_same_time
-        and source.st_mode == target.st_mode
-        and source.st_uid == target.st_uid
-        and source.st_gid == target.st_gid
-        and stat.S_ISREG(source.st_mode)
-        and source.st_size == target.st_size
-    ):
-        return []  # by far the most: a file of which nothing changed
     if stat.S_IFMT(source.st_mode) != stat.S_IFMT(target.st_mode):
         return [_differ(path, "type", _type(source), _type(target))]
     found = []
@@ -58,7 +60,7 @@ def compare_status(
         found.append(_differ(path, "uid", source.st_uid, target.st_uid))
     if source.st_gid != target.st_gid:
         found.append(_differ(path, "gid", source.st_gid, target.st_gid))
-    if not is_same_time:
+    if abilities.held_mtime_ns(source.st_mtime_ns) != target.st_mtime_ns:
         found.append(_differ(path, "mtime", source.st_mtime_ns, target.st_mtime_ns))
     if stat.S_ISREG(source.st_mode) and source.st_size != target.st_size:
         found.append(_differ(path, "size", source.st_size, target.st_size))

@@ -27,6 +27,11 @@ def split_line(line: bytes) -> tuple[str, bytes]:
     return path, b'{"' + rest
 
 
+def hash_entry(entry: bytes) -> int:
+    """Return what tells an entry from every other."""
+    return int(xxhash.xxh3_64_intdigest(entry))
+
+
 class Listing:
     """Entries by path; `lines` are given with their paths, in strictly ascending order of these."""
 
@@ -48,14 +53,19 @@ class Listing:
     def __len__(self) -> int:
         return len(self._taken)
 
+    def find(self, path: str) -> tuple[int, bytes] | None:
+        """Return number and entry of `path`, if it has one."""
+        block = bisect_right(self._firsts, path) - 1
+        return self._lines(block).get(path) if block >= 0 else None
+
     def hash_of(self, path: str) -> int:
         """Return what tells the entry at `path` from every other; 0 if there is none."""
-        found = self._find(path)
-        return int(xxhash.xxh3_64_intdigest(found[1])) if found else 0
+        found = self.find(path)
+        return hash_entry(found[1]) if found else 0
 
     def entry_at(self, path: str) -> bytes | None:
         """Return the entry at `path`, if there is one."""
-        found = self._find(path)
+        found = self.find(path)
         return found[1] if found else None
 
     def lines(self) -> Iterator[tuple[str, bytes]]:
@@ -65,11 +75,15 @@ class Listing:
 
     def take(self, path: str) -> bytes | None:
         """Return the entry at `path`, if there is one, and tick it off."""
-        found = self._find(path)
+        found = self.find(path)
         if found is None:
             return None
-        self._taken[found[0]] = True
+        self.tick_off(found[0])
         return found[1]
+
+    def tick_off(self, number: int) -> None:
+        """Tick off the entry that `find` gave this number."""
+        self._taken[number] = True
 
     def untaken(self) -> Iterator[str]:
         """Yield the paths that nobody took, sorted."""
@@ -78,10 +92,6 @@ class Listing:
             if 0 in self._taken[start : start + _BLOCK_LINES]:
                 lines = self._lines(block)
                 yield from (path for path, (number, _) in lines.items() if not self._taken[number])
-
-    def _find(self, path: str) -> tuple[int, bytes] | None:
-        block = bisect_right(self._firsts, path) - 1
-        return self._lines(block).get(path) if block >= 0 else None
 
     def _lines(self, block: int) -> _Lines:
         if block in self._open:

@@ -68,8 +68,9 @@ class Proofs:
             return False
         if moments.target is None or target.st_ctime_ns >= int(moments.target) * _NANOSECONDS:
             return False
-        if any(_is_near(source.st_ctime_ns, moment) for moment in moments.source):
-            return False
+        for moment in moments.source:
+            if _is_near(source.st_ctime_ns, moment):
+                return False
         self._now.add(fingerprint)
         return True
 

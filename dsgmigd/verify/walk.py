@@ -12,7 +12,7 @@ Leaving errors: those of side.py, whatever the checkpoint raises. Differences ar
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,14 +20,17 @@ from dsgmigd.abilities import Abilities, is_carried_xattr
 from dsgmigd.dsg.scope import Scope
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
 from dsgmigd.request import Loss
-from dsgmigd.verify.compare import Discrepancy, compare_status, printable
+from dsgmigd.verify.compare import Discrepancy, compare_status, is_same_file, printable
 from dsgmigd.verify.findings import Verification
+from dsgmigd.verify.listing import hash_entry
 from dsgmigd.verify.metadata import ManifestView, manifest_time
 from dsgmigd.verify.proof import Moments, Proofs
 from dsgmigd.verify.side import Side
 
 _LARGE_BYTES = 1024 * 1024
 _NAMES_AT_ONCE = 1000
+# A thread's turn costs as much as reading a file of a few blocks.
+_SMALL_FILES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -141,14 +144,15 @@ class Walk:
         source, target = self._source.open(path), self._target.open(path)
         files: list[_File] = []
         directories: list[str] = []
+        self._checkpoint()
         for name, here, there in zip(names, of_source, of_target, strict=True):
-            pair = Pair(_join(path, name), name, source, target)
+            whole = _join(path, name)
             if here is None or there is None:
-                self._differ(pair.path, "presence", _presence(here), _presence(there))
+                self._differ(whole, "presence", _presence(here), _presence(there))
             elif self._source.is_border(here):
-                self._compare_border(pair, there)
-            else:
-                found = self._compare_status(pair, here, there)
+                self._compare_border(whole, there)
+            elif not self._is_proven_file(whole, here, there):
+                found = self._compare_status(Pair(whole, name, source, target), here, there)
                 if isinstance(found, _File):
                     files.append(found)
                 elif found is not None:
@@ -156,14 +160,32 @@ class Walk:
         self._compare_contents(files)
         return directories
 
-    def _compare_border(self, pair: Pair, target: os.stat_result) -> None:
+    def _is_proven_file(self, path: str, source: os.stat_result, target: os.stat_result) -> bool:
+        """Say whether a listed file is the same on both sides and proven; if so, that was all."""
+        if self._reading.all or not is_same_file(source, target, self._abilities):
+            return False
+        listed = self._view.listing.find(path)
+        if listed is None:
+            return False
+        number, entry = listed
+        if not self._proofs.holds(source, target, hash_entry(entry), self._moments):
+            return False
+        self._view.listing.tick_off(number)
         self._result.entries += 1
-        self._result.add_border(pair.path)
+        self._result.files += 1
+        self._result.files_proven += not self._reading.none
+        self._note_loss(self._abilities.mtime_loss(source.st_mtime_ns), path)
+        self._compare_link_groups(path, source, target)
+        return True
+
+    def _compare_border(self, path: str, target: os.stat_result) -> None:
+        self._result.entries += 1
+        self._result.add_border(path)
         if not stat.S_ISDIR(target.st_mode):
-            self._differ(pair.path, "type", "an empty directory", stat.filemode(target.st_mode)[0])
+            self._differ(path, "type", "an empty directory", stat.filemode(target.st_mode)[0])
             return
-        for name in self._target.names(pair.path):
-            self._differ(_join(pair.path, name), "presence", "beyond the border", "extra")
+        for name in self._target.names(path):
+            self._differ(_join(path, name), "presence", "beyond the border", "extra")
 
     def _compare_status(
         self, pair: Pair, source: os.stat_result, target: os.stat_result
@@ -184,7 +206,7 @@ class Walk:
         if not is_proven:
             self._compare_xattrs(pair)
         if stat.S_ISREG(source.st_mode):
-            self._compare_link_groups(pair, source, target)
+            self._compare_link_groups(pair.path, source, target)
             return _File(pair, source, target, entry_hash, is_proven)
         if stat.S_ISLNK(source.st_mode):
             self._compare_links(pair)
@@ -204,16 +226,16 @@ class Walk:
             self._differ(pair.path, "manifest reference", source, entry.decode())
 
     def _compare_link_groups(
-        self, pair: Pair, source: os.stat_result, target: os.stat_result
+        self, path: str, source: os.stat_result, target: os.stat_result
     ) -> None:
         if source.st_nlink > 1:
-            self._check_group(self._target_of, source.st_ino, target.st_ino, pair)
+            self._check_group(self._target_of, source.st_ino, target.st_ino, path)
         if target.st_nlink > 1:
-            self._check_group(self._source_of, target.st_ino, source.st_ino, pair)
+            self._check_group(self._source_of, target.st_ino, source.st_ino, path)
 
-    def _check_group(self, known: dict[int, int], one: int, other: int, pair: Pair) -> None:
+    def _check_group(self, known: dict[int, int], one: int, other: int, path: str) -> None:
         if known.setdefault(one, other) != other:
-            self._differ(pair.path, "hard links", "another group", "this group")
+            self._differ(path, "hard links", "another group", "this group")
 
     def _compare_xattrs(self, pair: Pair) -> None:
         source = self._held_xattrs(pair)
@@ -247,10 +269,11 @@ class Walk:
                 self._prove(file)
                 self._result.files_proven += not self._reading.none
             elif file.source.st_size == file.target.st_size:
-                to_read.append((file, entry, self._begin_reading(file)))
-        for file, entry, finish_reading in to_read:
+                to_read.append((file, entry))
+        readings = self._read_all([file for file, _ in to_read])
+        for (file, entry), reading in zip(to_read, readings, strict=True):
             self._checkpoint()
-            (source_digest, source_bytes), (target_digest, target_bytes) = finish_reading()
+            (source_digest, source_bytes), (target_digest, target_bytes) = reading
             self._result.files_read += 1
             self._result.source_bytes_read += source_bytes
             self._result.target_bytes_read += target_bytes
@@ -259,20 +282,28 @@ class Walk:
             elif self._agrees(file.pair, file.target, target_digest, entry):
                 self._prove(file)
 
-    def _begin_reading(self, file: _File) -> "Callable[[], tuple[_Read, _Read]]":
-        """Begin to read both sides, of a large file at once; the answer gives what was read."""
-        submit, pair = self._reading.pool.submit, file.pair
-        if file.source.st_size < _LARGE_BYTES:
-            return submit(self._read_both, pair).result
+    def _read_all(self, files: list[_File]) -> "Iterator[tuple[_Read, _Read]]":
+        """Begin to read both sides of all files, then yield what was read, in their order."""
+        begun = [self._begin_reading(some) for some in _grouped(files)]
+        return (reading for finish in begun for reading in finish())
+
+    def _begin_reading(self, files: list[_File]) -> "Callable[[], list[tuple[_Read, _Read]]]":
+        """Begin to read some small files, or both sides of a large one at once."""
+        submit, pair = self._reading.pool.submit, files[0].pair
+        if files[0].source.st_size < _LARGE_BYTES:
+            return submit(self._read_each, files).result
         first = submit(self._source.digest, pair.path, pair.name, pair.source)
         second = submit(self._target.digest, pair.path, pair.name, pair.target)
-        return lambda: (first.result(), second.result())
+        return lambda: [(first.result(), second.result())]
 
-    def _read_both(self, pair: Pair) -> "tuple[_Read, _Read]":
-        return (
-            self._source.digest(pair.path, pair.name, pair.source),
-            self._target.digest(pair.path, pair.name, pair.target),
-        )
+    def _read_each(self, files: list[_File]) -> "list[tuple[_Read, _Read]]":
+        return [
+            (
+                self._source.digest(pair.path, pair.name, pair.source),
+                self._target.digest(pair.path, pair.name, pair.target),
+            )
+            for pair in (file.pair for file in files)
+        ]
 
     def _prove(self, file: _File) -> None:
         if not file.is_proven:
@@ -310,6 +341,22 @@ class Walk:
 
 
 _Read = tuple[str, int]
+
+
+def _grouped(files: list[_File]) -> Iterator[list[_File]]:
+    """Yield the files in their order, each large one by itself and the others some at a time."""
+    some: list[_File] = []
+    for file in files:
+        is_large = file.source.st_size >= _LARGE_BYTES
+        if some and (is_large or len(some) == _SMALL_FILES_AT_ONCE):
+            yield some
+            some = []
+        if is_large:
+            yield [file]
+        else:
+            some.append(file)
+    if some:
+        yield some
 
 
 def _join(path: str, name: str) -> str:
