@@ -24,6 +24,11 @@ Environment=DSGMIGD_CONFIG=/etc/dsgmigd/second.toml
 """
 JOURNAL = "systemd-journald.service systemd-journald.socket systemd-journald-dev-log.socket"
 JOURNALS = "/run/log/journal /var/log/journal"
+FILL_JOURNALS = f"""
+mkdir -p {JOURNALS}
+for place in {JOURNALS}; do mount -t tmpfs -o size=64k full $place; done
+systemctl restart systemd-journald
+"""
 # A pool on a device that can be made to fail, and to come back with all that was written.
 SECOND_POOL = f"""
 set -e
@@ -131,8 +136,7 @@ def test_a_shell_that_stands_in_staging_is_waited_for(host: Host) -> None:
         ),
         (
             "overfull",
-            f"mkdir -p {JOURNALS}; for place in {JOURNALS}; do"
-            " mount -t tmpfs -o size=64k full $place; done; systemctl restart systemd-journald",
+            FILL_JOURNALS,
             f"umount {JOURNALS}; systemctl restart systemd-journald",
         ),
     ],
