@@ -28,6 +28,7 @@ from dsgmigd.errors import (
     TargetChanged,
 )
 from dsgmigd.names import DatasetName, RepoName, SnapshotName
+from dsgmigd.pins import Pins, describe_source
 from dsgmigd.plan import Extend, Plan, Resume, make_plan
 from dsgmigd.probe import probe_abilities
 from dsgmigd.progress import Progress
@@ -41,13 +42,7 @@ from dsgmigd.published import (
 from dsgmigd.replaced import free_moment
 from dsgmigd.report import Report
 from dsgmigd.request import Loss, Request, VerifyLevel
-from dsgmigd.source import (
-    HeldSnapshot,
-    Pins,
-    Repository,
-    describe_source,
-    find_repository,
-)
+from dsgmigd.source import HeldSnapshot, Repository, find_repository
 from dsgmigd.staging import Places, Staging, describe_target
 from dsgmigd.step import SnapshotWriter
 from dsgmigd.survey import survey_snapshot

@@ -1,8 +1,4 @@
-"""A repository on the source side: its snapshots and their pins.
-
-The source is never written, but for the pins: read-only snapshots of its snapshots, in one
-directory of their own below the source root, one directory there for each request. A pin holds
-still what is read, whatever happens to the snapshot meanwhile.
+"""A repository on the source side: its snapshots, and what they are while they are read.
 
 Leaving errors: SourceMissing, SourceInvalid, SourceUnreadable, SourceChanged, SourceConflict,
 HostExhausted.
@@ -17,14 +13,11 @@ from dataclasses import dataclass
 
 from dsgmigd.btrfs.subvolume import (
     Subvolume,
-    create_pin,
-    delete_pin,
     last_common_transaction,
     read_subvolume,
     sync_filesystem,
 )
 from dsgmigd.errors import (
-    PinImpossible,
     SourceChanged,
     SourceConflict,
     SourceInvalid,
@@ -33,14 +26,10 @@ from dsgmigd.errors import (
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
 from dsgmigd.file_errors import has_failed, source_error, source_errors, status_of
 from dsgmigd.names import RepoName, SnapshotName
-from dsgmigd.plan import SourceSnapshot
-
-PINS_DIRECTORY = ".dsgmigd-pins"
 
 _NORMALISED = "-norm"
 _LOOKS_LIKE_SNAPSHOT = re.compile(r"s[0-9]+")
 _BLOCK_BYTES = 512
-_MAKE_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -55,6 +44,19 @@ class SnapshotDirectory:
     def created_at(self) -> float:
         """When the snapshot was made, as well as the file system knows, since the epoch."""
         return self.subvolume.created_at if self.subvolume else _status(self.path).st_ctime
+
+    @property
+    def identity(self) -> str:
+        """What no other snapshot is called, and this one always is."""
+        return self.subvolume.uuid if self.subvolume else f"directory:{self.name}"
+
+    @property
+    def version(self) -> int:
+        """What changes with the snapshot; of a plain directory no more than its inode and ctime."""
+        if self.subvolume:
+            return self.subvolume.ctransid
+        status = _status(self.path)
+        return status.st_ctime_ns ^ status.st_ino
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,11 @@ def list_repositories(root: str) -> list[str]:
 
 
 def _has_snapshot(root: str, name: str) -> bool:
-    return any(_is_directory(os.path.join(root, name + end, "s1")) for end in (_NORMALISED, ""))
+    return any(is_directory(os.path.join(root, name + end, "s1")) for end in (_NORMALISED, ""))
 
 
-def _is_directory(path: str) -> bool:
+def is_directory(path: str) -> bool:
+    """Say whether `path` is a directory, and no link to one."""
     with source_errors(f"looking for {path}"):
         status = status_of(path)
     return status is not None and stat.S_ISDIR(status.st_mode)
@@ -126,7 +129,7 @@ def find_repository(root: str, name: RepoName) -> Repository:
     """Return the repository `name`: its normalised copy if there is one, else itself."""
     check_root(root)
     for directory in (os.path.join(root, name + _NORMALISED), os.path.join(root, name)):
-        if _is_directory(directory):
+        if is_directory(directory):
             sync_filesystem(directory)
             return Repository(name, root, directory, _read_snapshots(directory))
     raise SourceMissing(
@@ -175,144 +178,17 @@ def names_in(directory: str) -> list[str]:
         return os.listdir(directory)
 
 
-def describe_source(
-    repository: Repository, pins: "Pins | None" = None, *, may_send: bool = True
-) -> list[SourceSnapshot]:
-    """Return the snapshots as the plan sees them; a pin that this request has already counts."""
-    described = []
-    for snapshot in repository.snapshots:
-        subvolume = snapshot.subvolume
-        pin = pins.existing(snapshot) if pins else None
-        described.append(
-            SourceSnapshot(
-                name=snapshot.name,
-                identity=_identity(snapshot),
-                version=(pin or subvolume).ctransid if subvolume else _directory_version(snapshot),
-                is_sendable=may_send and subvolume is not None,
-            )
-        )
-    return described
-
-
-def _identity(snapshot: SnapshotDirectory) -> str:
-    return snapshot.subvolume.uuid if snapshot.subvolume else f"directory:{snapshot.name}"
-
-
-def _directory_version(snapshot: SnapshotDirectory) -> int:
-    """Return what tells versions of a plain directory: no more than its own inode and ctime."""
-    status = _status(snapshot.path)
-    return status.st_ctime_ns ^ status.st_ino
-
-
-class Pins:
-    """The pins of one request."""
-
-    def __init__(self, repository: Repository, request_id: str) -> None:
-        self._repository = repository
-        self._area = os.path.join(repository.root, PINS_DIRECTORY)
-        self._directory = os.path.join(self._area, f"{repository.name}.{request_id}")
-
-    def existing(self, snapshot: SnapshotDirectory) -> Subvolume | None:
-        """Return the pin that this request, before it was interrupted, made of `snapshot`."""
-        path = os.path.join(self._directory, str(snapshot.name))
-        pin = read_subvolume(path) if _is_directory(path) else None
-        if pin is None or snapshot.subvolume is None or not pin.is_read_only:
-            return None
-        return pin if pin.parent_uuid == snapshot.subvolume.uuid else None
-
-    def hold(self, snapshot: SnapshotDirectory) -> HeldSnapshot:
-        """Pin `snapshot`, unless it is pinned or cannot be."""
-        if snapshot.subvolume is None:
-            return self._unpinned(snapshot)
-        pin = self.existing(snapshot)
-        path = os.path.join(self._directory, str(snapshot.name))
-        if pin is None:
-            try:
-                self._make_directory()
-                delete_pin(path)
-                create_pin(snapshot.path, path)
-            except PinImpossible:
-                return self._unpinned(snapshot)
-            pin = read_subvolume(path)
-            if pin is None or pin.parent_uuid != snapshot.subvolume.uuid:
-                raise SourceChanged(
-                    f"{snapshot.path} was replaced by another subvolume while it was pinned",
-                    hint="submit again when nobody changes the source",
-                )
-        return HeldSnapshot(
-            name=snapshot.name,
-            path=path,
-            identity=snapshot.subvolume.uuid,
-            version=pin.ctransid,
-            created_at=snapshot.created_at,
-            is_sendable=True,
-            is_pinned=True,
-            subvolume=snapshot.subvolume,
-        )
-
-    def _make_directory(self) -> None:
-        for _ in range(_MAKE_ATTEMPTS):
-            try:
-                os.makedirs(self._directory, 0o700, exist_ok=True)
-            except FileNotFoundError:
-                continue  # another instance removed the empty area at this very moment
-            except OSError as error:
-                raise PinImpossible(f"cannot make {self._directory}: {error}", hint="") from error
-            return
-
-    def _unpinned(self, snapshot: SnapshotDirectory) -> HeldSnapshot:
-        subvolume = snapshot.subvolume
-        return HeldSnapshot(
-            name=snapshot.name,
-            path=snapshot.path,
-            identity=_identity(snapshot),
-            version=subvolume.ctransid if subvolume else _directory_version(snapshot),
-            created_at=snapshot.created_at,
-            is_sendable=subvolume is not None and subvolume.is_read_only,
-            is_pinned=False,
-            subvolume=subvolume,
-        )
-
-    def release_all(self) -> None:
-        """Delete the pins of this repository, those of dead requests too; its lock is ours.
-
-        They are gone for good when this returns: a power cut brings none back.
-        """
-        prefix, has_found = f"{self._repository.name}.", False
-        with source_errors(f"listing {self._area}"), contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(self._area):
-                request_id = name.removeprefix(prefix)
-                if name.startswith(prefix) and "." not in request_id:
-                    _release(os.path.join(self._area, name))
-                    has_found = True
-        with contextlib.suppress(OSError):  # other requests have pins there
-            os.rmdir(self._area)
-        if has_found:
-            sync_filesystem(self._repository.root)
-
-
-def _release(directory: str) -> None:
-    for name in names_in(directory):
-        delete_pin(os.path.join(directory, name))
-    try:
-        os.rmdir(directory)
-    except OSError as error:
-        if error.errno != errno.ENOTEMPTY:  # whatever else is there is not ours
-            raise source_error(error, f"removing {directory}") from error
-
-
 def check_unchanged(held: HeldSnapshot, snapshot: SnapshotDirectory) -> None:
     """Raise SourceChanged if an unpinned snapshot is not what it was when it was held."""
     if held.is_pinned:
         return
     sync_filesystem(os.path.dirname(snapshot.path))
-    if not _is_directory(snapshot.path):
+    if not is_directory(snapshot.path):
         raise SourceChanged(
             f"{snapshot.path} vanished while it was read", hint="restore it and submit again"
         )
-    subvolume = read_subvolume(snapshot.path)
-    version = subvolume.ctransid if subvolume else _directory_version(snapshot)
-    if version != held.version:
+    now = SnapshotDirectory(snapshot.name, snapshot.path, read_subvolume(snapshot.path))
+    if now.version != held.version:
         raise SourceChanged(
             f"{snapshot.path} changed while it was read",
             hint="submit again when nobody changes the source",

@@ -16,7 +16,8 @@ from dsgmigd.btrfs.subvolume import delete_pin, read_subvolume
 from dsgmigd.doctor.leftover import Leftover, foreign
 from dsgmigd.errors import InvalidName, PinImpossible, SourceUnreadable
 from dsgmigd.names import RepoName, SnapshotName, parse_repo_name
-from dsgmigd.source import PINS_DIRECTORY, check_root
+from dsgmigd.pins import PINS_DIRECTORY
+from dsgmigd.source import check_root
 
 
 class PinPlace:

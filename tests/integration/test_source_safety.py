@@ -7,7 +7,7 @@ from typing import Any
 
 import bed
 
-from dsgmigd.source import PINS_DIRECTORY
+from dsgmigd.pins import PINS_DIRECTORY
 from tests.integration.conftest import Bed, read_only_source
 from tests.integration.processes import wait_for
 from tests.integration.trees import (

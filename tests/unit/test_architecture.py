@@ -92,7 +92,7 @@ ALLOWED: dict[str, set[str]] = {
     "verify.side": {"descriptors", "hashing", "verify.compare"},
     "verify.walk": {
         *("abilities", "dsg.scope", "exclusion", "request", "verify.compare", "verify.findings"),
-        *("verify.metadata", "verify.proof", "verify.side"),
+        *("verify.listing", "verify.metadata", "verify.proof", "verify.side"),
     },
     "verify.verifier": {
         *("abilities", "dsg.pushlog", "dsg.scope", "exclusion", "file_errors", "read_scope"),
@@ -121,7 +121,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     # One migration.
     "report": {"errors", "names", "plan", "verify.compare", "verify.findings"},
-    "source": {"btrfs.subvolume", "errors", "exclusion", "file_errors", "names", "plan"},
+    "source": {"btrfs.subvolume", "errors", "exclusion", "file_errors", "names"},
+    "pins": {"btrfs.subvolume", "errors", "file_errors", "plan", "source"},
     "provenance": {
         *("descriptors", "dsg.entry", "dsg.pushlog", "dsg.tags", "durable", "file_errors"),
         *("names", "source"),
@@ -174,8 +175,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     # One migration, whole.
     "migrate": {
-        *("abilities", "build", "checker", "command", "dsg.tags", "errors", "names", "plan"),
-        *("probe", "progress", "provenance", "published", "replaced", "report", "request"),
+        *("abilities", "build", "checker", "command", "dsg.tags", "errors", "names", "pins"),
+        *("plan", "probe", "progress", "provenance", "published", "replaced", "report", "request"),
         *("source", "staging", "step", "survey", "verify.own_manifest", "verify.verifier"),
         *("zfs.dataset", "zfs.pool"),
     },
@@ -193,7 +194,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "doctor": set(),
     "doctor.leftover": {"names"},
-    "doctor.pins": {"btrfs.subvolume", "doctor.leftover", "errors", "names", "source"},
+    "doctor.pins": {"btrfs.subvolume", "doctor.leftover", "errors", "names", "pins", "source"},
     "doctor.datasets": {
         *("doctor.leftover", "errors", "names", "probe", "request", "staging", "zfs.dataset"),
         "zfs.pool",

@@ -17,7 +17,7 @@ from dsgmigd.cli.doctor import to_json, to_text
 from dsgmigd.doctor.examine import Doctor
 from dsgmigd.doctor.leftover import Findings, Leftover, Treatment
 from dsgmigd.names import RepoName, SnapshotName, parse_dataset_name
-from dsgmigd.source import PINS_DIRECTORY
+from dsgmigd.pins import PINS_DIRECTORY
 from dsgmigd.spool import Spool
 from dsgmigd.staging import SOURCE_IDENTITY, Places, Staging
 from dsgmigd.zfs.dataset import PROPERTY_PREFIX, Zfs

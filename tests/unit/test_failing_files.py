@@ -14,10 +14,11 @@ from dsgmigd.dsg.archive import DsgDirectory
 from dsgmigd.errors import HostExhausted, SourceUnreadable, TargetBusy, TargetUnwritable
 from dsgmigd.file_errors import status_of
 from dsgmigd.names import SnapshotName, parse_repo_name
+from dsgmigd.pins import Pins
 from dsgmigd.probe import probe_abilities
 from dsgmigd.provenance import find_tags, read_pushes
 from dsgmigd.read_scope import read_scope
-from dsgmigd.source import Pins, Repository, find_repository, list_repositories
+from dsgmigd.source import Repository, find_repository, list_repositories
 from dsgmigd.verify.metadata import Documents
 from dsgmigd.verify.readers import reading_threads
 from dsgmigd.verify.tags import check_tags

@@ -19,15 +19,13 @@ from dsgmigd.errors import (
     SourceUnreadable,
 )
 from dsgmigd.names import SnapshotName, parse_repo_name
+from dsgmigd.pins import PINS_DIRECTORY, Pins, describe_source
 from dsgmigd.plan import make_plan
 from dsgmigd.source import (
-    PINS_DIRECTORY,
     HeldSnapshot,
-    Pins,
     Repository,
     allocated_bytes,
     check_unchanged,
-    describe_source,
     excluded_names,
     find_repository,
     list_repositories,
