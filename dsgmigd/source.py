@@ -141,12 +141,12 @@ def find_repository(root: str, name: RepoName) -> Repository:
 def check_root(root: str) -> None:
     """Raise SourceMissing if the source root is not there, another error if nobody can say."""
     try:
-        is_directory = stat.S_ISDIR(os.stat(root).st_mode)
+        is_usable = stat.S_ISDIR(os.stat(root).st_mode)
     except OSError as error:
         if has_failed(error):
             raise source_error(error, f"looking at the source root {root}") from error
         raise _no_root(root, error) from error
-    if not is_directory:
+    if not is_usable:
         raise _no_root(root, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
 
 
