@@ -104,6 +104,7 @@ class Migration:
         self._allowed = (
             settings.allow_loss if job.request.allow_loss is None else job.request.allow_loss
         )
+        self._planned_target: Dataset | None = None
         self.report = Report(level=self._level)
 
     def make_plan(self) -> Plan:
@@ -206,6 +207,7 @@ class Migration:
             "snapshots": len(repository.snapshots),
         }
         target, staging = self._staging.read_target(), self._staging.read_staging()
+        self._planned_target = target
         self._note_target(target)
         replace = self._job.request.replace
         plan = make_plan(
@@ -345,7 +347,7 @@ class Migration:
     def _publish(self) -> None:
         self._progress.enter("publish")
         now = free_moment(time.time(), self._staging.has_replaced)
-        self.report.target["replaced"] = self._staging.publish(now)
+        self.report.target["replaced"] = self._staging.publish(now, self._planned_target)
         self._log.info("target.published", dataset=self._staging.places.target)
         self._mount()
 

@@ -35,8 +35,17 @@ VERIFIED = "verified"
 SNAPSHOT_HASH = "snapshot_hash"
 KEYS = (REQUEST, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED, SNAPSHOT_HASH)
 
-# What is built is data: nobody may run it, and no device in it may be opened.
-_AREA_OPTIONS = {"devices": "off", "setuid": "off", "exec": "off", "atime": "off"}
+# What is built is data: nobody may run it, and no device in it may be opened. Contents that were
+# written are read from the disks, and not from memory, when they are verified.
+_AREA_OPTIONS = {
+    "devices": "off",
+    "setuid": "off",
+    "exec": "off",
+    "atime": "off",
+    "primarycache": "metadata",
+}
+# They stay off in what is published, unless somebody chose otherwise for the parent.
+_STAY_OFF = ("devices", "setuid")
 _AREA_MODE = 0o700
 
 
@@ -94,7 +103,14 @@ class Staging:
         if not parent.is_mounted:
             raise TargetMissing(
                 f"the target parent {parent.name} is not mounted",
-                hint=f"mount it with: zfs mount {parent.name}",
+                hint=f"mount it with: zfs mount {parent.name} (an encrypted one after: "
+                f"zfs load-key {parent.name})",
+            )
+        if parent.is_read_only:
+            raise TargetMissing(
+                f"the target parent {parent.name} is read-only",
+                hint=f"let it be written: zfs set readonly=off {parent.name}, or import the pool "
+                "without readonly=on",
             )
 
     def read_target(self) -> Dataset | None:
@@ -135,7 +151,7 @@ class Staging:
     def create(self) -> str:
         """Make an empty staging dataset in place of what is there; return its mountpoint."""
         self.discard()
-        self._zfs.create(self.places.staging, {}, {REQUEST: self._request_id})
+        self._zfs.create(self.places.staging, self._options(), {REQUEST: self._request_id})
         return self._mountpoint(self.places.staging)
 
     def clone_target(self, snapshot: SnapshotName) -> str:
@@ -144,10 +160,14 @@ class Staging:
         self._zfs.clone(
             f"{self.places.target}@{snapshot}",
             self.places.staging,
-            {},
+            self._options(),
             {REQUEST: self._request_id},
         )
         return self._mountpoint(self.places.staging)
+
+    def _options(self) -> dict[str, str]:
+        """Return what is set on the dataset itself, and stays when it is published."""
+        return dict.fromkeys(self._zfs.left_to_default(self.places.parent, _STAY_OFF), "off")
 
     def resume(self, snapshot: SnapshotName) -> str:
         """Roll the staging dataset of a dead request back to `snapshot`; return its mountpoint."""
@@ -270,16 +290,20 @@ class Staging:
                 hint="nobody else may work below the staging area; submit again to make them anew",
             )
 
-    def publish(self, moment: str) -> str | None:
+    def publish(self, moment: str, planned: Dataset | None) -> str | None:
         """Let staging become the target; return where an older target was moved to.
+
+        `planned` is the target as it was when the work was planned. Raises TargetExists or
+        TargetChanged, before anything is moved, if another stands there now.
 
         Each step leaves a state from which a new plan finds the way to the end: the target is
         moved aside, a clone is promoted, and the rename that comes last is the commit.
         """
         replaced = None
         self._own(self.places.staging)
+        standing = self._standing(planned)
         self._zfs.unmount(self.places.staging)
-        if self._zfs.read(self.places.target, KEYS) is not None:
+        if standing is not None:
             replaced = self.places.replaced(moment)
             self._zfs.unmount(self.places.target)
             self._zfs.rename(self.places.target, replaced)
@@ -287,6 +311,23 @@ class Staging:
             self._zfs.promote(self.places.staging)
         self._zfs.rename(self.places.staging, self.places.target)
         return replaced
+
+    def _standing(self, planned: Dataset | None) -> Dataset | None:
+        """Return what stands at the target; raise unless it is what the plan was made for."""
+        standing = self.read_target()
+        if standing is not None and planned is None:
+            raise TargetExists(
+                f"somebody made {standing.name} while it was being built",
+                hint=f"move it away (zfs rename {standing.name} …) and submit again: "
+                "all is built, only the publication is left",
+            )
+        if planned is not None and (standing is None or not _is_same(planned, standing)):
+            what = "is gone" if standing is None else "is another, or lost a snapshot,"
+            raise TargetChanged(
+                f"{planned.name} {what} since the work was planned",
+                hint="nothing was moved; look at: zfs list -t all -r, and submit again",
+            )
+        return standing
 
     def mount_target(self) -> str:
         """Mount the published dataset; return where."""
@@ -313,6 +354,16 @@ class Staging:
                 hint="nobody else may work below the staging area; look at: zfs list -r",
             )
         return dataset.mountpoint
+
+
+def _is_same(planned: Dataset, standing: Dataset) -> bool:
+    """Say whether two datasets of one name are one that lost no snapshot of the series."""
+    # The guid would say it, and zfs-fuse does not tell that of a file system.
+    before, now = (
+        [(one.name, one.created_at) for one in dataset.snapshots if SnapshotName.is_valid(one.name)]
+        for dataset in (planned, standing)
+    )
+    return planned.created_at == standing.created_at and now[: len(before)] == before
 
 
 def describe_target(

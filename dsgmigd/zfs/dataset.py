@@ -28,7 +28,7 @@ from dsgmigd.zfs.mounting import mounting
 
 PROPERTY_PREFIX = "org.hrdag.dsgmigd:"
 
-_NATIVE = ("type", "creation", "origin", "mounted", "mountpoint")
+_NATIVE = ("type", "creation", "origin", "mounted", "mountpoint", "readonly")
 # 10 ms, doubled each time: 20 s in all. A close reaches zfs-fuse a few ms late.
 _BUSY_ATTEMPTS = 12
 _BUSY_SECONDS = 0.01
@@ -60,9 +60,11 @@ class Dataset:
     """A file system with its snapshots in the order in which they were made."""
 
     name: str
+    created_at: int
     origin: str | None
     mountpoint: str
     is_mounted: bool
+    is_read_only: bool
     properties: Mapping[str, str]
     snapshots: tuple[Snapshot, ...]
 
@@ -110,6 +112,12 @@ class Zfs:
         """Create and mount the file system `name`; its parent must exist."""
         with mounting() as turn:
             self._zfs("create", *_options(options, properties), name, keep_descriptors=turn)
+
+    def left_to_default(self, name: str, keys: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those of the native properties `keys` that nobody set on `name` or above it."""
+        output = self._zfs("get", "-Hp", "-o", "property,source", ",".join(keys), name)
+        pairs = (line.split("\t") for line in output.splitlines())
+        return tuple(key for key, source in pairs if source == "default")
 
     def provide(self, name: str, options: Mapping[str, str]) -> None:
         """Create and mount the file system `name` unless it is there; others may do so as well."""
@@ -256,9 +264,11 @@ def _parse_dataset(name: str, output: str) -> Dataset:
     native = values[name]
     return Dataset(
         name=name,
+        created_at=int(native["creation"]),
         origin=None if native["origin"] in {"-", ""} else native["origin"],
         mountpoint=native["mountpoint"],
         is_mounted=native["mounted"] == "yes",
+        is_read_only=native["readonly"] == "on",
         properties=own.get(name, {}),
         snapshots=snapshots,
     )

@@ -15,8 +15,12 @@ from dsgmigd.errors import CommandFailed
 
 FIRST_CREATION = 1_400_000_000
 _NATIVE_OPTIONS = frozenset(
-    {"atime", "canmount", "compression", "devices", "exec", "mountpoint", "readonly", "setuid"}
+    {
+        *("atime", "canmount", "compression", "devices", "exec", "mountpoint", "primarycache"),
+        *("readonly", "setuid"),
+    }
 )
+_SWITCHES = {"devices": "on", "readonly": "off", "setuid": "on"}
 _COLUMNS = frozenset({"name", "property", "value", "source"})
 
 
@@ -376,6 +380,9 @@ class FakeZfs:
             values["written"] = self._written(subject)
             values["mounted"] = "yes" if subject.is_mounted else "no"
             values["mountpoint"] = subject.properties.get("mountpoint", mountpoint)
+        if key in _SWITCHES:
+            value, source = self._user_value(subject, key)
+            return (_SWITCHES[key], "default") if source == "-" else (value, source)
         if key not in values:
             raise _Failure(f"bad property list: invalid property '{key}'", status=2)
         return values[key], "-"

@@ -30,5 +30,5 @@ def publish_series(staging: Staging, *names: SnapshotName, when: str = "T0") -> 
     staging.create()
     for name in names:
         take_snapshot(staging, name, str(name))
-    staging.publish(when)
+    staging.publish(when, staging.read_target())
     staging.mount_target()

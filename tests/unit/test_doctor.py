@@ -305,7 +305,7 @@ def test_the_middle_of_a_publication_is_never_given_up(world: World, is_extended
     staging = world.staging()
     staging.create()
     staging.snapshot(SnapshotName(1), {})
-    staging.publish("20260101T000000Z")
+    staging.publish("20260101T000000Z", staging.read_target())
     staging.clone_target(SnapshotName(1)) if is_extended else staging.create()
     world.zfs.output("zfs", "rename", TARGET, f"{AREA}/replaced/SV-20260102T000000Z")
     if is_extended:

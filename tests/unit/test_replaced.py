@@ -34,14 +34,14 @@ def replaced_of(commands: FakeZfs) -> ReplacedTargets:
 def extend(staging: Staging, after: SnapshotName, name: SnapshotName, when: str) -> None:
     staging.clone_target(after)
     take_snapshot(staging, name, str(name))
-    staging.publish(when)
+    staging.publish(when, staging.read_target())
     staging.mount_target()
 
 
 def replace(staging: Staging, text: str, when: str) -> None:
     staging.create()
     take_snapshot(staging, S1, text)
-    staging.publish(when)
+    staging.publish(when, staging.read_target())
     staging.mount_target()
 
 

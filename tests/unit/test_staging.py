@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd.errors import CommandFailed, TargetChanged, TargetMissing
+from dsgmigd.errors import CommandFailed, TargetChanged, TargetExists, TargetMissing
 from dsgmigd.names import SnapshotName
 from dsgmigd.plan import TargetSnapshot
 from dsgmigd.staging import (
@@ -72,9 +72,17 @@ def test_a_parent_that_is_not_mounted_is_to_be_mounted(commands: FakeZfs) -> Non
         staging_of(commands, "r1").check_parent()
 
 
+def test_a_parent_that_is_read_only_is_to_be_made_writable(commands: FakeZfs) -> None:
+    commands.properties("zsd")["readonly"] = "on"
+    with pytest.raises(TargetMissing, match="zsd is read-only") as caught:
+        staging_of(commands, "r1").check_parent()
+    assert "zfs set readonly=off zsd" in caught.value.hint
+
+
 def test_the_area_is_closed_to_others_and_runs_nothing(commands: FakeZfs, staging: Staging) -> None:
     assert stat.S_IMODE(commands.mountpoint(AREA).stat().st_mode) == 0o700
     options = {"devices": "off", "setuid": "off", "exec": "off", "atime": "off"}
+    options["primarycache"] = "metadata"
     assert commands.properties(AREA) == options
     assert staging.area_mountpoint() == str(commands.mountpoint(f"{AREA}/staging"))
 
@@ -99,7 +107,7 @@ def test_a_repository_is_built_beside_the_target_and_appears_with_all_snapshots_
     take_snapshot(staging, S1, "one")
     take_snapshot(staging, S2, "two")
     assert staging.read_target() is None
-    assert staging.publish("T") is None
+    assert staging.publish("T", None) is None
     assert staging.read_staging() is None
     assert not root.exists() or not any(root.iterdir())
     mountpoint = Path(staging.mount_target())
@@ -120,7 +128,7 @@ def test_what_an_older_run_left_in_staging_is_dropped_by_a_new_beginning(
     take_snapshot(staging, S1, "old")
     staging_of(commands, "r2").create()
     assert chain_names(staging) == []
-    assert commands.properties(f"{AREA}/staging/SV") == {PROPERTY_PREFIX + "request": "r2"}
+    assert commands.properties(f"{AREA}/staging/SV")[PROPERTY_PREFIX + "request"] == "r2"
 
 
 @pytest.mark.parametrize("place", ["staging", "views"])
@@ -133,7 +141,7 @@ def test_a_dataset_that_dsgmigd_did_not_make_is_never_destroyed(
     with pytest.raises(TargetChanged, match="not one that dsgmigd made"):
         staging.create()
     with pytest.raises(TargetChanged, match=r"gone|not one that dsgmigd made"):
-        staging.publish("T")
+        staging.publish("T", None)
     assert commands.names() == before
 
 
@@ -283,7 +291,7 @@ def test_an_extension_is_published_with_the_old_snapshots_and_the_old_dataset_st
     staging.clone_target(S2)
     take_snapshot(staging, S3, "three")
     assert not staging.has_replaced("T1")
-    assert staging.publish("T1") == f"{AREA}/replaced/SV-T1"
+    assert staging.publish("T1", staging.read_target()) == f"{AREA}/replaced/SV-T1"
     assert staging.has_replaced("T1")
     assert (Path(staging.mount_target()) / "file").read_text() == "three"
     assert target_names(staging) == ["s1", "s2", "s3"]
@@ -300,11 +308,72 @@ def test_a_replaced_target_is_moved_aside_with_its_files_and_snapshots(
     publish_series(staging, S1)
     staging.create()
     take_snapshot(staging, S1, "new")
-    assert staging.publish("T1") == f"{AREA}/replaced/SV-T1"
+    assert staging.publish("T1", staging.read_target()) == f"{AREA}/replaced/SV-T1"
     assert (Path(staging.mount_target()) / "file").read_text() == "new"
     commands.output("zfs", "mount", f"{AREA}/replaced/SV-T1")
     assert (commands.mountpoint(f"{AREA}/replaced/SV-T1") / "file").read_text() == "s1"
     assert f"{AREA}/replaced/SV-T1@s1" in commands.names()
+
+
+def test_a_dataset_that_somebody_made_meanwhile_is_not_touched(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    staging.create()
+    take_snapshot(staging, S1, "ours")
+    commands.output("zfs", "create", "zsd/SV")
+    (commands.mountpoint("zsd/SV") / "file").write_text("theirs")
+    names = commands.names()
+    with pytest.raises(TargetExists, match="somebody made zsd/SV while"):
+        staging.publish("T1", None)
+    assert commands.names() == names
+    assert (commands.mountpoint("zsd/SV") / "file").read_text() == "theirs"
+    assert staging.read_staging() is not None
+
+
+@pytest.mark.parametrize("change", ["another", "snapshot lost", "gone"])
+def test_a_target_that_is_not_the_planned_one_any_more_is_not_moved(
+    commands: FakeZfs, staging: Staging, change: str
+) -> None:
+    publish_series(staging, S1, S2)
+    planned = staging.read_target()
+    staging.create()
+    take_snapshot(staging, S1, "ours")
+    commands.output("zfs", "destroy", "zsd/SV@s2")
+    if change != "snapshot lost":
+        commands.output("zfs", "destroy", "zsd/SV@s1")
+        commands.output("zfs", "destroy", "zsd/SV")
+    if change == "another":
+        commands.output("zfs", "create", "zsd/SV")
+    names = commands.names()
+    with pytest.raises(TargetChanged, match="since the work was planned"):
+        staging.publish("T1", planned)
+    assert commands.names() == names
+
+
+def test_other_snapshots_of_the_target_come_and_go_and_are_moved_aside_with_it(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    publish_series(staging, S1)
+    commands.output("zfs", "snapshot", "zsd/SV@hourly")
+    planned = staging.read_target()
+    staging.create()
+    take_snapshot(staging, S1, "ours")
+    commands.output("zfs", "destroy", "zsd/SV@hourly")
+    commands.output("zfs", "snapshot", "zsd/SV@mine")
+    assert staging.publish("T1", planned) == f"{AREA}/replaced/SV-T1"
+    assert f"{AREA}/replaced/SV-T1@mine" in commands.names()
+
+
+def test_devices_stay_off_in_what_is_published_unless_somebody_chose_otherwise(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    publish_series(staging, S1)
+    made = commands.properties("zsd/SV")
+    assert (made["devices"], made["setuid"]) == ("off", "off")
+    commands.properties("zsd")["devices"] = "on"
+    staging.clone_target(S1)
+    made = commands.properties(f"{AREA}/staging/SV")
+    assert (made.get("devices"), made["setuid"]) == (None, "off")
 
 
 @pytest.mark.parametrize("is_extension", [True, False])
@@ -327,11 +396,11 @@ def test_a_publication_that_is_cut_off_anywhere_is_brought_to_its_end_by_another
         take_snapshot(staging, S2, "two")
         commands.fail_after(count)
         try:
-            staging.publish("T1")
+            staging.publish("T1", staging.read_target())
         except CommandFailed:
             commands.fail_after(None)
             assert chain_names(staging)[-1:] == ["s2"]
-            staging.publish("T2")
+            staging.publish("T2", staging.read_target())
         else:
             assert count > 5
             break

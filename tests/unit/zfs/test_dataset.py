@@ -93,7 +93,7 @@ def test_a_child_dataset_is_not_taken_for_a_snapshot(zfs: Zfs) -> None:
 def test_properties_that_came_with_a_received_snapshot_count_as_its_own() -> None:
     name = "zsd/SV@s1"
     lines = [("type", "snapshot", "-"), ("creation", "7", "-"), ("origin", "-", "-")]
-    lines += [("mounted", "-", "-"), ("mountpoint", "-", "-")]
+    lines += [(key, "-", "-") for key in ("mounted", "mountpoint", "readonly")]
     lines += [(PROPERTY_PREFIX + "verified", "complete", "received")]
     lines += [(PROPERTY_PREFIX + "request", "r", "inherited from zsd")]
 
@@ -106,7 +106,7 @@ def test_properties_that_came_with_a_received_snapshot_count_as_its_own() -> Non
         ) -> str:
             assert timeout_seconds
             assert not keep_descriptors
-            parent = [(key, "-", source) for key, _, source in lines if ":" not in key]
+            parent = [(key, value, source) for key, value, source in lines if ":" not in key]
             rows = [(argv[-1], *row) for row in parent] + [(name, *row) for row in lines]
             return "".join("\t".join(row) + "\n" for row in rows)
 
