@@ -170,7 +170,6 @@ class Processing:
         result |= submission(claim.record)
         result["attempts"] = claim.attempts
         self._insist(lambda: self._publish(result))
-        _log_result(self._log, result)
 
     def _publish_discrepancies(self, differences: DiscrepancyFile) -> str | None:
         differences.close()
@@ -218,28 +217,3 @@ def _try(action: Callable[[], None], report: Report) -> bool:
         report.warnings.append(f"could not be cleaned up: {error.message}")
         return False
     return True
-
-
-def _log_result(log: Any, result: dict[str, Any]) -> None:
-    """Write the one canonical record of a request."""
-    rows = result["snapshots"]
-    fields = {
-        "outcome": result["outcome"],
-        "snapshots": len(rows),
-        "files": sum(row["files"] for row in rows),
-        "bytes": sum(row["bytes"] for row in rows),
-        "duration_usec": int(result["seconds"] * 1_000_000),
-    }
-    if result["outcome"] == "cancelled":
-        log.warning("request.cancelled", **fields)
-    elif result["error"]:
-        error = result["error"]
-        log.error(
-            "request.failed",
-            error_code=error["code"],
-            reason=error["message"],
-            hint=error["hint"],
-            **fields,
-        )
-    else:
-        log.info("request.finished", warnings=len(result["warnings"]), **fields)

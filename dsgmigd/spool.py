@@ -59,6 +59,7 @@ from dsgmigd.instances import Instances
 from dsgmigd.locks import Lock, try_lock
 from dsgmigd.names import RepoName, parse_repo_name
 from dsgmigd.request import Request
+from dsgmigd.result_record import log_result
 from dsgmigd.results import Results, write_beside
 from dsgmigd.spool_place import check_own_directory, check_place, check_renaming
 from dsgmigd.submitter import why_not_allowed
@@ -387,15 +388,18 @@ class Spool:
     def finish(self, claim: Claim, result: dict[str, Any]) -> None:
         """Publish the result of a claim, then remove the claim; may be repeated from any point."""
         self.results.publish(claim.repo, claim.request_id, result)
+        log_result(result)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(claim.path)
         sync_directory(self.directory)
 
     def _finish_if_done(self, claim: Claim) -> bool:
         """Finish what a crash left between result and claim: True if that was all."""
-        if self.results.of_request(claim.repo, claim.request_id) is None:
+        result = self.results.of_request(claim.repo, claim.request_id)
+        if result is None:
             return False
         self.results.show_again(claim.repo, claim.request_id)
+        log_result(result, repo=claim.repo, request_id=claim.request_id, replayed=1)
         os.unlink(claim.path)
         sync_directory(self.directory)
         return True
@@ -407,6 +411,7 @@ class Spool:
         """
         aside = os.path.join(self._rejected, f"{claim.repo}.{claim.request_id}")
         self.results.publish(claim.repo, claim.request_id, result)
+        log_result(result)
         with contextlib.suppress(FileNotFoundError):
             os.rename(claim.path, aside)
         sync_directory(self.directory)

@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "descriptors": set(),
     "durable": set(),
     "results": {"durable", "names"},
+    "result_record": set(),
     "syscalls": set(),
     "locks": set(),
     "instances": {"durable", "errors", "locks"},
@@ -117,7 +118,8 @@ ALLOWED: dict[str, set[str]] = {
     "spool_place": {"errors", "syscalls"},
     "spool": {
         *("claim", "claim_records", "control", "deferral", "durable", "errors", "instances"),
-        *("locks", "names", "request", "results", "spool_place", "submitter", "syscalls"),
+        *("locks", "names", "request", "result_record", "results", "spool_place", "submitter"),
+        "syscalls",
     },
     # One migration.
     "report": {"errors", "names", "plan", "verify.compare", "verify.findings"},

@@ -431,10 +431,23 @@ def test_a_result_whose_name_is_taken_again_and_again_is_kept_and_the_journal_sa
     with structlog.testing.capture_logs() as logs:
         spool.finish(claim, result_of(claim))
 
-    assert [entry["event"] for entry in logs] == ["result.hidden"]
+    assert [entry["event"] for entry in logs] == ["result.hidden", "request.finished"]
     assert spool.results.newest(SV) is None
     assert spool.results.last(SV) == result_of(claim)
     assert spool.records.claims() == []
+
+
+def test_the_record_of_a_result_is_there_before_its_claim_is_gone(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.submit(SV, Request())
+    claim = claimed(spool)
+    were_there = []
+    monkeypatch.setattr(
+        "dsgmigd.spool.log_result", lambda _: were_there.append(Path(claim.path).exists())
+    )
+    spool.finish(claim, result_of(claim))
+    assert were_there == [True]
 
 
 @pytest.mark.parametrize("is_shown", [True, False])
@@ -452,8 +465,12 @@ def test_after_a_crash_between_result_and_claim_only_the_claim_goes(
     if not is_shown:
         (directory / "SV.result.json").unlink()
 
-    assert spool.adopt(SV, 1) is None
+    with structlog.testing.capture_logs() as logs:
+        assert spool.adopt(SV, 1) is None
 
+    (told,) = logs
+    assert (told["event"], told["replayed"]) == ("request.finished", 1)
+    assert (told["repo"], told["request_id"]) == ("SV", claim.request_id)
     assert spool.records.claims() == []
     assert spool.results.newest(SV) == result_of(claim)
     assert len(kept_results(directory)) == 1
