@@ -188,7 +188,7 @@ def check_unchanged(held: HeldSnapshot, snapshot: SnapshotDirectory) -> None:
             f"{snapshot.path} vanished while it was read", hint="restore it and submit again"
         )
     now = SnapshotDirectory(snapshot.name, snapshot.path, read_subvolume(snapshot.path))
-    if now.version != held.version:
+    if (now.identity, now.version) != (held.identity, held.version):
         raise SourceChanged(
             f"{snapshot.path} changed while it was read",
             hint="submit again when nobody changes the source",

@@ -191,5 +191,29 @@ def test_work_that_hangs_is_told_of_and_no_hang_of_the_worker(
     assert_migrated(fresh_bed, "SV", series.directory, 2)
 
 
+def test_a_stop_while_the_target_hangs_leaves_the_work_to_the_next_start(
+    fresh_bed: Bed, frozen: Callable[[], object]
+) -> None:
+    series = new_series(fresh_bed, "SV", filling("big", BIG_MIB), writing(a="a"))
+    configure(fresh_bed, "[worker]\nstall_seconds = 1\nstop_seconds = 2\n")
+    worker = fresh_bed.start_worker(1)
+    wait_started(fresh_bed, 1)
+    pid = _fuse_daemon()
+    fresh_bed.drop("SV")
+    wait_for(lambda: events(fresh_bed, 1, "plan.made"), "the work", made=fresh_bed)
+    frozen()
+    wait_for(lambda: events(fresh_bed, 1, "work.stalled"), "word of the stall", made=fresh_bed)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    fresh_bed.workers.remove(worker)
+    assert len(events(fresh_bed, 1, "worker.left")) == 1
+    assert not (fresh_bed.spool / "SV.result.json").exists()
+    os.kill(pid, signal.SIGCONT)
+    fresh_bed.start_worker(1)
+    assert fresh_bed.wait_result("SV")["outcome"] == "done"
+    assert_migrated(fresh_bed, "SV", series.directory, 2)
+    assert_clean(fresh_bed)
+
+
 def _instance(made: Bed) -> dict[str, Any]:
     return dict(json.loads((made.spool / ".dsgmigd/instances/1.json").read_text()))

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -123,6 +124,54 @@ def test_a_pool_gets_all_that_it_holds(fresh_bed: Bed) -> None:
         "s2: names that DSG's client refuses",
     ]
     assert_migrated(fresh_bed, "SV", series.directory, 2)
+
+
+def test_what_is_mounted_in_a_plain_directory_stays_out(fresh_bed: Bed) -> None:
+    place = fresh_bed.source_root / "SV/s1"
+    write(place / "file")
+    (place / "mounted").mkdir()
+    bed.run("mount", "-t", "tmpfs", "dsgmigd-test", place / "mounted")
+    try:
+        write(place / "mounted/not migrated")
+        result = fresh_bed.migrate("SV")
+    finally:
+        bed.run("umount", place / "mounted")
+    assert result["outcome"] == "done", result["error"]
+    assert any("nothing was migrated but an empty directory" in one for one in result["warnings"])
+    snapshot = fresh_bed.mountpoint / "SV/.zfs/snapshot/s1"
+    target = snapshot if snapshot.is_dir() else fresh_bed.mountpoint / "SV"
+    assert (target / "file").is_file()
+    assert list((target / "mounted").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "names", "words"),
+    [
+        ("casesensitivity=insensitive", [b"Caf", b"cAF"], "names that the target takes for one"),
+        ("normalization=formD", ["caf\u00e9".encode(), "cafe\u0301".encode()], "takes for one"),
+        ("utf8only=on", [b"caf\xe9"], "UTF-8"),
+    ],
+)
+def test_names_that_the_pools_rules_do_not_allow_are_refused_before_anything_is_copied(
+    fresh_bed: Bed, option: str, names: list[bytes], words: str
+) -> None:
+    strict = replace(
+        fresh_bed, parent=f"{fresh_bed.parent}/strict", mountpoint=fresh_bed.mountpoint / "strict"
+    )
+    bed.run("zfs", "create", "-o", option, strict.parent)
+    write_config(strict)
+
+    def name(tree: Path) -> None:
+        for one in names:
+            write(tree / "fine" / os.fsdecode(one))
+
+    new_series(strict, "SV", name)
+    result = strict.migrate("SV")
+    assert result["outcome"] == "failed"
+    assert result["error"]["code"] == "target_refused"
+    assert words in result["error"]["message"]
+    assert "'fine/caf" in result["error"]["message"].lower()
+    assert result["snapshots"] == []
 
 
 def test_where_another_subvolume_begins_the_pool_gets_an_empty_directory(fresh_bed: Bed) -> None:

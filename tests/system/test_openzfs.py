@@ -16,6 +16,7 @@ SPARSE_GIBIBYTES = int(os.environ.get("DSGMIGD_SPARSE_GIBIBYTES", "4"))
 HOSTILE = "test_hostile_users"
 FILES = ["test_migration", "test_oddities", "test_plans", "test_levels", "test_random_histories"]
 FILES += ["test_scope", "test_full_target", "test_corruption", "test_verify_command"]
+FILES += ["test_bit_flips", "test_crashes", "test_random_kills"]
 
 
 def test_a_huge_sparse_file_costs_its_data_and_the_hashing_of_zeros(host: Host) -> None:

@@ -73,7 +73,9 @@ def test_no_power_cut_costs_a_request_or_a_snapshot(persistent: Host) -> None:
             print(f"cut {cut} after {seconds:.1f} s: {forgotten} writes forgotten, {left} go on")
         for repo in repos:
             result = host.result(repo)
-            assert (result["outcome"], result["error"]) == ("done", None)
+            # A cut between publication and result leaves nothing to be done by the next attempt.
+            assert result["outcome"] in {"done", "up_to_date"}
+            assert result["error"] is None
         assert host.inside("compare", *repos) == []
         host.run("systemctl stop 'dsgmigd@*'", seconds=120)
         assert host.violations(dict.fromkeys(repos, 1)) == []

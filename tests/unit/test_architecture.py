@@ -5,6 +5,7 @@ So imports go downward only and never in a circle.
 """
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -336,3 +337,20 @@ def test_the_configuration_is_known_to_the_command_line_only() -> None:
     importers = [name for name in FILES if "config" in own_imports_of(name)]
     assert [name for name in importers if name.partition(".")[0] != "cli"] == []
     assert importers
+
+
+# Wall clocks jump: what they say is written down for people, names what is kept, or is compared
+# with other wall-clock times of the same file system. Nothing waits for one.
+ASK_THE_WALL_CLOCK = {
+    *("build", "cancel", "cli.migration", "cli.replaced", "daemon", "migrate", "processing"),
+    "provenance",
+}
+
+
+def test_the_wall_clock_is_asked_where_a_jump_does_no_harm() -> None:
+    asking = {
+        name
+        for name, path in module_files().items()
+        if re.search(r"\btime\.time(_ns)?\(|datetime\.now\(|CLOCK_REALTIME", path.read_text())
+    }
+    assert asking == ASK_THE_WALL_CLOCK
