@@ -12,6 +12,13 @@ from typing import Any
 import bed
 import pytest
 
+from dsgmigd.command import Commands
+from dsgmigd.config import read_config
+from dsgmigd.errors import TargetUnavailable
+from dsgmigd.migrate import Job, Migration
+from dsgmigd.names import parse_repo_name
+from dsgmigd.progress import Progress
+from dsgmigd.request import Request
 from tests.integration.conftest import Bed, write_config
 from tests.integration.processes import assert_clean, wait_for, wait_started
 from tests.integration.trees import assert_migrated, filling, new_series, writing
@@ -103,12 +110,44 @@ def test_an_exported_pool_is_waited_for(fresh_bed: Bed, pool: bed.FilePool) -> N
         deferred = wait_deferred(fresh_bed, "target_unavailable")
         assert f"zpool import {pool.name}" in deferred["error"]["hint"]
     finally:
-        bed.run(
-            *("zpool", "import", "-o", "cachefile=none", "-d", pool.image.parent, pool.name),
-        )
+        import_pool(pool)
     assert fresh_bed.wait_result("SV")["outcome"] == "done"
     assert_migrated(fresh_bed, "SV", series.directory, 2)
     assert_clean(fresh_bed)
+
+
+class Leaving(Progress):
+    """Progress that lets the pool go when the second snapshot is to be verified."""
+
+    pool: str
+
+    def enter(self, step: str, snapshot: object = None) -> None:
+        super().enter(step, snapshot)
+        if (step, self.snapshot) == ("verify", "s2"):
+            bed.run("zpool", "export", self.pool)
+
+
+def test_a_pool_that_goes_in_the_middle_is_told_of_and_not_what_failed_for_it(
+    fresh_bed: Bed, pool: bed.FilePool
+) -> None:
+    series = new_series(fresh_bed, "SV", writing(a="a"), writing(a="b"))
+    progress = Leaving(repo="SV")
+    progress.pool = pool.name
+    settings = read_config(str(fresh_bed.config)).settings()
+    job = Job(parse_repo_name("SV"), Request(), "leaving")
+    try:
+        with pytest.raises(TargetUnavailable, match=f"the pool {pool.name} is not there"):
+            Migration(job, settings, Commands(), progress).run()
+    finally:
+        import_pool(pool)
+    assert fresh_bed.migrate("SV")["outcome"] == "done"
+    assert_migrated(fresh_bed, "SV", series.directory, 2)
+    assert_clean(fresh_bed)
+
+
+def import_pool(pool: bed.FilePool) -> None:
+    place = ("-d", str(pool.image.parent))
+    bed.run("zpool", "import", "-o", "cachefile=none", *place, pool.name)
 
 
 def test_retry_ends_the_wait_at_once(fresh_bed: Bed) -> None:
