@@ -13,6 +13,7 @@ from dsgmigd.checker import SnapshotChecker
 from dsgmigd.dsg.pushlog import Push
 from dsgmigd.dsg.tags import TagLink
 from dsgmigd.errors import SourceChanged, TargetFull
+from dsgmigd.marks import SNAPSHOT_HASH, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED
 from dsgmigd.names import SnapshotName
 from dsgmigd.plan import Method, Step
 from dsgmigd.progress import Progress
@@ -25,7 +26,7 @@ from dsgmigd.source import (
     check_unchanged,
     excluded_names,
 )
-from dsgmigd.staging import SNAPSHOT_HASH, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED, Staging
+from dsgmigd.staging import Staging
 from dsgmigd.step import SnapshotWriter
 from dsgmigd.verify.verifier import Verifier
 

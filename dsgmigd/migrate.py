@@ -27,8 +27,10 @@ from dsgmigd.errors import (
     TargetBusy,
     TargetChanged,
 )
+from dsgmigd.marks import describe_target
 from dsgmigd.names import DatasetName, RepoName, SnapshotName
 from dsgmigd.pins import Pins, describe_source
+from dsgmigd.places import Places
 from dsgmigd.plan import Extend, Plan, Resume, make_plan
 from dsgmigd.probe import probe_abilities
 from dsgmigd.progress import Progress
@@ -43,7 +45,7 @@ from dsgmigd.replaced import free_moment
 from dsgmigd.report import Report
 from dsgmigd.request import Loss, Request, VerifyLevel
 from dsgmigd.source import HeldSnapshot, Repository, find_repository
-from dsgmigd.staging import Places, Staging, describe_target
+from dsgmigd.staging import Staging
 from dsgmigd.step import SnapshotWriter
 from dsgmigd.survey import survey_snapshot
 from dsgmigd.verify.own_manifest import ManifestVerifier

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from dsgmigd.errors import NoSnapshots
 from dsgmigd.names import SnapshotName
+from dsgmigd.places import Places
 from dsgmigd.published import find_target, snapshot_names
-from dsgmigd.staging import Places, Staging
+from dsgmigd.staging import Staging
 from dsgmigd.zfs.dataset import Dataset, RunsCommands, Zfs
 from dsgmigd.zfs.pool import check_pool
 

@@ -11,11 +11,12 @@ from dsgmigd.checker import SnapshotChecker
 from dsgmigd.dsg.archive import DsgDirectory
 from dsgmigd.dsg.tags import TagLink
 from dsgmigd.errors import DsgmigdError, NoSnapshots, SourceMissing, TargetMissing
+from dsgmigd.marks import SNAPSHOT_HASH
 from dsgmigd.names import SnapshotName
 from dsgmigd.progress import Progress
 from dsgmigd.report import Report, SnapshotRow
 from dsgmigd.source import HeldSnapshot
-from dsgmigd.staging import SNAPSHOT_HASH, Staging
+from dsgmigd.staging import Staging
 from dsgmigd.verify.compare import Discrepancy
 from dsgmigd.verify.findings import Verification
 from dsgmigd.verify.own_manifest import ManifestVerifier, Stamp

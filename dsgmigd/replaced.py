@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dsgmigd.errors import TargetChanged, TargetMissing
-from dsgmigd.staging import KEYS, REQUEST, Places
+from dsgmigd.marks import KEYS, REQUEST
+from dsgmigd.places import Places
 from dsgmigd.zfs.dataset import Dataset, RunsCommands, Zfs
 from dsgmigd.zfs.pool import check_pool
 

@@ -1,14 +1,8 @@
 """The staging dataset of one repository, from its creation to its publication.
 
-Everything that dsgmigd builds stands below PARENT/STAGING until it is verified:
-
-    PARENT/STAGING/staging/REPO          the dataset that is being built
-    PARENT/STAGING/views/REPO            a clone through which a snapshot is read, for a moment
-    PARENT/STAGING/replaced/REPO-TIME    what stood at PARENT/REPO before it was replaced
-
-Nothing is destroyed but datasets there that carry the property `request`, under the repository's
-lock; what a power cut left half made is given it first. State of the work stands in properties of
-the snapshots.
+Nothing is destroyed but datasets of `Places.area` that carry the property `request`, under the
+repository's lock; what a power cut left half made is given it first. Marks of the snapshots say how
+far the work is.
 
 Leaving errors: those of dsgmigd.zfs and dsgmigd.file_errors, TargetChanged, TargetExists,
 TargetMissing.
@@ -18,22 +12,15 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from dsgmigd.errors import TargetChanged, TargetExists, TargetMissing
 from dsgmigd.file_errors import target_errors
 from dsgmigd.half_made import is_half_made
-from dsgmigd.names import DatasetName, RepoName, SnapshotName
-from dsgmigd.plan import TargetSnapshot, TargetState
-from dsgmigd.request import VERIFY_STRENGTH, VerifyLevel
+from dsgmigd.marks import KEYS, REQUEST, SOURCE_VERSION, VERIFIED, describe_target
+from dsgmigd.names import SnapshotName
+from dsgmigd.places import Places
+from dsgmigd.request import VerifyLevel
 from dsgmigd.zfs.dataset import Dataset, Snapshot, Zfs
-
-REQUEST = "request"
-SOURCE_IDENTITY = "source_uuid"
-SOURCE_VERSION = "source_ctransid"
-VERIFIED = "verified"
-SNAPSHOT_HASH = "snapshot_hash"
-KEYS = (REQUEST, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED, SNAPSHOT_HASH)
 
 # What is built is data: nobody may run it, and no device in it may be opened. Contents that were
 # written are read from the disks, and not from memory, when they are verified.
@@ -47,34 +34,6 @@ _AREA_OPTIONS = {
 # They stay off in what is published, unless somebody chose otherwise for the parent.
 _STAY_OFF = ("devices", "setuid")
 _AREA_MODE = 0o700
-
-
-@dataclass(frozen=True)
-class Places:
-    """The dataset names of one repository."""
-
-    parent: DatasetName
-    area: str
-    repo: RepoName
-
-    @property
-    def target(self) -> str:
-        """The dataset that users see."""
-        return f"{self.parent}/{self.repo}"
-
-    @property
-    def staging(self) -> str:
-        """The dataset that is being built."""
-        return f"{self.area}/staging/{self.repo}"
-
-    @property
-    def view(self) -> str:
-        """The clone through which a snapshot is read."""
-        return f"{self.area}/views/{self.repo}"
-
-    def replaced(self, moment: str) -> str:
-        """Return where the target goes when it is replaced."""
-        return f"{self.area}/replaced/{self.repo}-{moment}"
 
 
 class Staging:
@@ -364,24 +323,3 @@ def _is_same(planned: Dataset, standing: Dataset) -> bool:
         for dataset in (planned, standing)
     )
     return planned.created_at == standing.created_at and now[: len(before)] == before
-
-
-def describe_target(
-    snapshots: list[Snapshot], *, weakest: VerifyLevel | None = None
-) -> TargetState:
-    """Return snapshots as the plan sees them; marks weaker than `weakest` do not count."""
-    described = []
-    for snapshot in snapshots:
-        if not SnapshotName.is_valid(snapshot.name):
-            continue
-        mark = snapshot.properties.get(VERIFIED)
-        described.append(
-            TargetSnapshot(
-                name=SnapshotName.parse(snapshot.name),
-                identity=snapshot.properties.get(SOURCE_IDENTITY),
-                version=int(snapshot.properties.get(SOURCE_VERSION, "0")),
-                is_verified=mark in VERIFY_STRENGTH
-                and VERIFY_STRENGTH[mark] >= VERIFY_STRENGTH.get(weakest or "", 0),
-            )
-        )
-    return TargetState(tuple(described))

@@ -11,10 +11,11 @@ import re
 
 from dsgmigd.doctor.leftover import Leftover, foreign
 from dsgmigd.errors import InvalidName, TargetBusy, TargetMissing, TargetUnwritable
+from dsgmigd.marks import KEYS, REQUEST, VERIFIED
 from dsgmigd.names import DatasetName, RepoName, parse_repo_name
+from dsgmigd.places import Places
 from dsgmigd.probe import PROBE_PREFIX, is_probe, remove_probe
 from dsgmigd.request import VERIFY_STRENGTH
-from dsgmigd.staging import KEYS, REQUEST, VERIFIED, Places
 from dsgmigd.zfs.dataset import Dataset, RunsCommands, Zfs
 from dsgmigd.zfs.pool import check_pool
 

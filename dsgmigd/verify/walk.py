@@ -12,7 +12,7 @@ Leaving errors: those of side.py, whatever the checkpoint raises. Differences ar
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -21,16 +21,14 @@ from dsgmigd.dsg.scope import Scope
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
 from dsgmigd.request import Loss
 from dsgmigd.verify.compare import Discrepancy, compare_status, is_same_file, printable
+from dsgmigd.verify.contents import Contents, Pair
 from dsgmigd.verify.findings import Verification
 from dsgmigd.verify.listing import hash_entry
 from dsgmigd.verify.metadata import ManifestView, manifest_time
 from dsgmigd.verify.proof import Moments, Proofs
 from dsgmigd.verify.side import Side
 
-_LARGE_BYTES = 1024 * 1024
 _NAMES_AT_ONCE = 1000
-# A thread's turn costs as much as reading a file of a few blocks.
-_SMALL_FILES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -40,16 +38,6 @@ class Reading:
     pool: ThreadPoolExecutor
     all: bool = False
     none: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """One path on both sides: descriptors of the directories that hold it."""
-
-    path: str
-    name: str
-    source: int
-    target: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +76,7 @@ class Walk:
         self._moments = moments
         self._abilities = abilities
         self._reading = reading
+        self._contents = Contents(source, target, reading.pool)
         self._scope = scope
         self._checkpoint = checkpoint
         self._target_of: dict[int, int] = {}
@@ -270,7 +259,9 @@ class Walk:
                 self._result.files_proven += not self._reading.none
             elif file.source.st_size == file.target.st_size:
                 to_read.append((file, entry))
-        readings = self._read_all([file for file, _ in to_read])
+        readings = self._contents.read_all(
+            [(file.pair, file.source.st_size) for file, _ in to_read]
+        )
         for (file, entry), reading in zip(to_read, readings, strict=True):
             self._checkpoint()
             (source_digest, source_bytes), (target_digest, target_bytes) = reading
@@ -281,29 +272,6 @@ class Walk:
                 self._differ(file.pair.path, "content", source_digest, target_digest)
             elif self._agrees(file.pair, file.target, target_digest, entry):
                 self._prove(file)
-
-    def _read_all(self, files: list[_File]) -> "Iterator[tuple[_Read, _Read]]":
-        """Begin to read both sides of all files, then yield what was read, in their order."""
-        begun = [self._begin_reading(some) for some in _grouped(files)]
-        return (reading for finish in begun for reading in finish())
-
-    def _begin_reading(self, files: list[_File]) -> "Callable[[], list[tuple[_Read, _Read]]]":
-        """Begin to read some small files, or both sides of a large one at once."""
-        submit, pair = self._reading.pool.submit, files[0].pair
-        if files[0].source.st_size < _LARGE_BYTES:
-            return submit(self._read_each, files).result
-        first = submit(self._source.digest, pair.path, pair.name, pair.source)
-        second = submit(self._target.digest, pair.path, pair.name, pair.target)
-        return lambda: [(first.result(), second.result())]
-
-    def _read_each(self, files: list[_File]) -> "list[tuple[_Read, _Read]]":
-        return [
-            (
-                self._source.digest(pair.path, pair.name, pair.source),
-                self._target.digest(pair.path, pair.name, pair.target),
-            )
-            for pair in (file.pair for file in files)
-        ]
 
     def _prove(self, file: _File) -> None:
         if not file.is_proven:
@@ -338,25 +306,6 @@ class Walk:
 
     def _differ(self, path: str, attribute: str, source: object, target: object) -> None:
         self._result.add([Discrepancy(printable(path), attribute, str(source), str(target))])
-
-
-_Read = tuple[str, int]
-
-
-def _grouped(files: list[_File]) -> Iterator[list[_File]]:
-    """Yield the files in their order, each large one by itself and the others some at a time."""
-    some: list[_File] = []
-    for file in files:
-        is_large = file.source.st_size >= _LARGE_BYTES
-        if some and (is_large or len(some) == _SMALL_FILES_AT_ONCE):
-            yield some
-            some = []
-        if is_large:
-            yield [file]
-        else:
-            some.append(file)
-    if some:
-        yield some
 
 
 def _join(path: str, name: str) -> str:

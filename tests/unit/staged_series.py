@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from dsgmigd.marks import SOURCE_IDENTITY, SOURCE_VERSION
 from dsgmigd.names import SnapshotName, parse_dataset_name, parse_repo_name
-from dsgmigd.staging import SOURCE_IDENTITY, SOURCE_VERSION, Places, Staging
+from dsgmigd.places import Places
+from dsgmigd.staging import Staging
 from dsgmigd.zfs.dataset import Zfs
 from tests.unit.fake_zfs import FakeZfs
 

@@ -20,6 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "deferral": {"errors"},
     "exclusion": set(),
     "names": {"errors"},
+    "places": {"names"},
     "request": {"errors"},
     "plan": {"errors", "names"},
     # Tools that know nothing of migrations.
@@ -53,6 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "zfs.mounting": {"errors"},
     "zfs.waking": set(),
     "zfs.dataset": {"errors", "zfs.mounting"},
+    "marks": {"names", "plan", "request", "zfs.dataset"},
     "zfs.pool": {"errors", "zfs.dataset", "zfs.waking"},
     "stall": {"command", "errors", "progress", "zfs.pool"},
     "dsg.entry": set(),
@@ -92,9 +94,10 @@ ALLOWED: dict[str, set[str]] = {
     },
     "verify.readers": {"file_errors"},
     "verify.side": {"descriptors", "hashing", "verify.compare"},
+    "verify.contents": {"verify.side"},
     "verify.walk": {
-        *("abilities", "dsg.scope", "exclusion", "request", "verify.compare", "verify.findings"),
-        *("verify.listing", "verify.metadata", "verify.proof", "verify.side"),
+        *("abilities", "dsg.scope", "exclusion", "request", "verify.compare", "verify.contents"),
+        *("verify.findings", "verify.listing", "verify.metadata", "verify.proof", "verify.side"),
     },
     "verify.verifier": {
         *("abilities", "dsg.pushlog", "dsg.scope", "exclusion", "file_errors", "read_scope"),
@@ -131,8 +134,11 @@ ALLOWED: dict[str, set[str]] = {
         *("names", "source"),
     },
     "half_made": {"errors", "file_errors", "zfs.dataset"},
-    "staging": {"errors", "file_errors", "half_made", "names", "plan", "request", "zfs.dataset"},
-    "replaced": {"errors", "staging", "zfs.dataset", "zfs.pool"},
+    "staging": {
+        *("errors", "file_errors", "half_made", "marks", "names", "places", "request"),
+        "zfs.dataset",
+    },
+    "replaced": {"errors", "marks", "places", "zfs.dataset", "zfs.pool"},
     "survey": {
         *("abilities", "btrfs.search", "descriptors", "errors", "exclusion", "file_errors"),
         *("request", "source"),
@@ -158,16 +164,16 @@ ALLOWED: dict[str, set[str]] = {
         *("progress", "read_scope", "request", "rsync", "source", "unreadable"),
     },
     "build": {
-        *("checker", "dsg.pushlog", "dsg.tags", "errors", "names", "plan", "progress", "report"),
-        *("request", "source", "staging", "step", "verify.verifier"),
+        *("checker", "dsg.pushlog", "dsg.tags", "errors", "marks", "names", "plan", "progress"),
+        *("report", "request", "source", "staging", "step", "verify.verifier"),
     },
     "published": {
-        *("checker", "dsg.archive", "dsg.tags", "errors", "names", "progress", "report"),
-        *("source", "staging"),
-        *("verify.compare", "verify.findings", "verify.own_manifest", "zfs.dataset"),
+        *("checker", "dsg.archive", "dsg.tags", "errors", "marks", "names", "progress", "report"),
+        *("source", "staging", "verify.compare", "verify.findings", "verify.own_manifest"),
+        "zfs.dataset",
     },
     # Afterwards.
-    "newest": {"errors", "names", "published", "staging", "zfs.dataset", "zfs.pool"},
+    "newest": {"errors", "names", "places", "published", "staging", "zfs.dataset", "zfs.pool"},
     "history": {
         *("dsg.archive", "dsg.history", "errors", "file_errors", "verify.digests"),
         *("verify.document", "verify.listing", "verify.metadata"),
@@ -178,10 +184,10 @@ ALLOWED: dict[str, set[str]] = {
     },
     # One migration, whole.
     "migrate": {
-        *("abilities", "build", "checker", "command", "dsg.tags", "errors", "names", "pins"),
-        *("plan", "probe", "progress", "provenance", "published", "replaced", "report", "request"),
-        *("source", "staging", "step", "survey", "verify.own_manifest", "verify.verifier"),
-        *("zfs.dataset", "zfs.pool"),
+        *("abilities", "build", "checker", "command", "dsg.tags", "errors", "marks", "names"),
+        *("pins", "places", "plan", "probe", "progress", "provenance", "published", "replaced"),
+        *("report", "request", "source", "staging", "step", "survey", "verify.own_manifest"),
+        *("verify.verifier", "zfs.dataset", "zfs.pool"),
     },
     # The instance.
     "result": {"dsgmigd", "errors", "report"},
@@ -199,8 +205,8 @@ ALLOWED: dict[str, set[str]] = {
     "doctor.leftover": {"names"},
     "doctor.pins": {"btrfs.subvolume", "doctor.leftover", "errors", "names", "pins", "source"},
     "doctor.datasets": {
-        *("doctor.leftover", "errors", "names", "probe", "request", "staging", "zfs.dataset"),
-        "zfs.pool",
+        *("doctor.leftover", "errors", "marks", "names", "places", "probe", "request"),
+        *("zfs.dataset", "zfs.pool"),
     },
     "doctor.temporaries": {"doctor.leftover", "errors", "names", "spool"},
     "doctor.examine": {

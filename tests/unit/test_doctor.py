@@ -16,10 +16,12 @@ from dsgmigd.cli import main
 from dsgmigd.cli.doctor import to_json, to_text
 from dsgmigd.doctor.examine import Doctor
 from dsgmigd.doctor.leftover import Findings, Leftover, Treatment
+from dsgmigd.marks import SOURCE_IDENTITY
 from dsgmigd.names import RepoName, SnapshotName, parse_dataset_name
 from dsgmigd.pins import PINS_DIRECTORY
+from dsgmigd.places import Places
 from dsgmigd.spool import Spool
-from dsgmigd.staging import SOURCE_IDENTITY, Places, Staging
+from dsgmigd.staging import Staging
 from dsgmigd.zfs.dataset import PROPERTY_PREFIX, Zfs
 from tests.unit.fake_zfs import FakeZfs
 

@@ -7,7 +7,7 @@ import pytest
 from dsgmigd.errors import NoSnapshots, TargetMissing, TargetUnavailable
 from dsgmigd.names import parse_dataset_name, parse_repo_name
 from dsgmigd.newest import newest_snapshot
-from dsgmigd.staging import Places
+from dsgmigd.places import Places
 from tests.unit.fake_zfs import FakeZfs
 
 PLACES = Places(parse_dataset_name("zsd"), "zsd/.dsgmigd", parse_repo_name("SV"))

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from dsgmigd.errors import NoSnapshots, SourceMissing, TargetMissing, VerificationFailed
+from dsgmigd.marks import SNAPSHOT_HASH
 from dsgmigd.names import SnapshotName, parse_dataset_name, parse_repo_name
+from dsgmigd.places import Places
 from dsgmigd.progress import Progress
 from dsgmigd.published import check_published, choose_snapshots, find_target
 from dsgmigd.report import Report
-from dsgmigd.staging import SNAPSHOT_HASH, Places, Staging
+from dsgmigd.staging import Staging
 from dsgmigd.verify.findings import Verification
 from dsgmigd.verify.own_manifest import ManifestVerifier, Stamp
 from dsgmigd.zfs.dataset import PROPERTY_PREFIX, Zfs

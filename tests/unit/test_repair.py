@@ -14,8 +14,8 @@ from dsgmigd import repair as repair_module
 from dsgmigd.errors import MetadataDamaged, TargetChanged, TargetFull, TargetMissing
 from dsgmigd.names import parse_dataset_name, parse_repo_name
 from dsgmigd.newest import newest_snapshot
+from dsgmigd.places import Places
 from dsgmigd.repair import Repair, repair_metadata
-from dsgmigd.staging import Places
 from tests.unit.dsg_series import write_series
 from tests.unit.fake_zfs import FakeZfs
 from tests.unit.test_durable import described

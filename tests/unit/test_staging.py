@@ -9,16 +9,10 @@ from pathlib import Path
 import pytest
 
 from dsgmigd.errors import CommandFailed, TargetChanged, TargetExists, TargetMissing
+from dsgmigd.marks import KEYS, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED, describe_target
 from dsgmigd.names import SnapshotName
 from dsgmigd.plan import TargetSnapshot
-from dsgmigd.staging import (
-    KEYS,
-    SOURCE_IDENTITY,
-    SOURCE_VERSION,
-    VERIFIED,
-    Staging,
-    describe_target,
-)
+from dsgmigd.staging import Staging
 from dsgmigd.zfs.dataset import PROPERTY_PREFIX, Dataset, Snapshot, Zfs
 from tests.unit.fake_zfs import FailingZfs, FakeZfs
 from tests.unit.staged_series import AREA, publish_series, staging_of, take_snapshot
