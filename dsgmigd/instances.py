@@ -9,30 +9,47 @@ Leaving errors: AlreadyRunning, OSError when the spool's file system fails.
 import contextlib
 import json
 import os
+import time
+from collections.abc import Callable
 from typing import Any
 
 from dsgmigd.durable import read_json
 from dsgmigd.errors import AlreadyRunning
 from dsgmigd.locks import Lock, try_lock
 
+# Whoever asks whether an instance lives has its lock for a moment; so has a program that one was
+# just starting when it was killed.
+_ATTEMPTS = 20
+_ATTEMPT_SECONDS = 0.1
+
 
 class Instances:
     """The instances in `directory`, as one of them sees them."""
 
-    def __init__(self, directory: str, *, work: str, instance: int) -> None:
+    def __init__(
+        self,
+        directory: str,
+        *,
+        work: str,
+        instance: int,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._directory = directory
+        self._sleep = sleep
         self._work = work
         self._instance = instance
 
     def lock(self) -> Lock:
         """Take this instance's number; raise AlreadyRunning if another process has it."""
-        lock = try_lock(self._path(self._instance, "lock"))
-        if lock is None:
-            raise AlreadyRunning(
-                f"instance {self._instance} runs already on this spool",
-                hint="stop it, or start an instance with another number",
-            )
-        return lock
+        for _ in range(_ATTEMPTS):
+            lock = try_lock(self._path(self._instance, "lock"))
+            if lock is not None:
+                return lock
+            self._sleep(_ATTEMPT_SECONDS)
+        raise AlreadyRunning(
+            f"instance {self._instance} runs already on this spool",
+            hint="stop it, or start an instance with another number",
+        )
 
     def is_alive(self, instance: int) -> bool:
         """Say whether a process has that instance number now."""

@@ -16,6 +16,7 @@ import structlog.testing
 from dsgmigd import spool as spool_module
 from dsgmigd.claim import Claim, Unclaimable, submission
 from dsgmigd.errors import AlreadyRunning, InvalidRequest, SpoolUnusable
+from dsgmigd.instances import Instances
 from dsgmigd.names import RepoName
 from dsgmigd.request import Request
 from dsgmigd.spool import Spool
@@ -490,12 +491,25 @@ def test_requests_are_listed_by_arrival_whatever_times_they_claim(
     assert spool.incoming() == ["b", "a", "c"]
 
 
-def test_two_processes_cannot_be_the_same_instance(spool: Spool, directory: Path) -> None:
+def test_two_processes_cannot_be_the_same_instance(
+    spool: Spool, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dsgmigd.instances._ATTEMPT_SECONDS", 0)
     lock = spool.instances.lock()
     with pytest.raises(AlreadyRunning):
         Spool(str(directory), instance=1).instances.lock()
     lock.release()
     spool.instances.lock()
+
+
+def test_who_holds_an_instances_lock_for_a_moment_does_not_keep_it_from_starting(
+    directory: Path,
+) -> None:
+    places: dict[str, Any] = dict.fromkeys(("directory", "work"), str(directory))
+    places["instance"] = 1
+    holding = [Instances(**places).lock()]  # as `dsgmigd status` does, to see whether it lives
+    Instances(**places, sleep=lambda _: holding.pop().release()).lock().release()
+    assert holding == []
 
 
 def test_only_living_instances_have_a_status(spool: Spool) -> None:
