@@ -26,7 +26,13 @@ _BOOT_SECONDS = 900
 _LOOK_SECONDS = 1
 _CONSOLE_CHARACTERS = 4000
 _WORDS_CHARACTERS = 3000
-_IN_THE_CHECKOUT = "Makefile README.md dist docs dsgmigd etc packaging pyproject.toml systemd tests"
+# With the vector units of newer processors, which QEMU 7.2 imitates for the first time, one boot in
+# ten hangs in the kernel's tests of its own cryptography.
+_PROCESSOR = "Nehalem"
+_KERNEL = "root=/dev/vda rw console=ttyS0 quiet mitigations=off panic=-1 cryptomgr.notests"
+_IN_THE_CHECKOUT = (
+    "Makefile README.md bench dist docs dsgmigd etc packaging pyproject.toml systemd tests"
+)
 
 
 class Machine:
@@ -174,10 +180,10 @@ class Machine:
             # The machine dies with its test, however that ends.
             *("setpriv", "--pdeathsig", "KILL"),
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
-            *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"),
+            *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", _PROCESSOR, "-smp", "2"),
             *("-m", "2048", "-kernel", str(self._image.kernel)),
             *("-initrd", str(self._image.initrd)),
-            *("-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off panic=-1"),
+            *("-append", _KERNEL),
             *("-chardev", f"file,id=console,path={self._log},append=on"),
             *("-serial", console, "-device", "virtio-rng-pci"),
             *("-drive", root, "-device", "virtio-blk-pci,drive=root"),
