@@ -6,7 +6,8 @@ venv = .venv
 pytest = $(venv)/bin/pytest -q
 
 .PHONY: help demo demo-clean package package-test test check unit integration nightly \
-    vm system-test system-nightly bench bench-later bench-long bench-memory bench-metadata bench-queue bench-workers fmt clean
+    vm system-test system-nightly bench bench-later bench-long bench-memory bench-metadata \
+    bench-openzfs bench-queue bench-workers fmt clean
 
 help:
 	@echo "make demo         migrate three sample repositories, on file-backed btrfs and ZFS (root)"
@@ -24,6 +25,7 @@ help:
 	@echo "make bench        dsgmigd beside rsync, hashing and the floor, in ten minutes (root)"
 	@echo "make bench-later  what one later snapshot costs, beside rsync and hashing all (root)"
 	@echo "make bench-long   the same for many sizes, with plots; takes hours (root)"
+	@echo "make bench-openzfs   some of it in the virtual machine, on the kernel's OpenZFS (root)"
 	@echo "make bench-memory the memory that two million entries take (root, 10 GB, ten minutes)"
 	@echo "make bench-metadata  what DSG's metadata takes of a migration's time and space (root)"
 	@echo "make bench-queue  how soon the first of 100,000 waiting requests is claimed"
@@ -98,6 +100,10 @@ vm: package
 bench:
 	@$(quickstart)/install-requirements
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/compare.py $(BENCH)
+
+bench-openzfs: package
+	@$(quickstart)/install-requirements vm
+	@PYTHONPATH=$(CURDIR) $(PYTHON) bench/openzfs.py -- $(BENCH)
 
 bench-later:
 	@$(quickstart)/install-requirements
