@@ -128,6 +128,10 @@ class Migration:
     def _run(self) -> Report:
         self._progress.enter("plan")
         repository, plan = self._survey()
+        if self._planned_target is None and (back := self._staging.take_back()):
+            self._log.info("target.taken_back", dataset=self._staging.places.target, was=back)
+            self._mount()
+            repository, plan = self._survey()
         self._log.info("plan.made", **self.report.plan)
         pins = Pins(repository, self._job.request_id)
         try:

@@ -271,6 +271,39 @@ class Staging:
         self._zfs.rename(self.places.staging, self.places.target)
         return replaced
 
+    def take_back(self) -> str | None:
+        """Undo the publication of an extension that was cut off; return what came back, if any.
+
+        The target was moved aside then, and nothing is in its place. It comes back with all its
+        snapshots, and staging is a clone of it again, with those that are new. May be repeated from
+        any point.
+        """
+        staging = self.read_staging()
+        if staging is None or self.read_target() is not None:
+            return None
+        aside = self._moved_aside(staging)
+        if aside is None:
+            return None
+        if aside.origin is not None:
+            self._zfs.promote(aside.name)
+        self._zfs.unmount(aside.name)
+        self._zfs.rename(aside.name, self.places.target)
+        return aside.name
+
+    def _moved_aside(self, staging: Dataset) -> Dataset | None:
+        """Return what was the target when `staging` was made from it."""
+        if staging.origin is not None:
+            owner = staging.origin.partition("@")[0]
+            is_aside = owner.startswith(self.places.replaced(""))
+            return self._zfs.read(owner, KEYS) if is_aside else None
+        # A clone that was promoted: now the other one is the clone.
+        names = self._zfs.children(f"{self.places.area}/replaced")
+        for name in (one for one in names if one.startswith(self.places.replaced(""))):
+            aside = self._zfs.read(name, KEYS)
+            if aside and (aside.origin or "").partition("@")[0] == staging.name:
+                return aside
+        return None
+
     def _standing(self, planned: Dataset | None) -> Dataset | None:
         """Return what stands at the target; raise unless it is what the plan was made for."""
         standing = self.read_target()
@@ -317,9 +350,8 @@ class Staging:
 
 def _is_same(planned: Dataset, standing: Dataset) -> bool:
     """Say whether two datasets of one name are one that lost no snapshot of the series."""
-    # The guid would say it, and zfs-fuse does not tell that of a file system.
     before, now = (
         [(one.name, one.created_at) for one in dataset.snapshots if SnapshotName.is_valid(one.name)]
         for dataset in (planned, standing)
     )
-    return planned.created_at == standing.created_at and now[: len(before)] == before
+    return planned.guid == standing.guid and now[: len(before)] == before

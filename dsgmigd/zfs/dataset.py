@@ -28,7 +28,7 @@ from dsgmigd.zfs.mounting import mounting
 
 PROPERTY_PREFIX = "org.hrdag.dsgmigd:"
 
-_NATIVE = ("type", "creation", "origin", "mounted", "mountpoint", "readonly")
+_NATIVE = ("type", "guid", "creation", "origin", "mounted", "mountpoint", "readonly")
 # 10 ms, doubled each time: 20 s in all. A close reaches zfs-fuse a few ms late.
 _BUSY_ATTEMPTS = 12
 _BUSY_SECONDS = 0.01
@@ -57,10 +57,13 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A file system with its snapshots in the order in which they were made."""
+    """A file system with its snapshots in the order in which they were made.
+
+    No other one ever has its `guid`, whatever it is called.
+    """
 
     name: str
-    created_at: int
+    guid: str
     origin: str | None
     mountpoint: str
     is_mounted: bool
@@ -264,7 +267,7 @@ def _parse_dataset(name: str, output: str) -> Dataset:
     native = values[name]
     return Dataset(
         name=name,
-        created_at=int(native["creation"]),
+        guid=native["guid"],
         origin=None if native["origin"] in {"-", ""} else native["origin"],
         mountpoint=native["mountpoint"],
         is_mounted=native["mounted"] == "yes",

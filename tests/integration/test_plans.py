@@ -5,7 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import bed
+import pytest
 
+from dsgmigd.command import Commands
+from dsgmigd.config import read_config
+from dsgmigd.errors import InterruptedByStop
+from dsgmigd.migrate import Job, Migration
+from dsgmigd.names import parse_repo_name
+from dsgmigd.progress import Progress
+from dsgmigd.request import Request
+from dsgmigd.zfs.dataset import Zfs
 from tests.integration.conftest import Bed, write_config
 from tests.integration.trees import (
     Series,
@@ -44,6 +53,36 @@ def replaced(made: Bed) -> list[str]:
     area = f"{made.parent}/.dsgmigd/replaced"
     listed = bed.run("zfs", "list", "-H", "-r", "-t", "filesystem", "-o", "name", area).split()
     return [name.removeprefix(f"{area}/") for name in listed if name != area]
+
+
+@pytest.mark.parametrize("last", ["promote", "rename"])
+def test_a_publication_that_was_cut_off_is_undone_for_who_asks_for_less(
+    fresh_bed: Bed, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    """The target was moved aside, and what is to come in its place has more than is asked for."""
+    series = numbered(fresh_bed, 3)
+    fresh_bed.migrate("SV", "--limit", "2")
+    before = guids(fresh_bed, "SV")
+    call = getattr(Zfs, last)
+
+    def cut(self: Zfs, name: str, *more: str) -> None:
+        if name.endswith("staging/SV"):
+            raise InterruptedByStop
+        call(self, name, *more)
+
+    settings = read_config(str(fresh_bed.config)).settings()
+    job = Job(parse_repo_name("SV"), Request(), "cut")
+    migration = Migration(job, settings, Commands(), Progress(repo="SV"))
+    monkeypatch.setattr(Zfs, last, cut)
+    with pytest.raises(InterruptedByStop):
+        migration.run()
+    assert f"{fresh_bed.parent}/SV" not in bed.run("zfs", "list", "-H", "-o", "name").split()
+    assert fresh_bed.migrate("SV", "--limit", "2")["outcome"] == "up_to_date"
+    assert guids(fresh_bed, "SV") == before
+    assert_migrated(fresh_bed, "SV", series.directory, 2)
+    assert names(fresh_bed.migrate("SV")) == []  # it was built and verified before
+    assert_migrated(fresh_bed, "SV", series.directory, 3)
+    assert len(replaced(fresh_bed)) == 1
 
 
 def test_after_a_limited_run_the_next_goes_on(fresh_bed: Bed) -> None:

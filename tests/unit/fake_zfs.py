@@ -369,6 +369,7 @@ class FakeZfs:
                 _size(subject.place if isinstance(subject, FakeDataset) else subject.files)
             ),
             "creation": str(subject.creation),
+            "guid": f"{subject.creation}000",
             "type": "snapshot" if is_snapshot else "filesystem",
             "origin": "-",
             "mounted": "-",

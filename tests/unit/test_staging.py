@@ -4,6 +4,8 @@ Files are real, so that what a rollback, a clone and a publication do to them sh
 """
 
 import stat
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -400,6 +402,52 @@ def test_a_publication_that_is_cut_off_anywhere_is_brought_to_its_end_by_another
             break
         assert target_names(staging) == ["s1", "s2"]
         assert (Path(staging.mount_target()) / "file").read_text() == "two"
+
+
+def test_a_publication_of_an_extension_that_is_cut_off_anywhere_can_be_undone(
+    tmp_path: Path,
+) -> None:
+    """So can it when the undoing is cut off: the n-th zfs command fails, for every n, of each."""
+    for count, again in product(range(100), range(9)):
+        directory = tmp_path / f"{count}-{again}"
+        directory.mkdir()
+        commands = FailingZfs(directory)
+        staging = staging_of(commands, "r1")
+        staging.prepare_area()
+        publish_series(staging, S1, S2)
+        staging.clone_target(S2)
+        take_snapshot(staging, S3, "three")
+        commands.fail_after(count)
+        with suppress(CommandFailed):
+            staging.publish("T1", staging.read_target())
+        commands.fail_after(None)
+        if staging.read_staging() is None:
+            assert count > 5
+            break
+        commands.fail_after(again)
+        with suppress(CommandFailed):
+            staging.take_back()
+        commands.fail_after(None)
+        staging.take_back()
+        assert target_names(staging) == ["s1", "s2"]
+        assert (Path(staging.mount_target()) / "file").read_text() == "s2"
+        assert chain_names(staging) == ["s1", "s2", "s3"]
+        assert staging.publish("T2", staging.read_target()) == f"{AREA}/replaced/SV-T2"
+        assert target_names(staging) == ["s1", "s2", "s3"]
+
+
+def test_what_was_replaced_on_purpose_or_long_ago_does_not_come_back(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    publish_series(staging, S1)
+    commands.output("zfs", "unmount", "zsd/SV")
+    commands.output("zfs", "rename", "zsd/SV", f"{AREA}/replaced/SV-T0")
+    before = commands.names()
+    assert staging.take_back() is None
+    staging.create()
+    take_snapshot(staging, S1, "new")
+    assert staging.take_back() is None
+    assert commands.names() == sorted([*before, f"{AREA}/staging/SV", f"{AREA}/staging/SV@s1"])
 
 
 def test_a_clone_of_something_foreign_has_no_past_to_build_on(

@@ -93,7 +93,7 @@ def test_a_child_dataset_is_not_taken_for_a_snapshot(zfs: Zfs) -> None:
 def test_properties_that_came_with_a_received_snapshot_count_as_its_own() -> None:
     name = "zsd/SV@s1"
     lines = [("type", "snapshot", "-"), ("creation", "7", "-"), ("origin", "-", "-")]
-    lines += [(key, "-", "-") for key in ("mounted", "mountpoint", "readonly")]
+    lines += [(key, "-", "-") for key in ("guid", "mounted", "mountpoint", "readonly")]
     lines += [(PROPERTY_PREFIX + "verified", "complete", "received")]
     lines += [(PROPERTY_PREFIX + "request", "r", "inherited from zsd")]
 
