@@ -1,8 +1,9 @@
 """The one gate to other programs.
 
-Programs get an argv list, no input, a constructed environment and a session of their own; none is
-left behind when a call ends. The descriptors in `keep_descriptors` stay open in every child: a
-repository's lock is among them, so that the kernel keeps the lock until the last child is gone.
+Programs get an argv list, no input, a constructed environment, the root as their directory and a
+session of their own; none is left behind when a call ends. The descriptors in `keep_descriptors`
+stay open in every child: a repository's lock is among them, so that the kernel keeps the lock until
+the last child is gone.
 
 Leaving errors: CommandFailed, CommandTimedOut, HostExhausted, whatever a checkpoint raises.
 """
@@ -122,6 +123,7 @@ class Commands:
                 env=_ENVIRONMENT,
                 pass_fds=(*self._keep_descriptors, *keep_descriptors),
                 start_new_session=True,
+                cwd="/",  # where we were started may be gone, or about to be unmounted
             )
         except OSError as error:
             raise _cannot(argv, "started", error) from error

@@ -71,6 +71,15 @@ def test_a_program_has_a_session_of_its_own() -> None:
     assert int(session) != os.getsid(0)
 
 
+def test_a_program_does_not_depend_on_where_we_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert Commands().output("pwd") == "/\n"
+
+
 def test_a_failure_carries_the_programs_own_words() -> None:
     with pytest.raises(CommandFailed, match="ended with status 3: so it is") as caught:
         Commands().output("sh", "-c", "echo so it is >&2; exit 3")
