@@ -15,6 +15,8 @@ _BLOCK_BYTES = 512
 _ENDLESS = 2**63 - 1
 _ZEROS = memoryview(bytes(256 * 1024))
 _PAGE_BYTES = 4096
+# What ZFS reads at once: nothing of it may be in memory when the next part is asked for.
+_RECORD_BYTES = 128 * 1024
 _LITTLE_DATA_BYTES = 64 * 1024 * 1024
 _HUGE_BYTES = 1024**3
 _KNOWN_FILES = 256
@@ -64,14 +66,19 @@ def hash_descriptor(descriptor: int, *, reads_holes: bool = False) -> tuple[str,
 def _data_key(descriptor: int, status: os.stat_result) -> tuple[bytes, int]:
     """Return what tells the content of a sparse file from any other, and how much was read."""
     state = xxhash.xxh3_128(status.st_size.to_bytes(8, "little"))
-    bytes_read = 0
-    for start, end in _data_ranges(descriptor, status, reads_holes=False):
-        position = start - start % _PAGE_BYTES
-        while position < end and (page := os.pread(descriptor, _PAGE_BYTES, position)):
-            if page.count(0) != len(page):  # zeros may be a hole elsewhere
-                state.update(position.to_bytes(8, "little") + page)
-            position += len(page)
-            bytes_read += len(page)
+    position = bytes_read = 0
+    for start, data_end in _data_ranges(descriptor, status, reads_holes=False):
+        position = max(position, start - start % _PAGE_BYTES)
+        end = data_end + -data_end % _PAGE_BYTES
+        while position < end and (
+            chunk := os.pread(descriptor, min(_RECORD_BYTES, end - position), position)
+        ):
+            for page_start in range(0, len(chunk), _PAGE_BYTES):
+                page = chunk[page_start : page_start + _PAGE_BYTES]
+                if page.count(0) != len(page):  # zeros may be a hole elsewhere
+                    state.update((position + page_start).to_bytes(8, "little") + page)
+            position += len(chunk)
+            bytes_read += len(chunk)
     return bytes(state.digest()), bytes_read
 
 

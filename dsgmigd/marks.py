@@ -13,7 +13,9 @@ SOURCE_IDENTITY = "source_uuid"
 SOURCE_VERSION = "source_ctransid"
 VERIFIED = "verified"
 SNAPSHOT_HASH = "snapshot_hash"
-KEYS = (REQUEST, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED, SNAPSHOT_HASH)
+# Of a staging dataset: what was the target was moved there, to make room for it.
+ASIDE = "aside"
+KEYS = (REQUEST, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED, SNAPSHOT_HASH, ASIDE)
 
 
 def describe_target(

@@ -127,11 +127,8 @@ class Migration:
 
     def _run(self) -> Report:
         self._progress.enter("plan")
+        self.take_back()
         repository, plan = self._survey()
-        if self._planned_target is None and (back := self._staging.take_back()):
-            self._log.info("target.taken_back", dataset=self._staging.places.target, was=back)
-            self._mount()
-            repository, plan = self._survey()
         self._log.info("plan.made", **self.report.plan)
         pins = Pins(repository, self._job.request_id)
         try:
@@ -151,9 +148,18 @@ class Migration:
         self.report.outcome = "up_to_date" if plan.is_up_to_date else "done"
         return self.report
 
+    def take_back(self) -> None:
+        """Undo a publication that was cut off in the middle, by this request or a dead one."""
+        check_pool(self._commands, self._settings.target_parent)  # without it nothing is there
+        self._staging.check_parent()
+        back = self._staging.take_back()
+        if back is not None:
+            self._log.warning("target.taken_back", dataset=self._staging.places.target, was=back)
+            self._mount()
+
     def discard(self) -> None:
         """Destroy what was built and not published, of dead requests for this repository too."""
-        check_pool(self._commands, self._settings.target_parent)  # without it nothing is there
+        self.take_back()
         self._staging.discard()
 
     def release_pins(self) -> None:
@@ -353,7 +359,12 @@ class Migration:
     def _publish(self) -> None:
         self._progress.enter("publish")
         now = free_moment(time.time(), self._staging.has_replaced)
-        self.report.target["replaced"] = self._staging.publish(now, self._planned_target)
+        try:
+            self.report.target["replaced"] = self._staging.publish(now, self._planned_target)
+        except DsgmigdError:
+            with contextlib.suppress(DsgmigdError):  # else whoever comes next does it
+                self.take_back()
+            raise
         self._log.info("target.published", dataset=self._staging.places.target)
         self._mount()
 

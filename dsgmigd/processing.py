@@ -89,6 +89,10 @@ class Processing:
             raise
         except RequestCancelled as error:
             return self._give_up(migration) if migration else failure(error)
+        except CrashLoop as error:
+            if migration:
+                _try(migration.take_back, migration.report)
+            return failure(error, migration.report if migration else None)
         except DsgmigdError as error:
             if self._is_deferred(error):
                 return None
@@ -143,6 +147,7 @@ class Processing:
 
     def _give_up(self, migration: Migration) -> dict[str, Any]:
         """Leave nothing of a cancelled request but, unless it is to be discarded, its staging."""
+        _try(migration.take_back, migration.report)
         wish = self.spool.control.cancel_for(self.claim.repo, self.claim.request_id)
         is_discarded = wish is not None and wish.discard
         if is_discarded:

@@ -75,7 +75,8 @@ class ReplacedTargets:
         old = self._find(when or self._last())
         target = self._zfs.read(self._places.target, KEYS)
         self._zfs.unmount(old.name)
-        if target and old.origin and old.origin.partition("@")[0] == target.name:
+        # Staging has its snapshots if an extension was cut off in the middle of its publication.
+        if (old.origin or "").partition("@")[0] in {self._places.target, self._places.staging}:
             self._zfs.promote(old.name)
         aside = self._places.replaced(now) if target else None
         if target and aside:

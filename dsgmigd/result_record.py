@@ -1,8 +1,8 @@
 """The one canonical record of a request in the journal: that its result is there, and what it says.
 
 It is written when the result is published and before the claim is removed. Who was killed between
-the two is repeated by whoever adopts the claim, with `replayed=1`: the record may come twice, and
-never not at all.
+the two is repeated by whoever adopts the claim, with `replayed=1`: the record may come twice. What
+a journal that does not listen has not taken by then is lost all the same.
 """
 
 from typing import Any

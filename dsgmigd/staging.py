@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dsgmigd.errors import TargetChanged, TargetExists, TargetMissing
 from dsgmigd.file_errors import target_errors
 from dsgmigd.half_made import is_half_made
-from dsgmigd.marks import KEYS, REQUEST, SOURCE_VERSION, VERIFIED, describe_target
+from dsgmigd.marks import ASIDE, KEYS, REQUEST, SOURCE_VERSION, VERIFIED, describe_target
 from dsgmigd.names import SnapshotName
 from dsgmigd.places import Places
 from dsgmigd.request import VerifyLevel
@@ -102,6 +102,11 @@ class Staging:
     def prepare_area(self) -> None:
         """Create the area below the parent, closed to everybody else."""
         self._zfs.provide(self.places.area, _AREA_OPTIONS)
+        # An older version made it with fewer options, or a power cut took them.
+        sources = self._zfs.sources(self.places.area, tuple(_AREA_OPTIONS))
+        for key, value in _AREA_OPTIONS.items():
+            if sources[key] != "local":
+                self._zfs.set_option(self.places.area, key, value)
         with target_errors(f"closing {self.places.area} to others"):
             os.chmod(self._mountpoint(self.places.area), _AREA_MODE)
         for part in ("staging", "views", "replaced"):
@@ -126,7 +131,8 @@ class Staging:
 
     def _options(self) -> dict[str, str]:
         """Return what is set on the dataset itself, and stays when it is published."""
-        return dict.fromkeys(self._zfs.left_to_default(self.places.parent, _STAY_OFF), "off")
+        sources = self._zfs.sources(self.places.parent, _STAY_OFF)
+        return {key: "off" for key in _STAY_OFF if sources[key] == "default"}
 
     def resume(self, snapshot: SnapshotName) -> str:
         """Roll the staging dataset of a dead request back to `snapshot`; return its mountpoint."""
@@ -264,6 +270,7 @@ class Staging:
         self._zfs.unmount(self.places.staging)
         if standing is not None:
             replaced = self.places.replaced(moment)
+            self._zfs.set_property(self.places.staging, ASIDE, replaced)
             self._zfs.unmount(self.places.target)
             self._zfs.rename(self.places.target, replaced)
         if self._own(self.places.staging).origin is not None:
@@ -272,37 +279,25 @@ class Staging:
         return replaced
 
     def take_back(self) -> str | None:
-        """Undo the publication of an extension that was cut off; return what came back, if any.
+        """Undo a publication that was cut off in the middle; return what came back, if any.
 
         The target was moved aside then, and nothing is in its place. It comes back with all its
-        snapshots, and staging is a clone of it again, with those that are new. May be repeated from
-        any point.
+        snapshots; staging keeps those that are new, as its clone if it was made from it. May be
+        repeated from any point.
         """
         staging = self.read_staging()
         if staging is None or self.read_target() is not None:
             return None
-        aside = self._moved_aside(staging)
+        name = staging.properties.get(ASIDE, "")
+        is_ours = name.startswith(self.places.replaced(""))
+        aside = self._zfs.read(name, KEYS) if is_ours else None
         if aside is None:
             return None
-        if aside.origin is not None:
+        if aside.origin is not None and aside.origin.partition("@")[0] == staging.name:
             self._zfs.promote(aside.name)
         self._zfs.unmount(aside.name)
         self._zfs.rename(aside.name, self.places.target)
         return aside.name
-
-    def _moved_aside(self, staging: Dataset) -> Dataset | None:
-        """Return what was the target when `staging` was made from it."""
-        if staging.origin is not None:
-            owner = staging.origin.partition("@")[0]
-            is_aside = owner.startswith(self.places.replaced(""))
-            return self._zfs.read(owner, KEYS) if is_aside else None
-        # A clone that was promoted: now the other one is the clone.
-        names = self._zfs.children(f"{self.places.area}/replaced")
-        for name in (one for one in names if one.startswith(self.places.replaced(""))):
-            aside = self._zfs.read(name, KEYS)
-            if aside and (aside.origin or "").partition("@")[0] == staging.name:
-                return aside
-        return None
 
     def _standing(self, planned: Dataset | None) -> Dataset | None:
         """Return what stands at the target; raise unless it is what the plan was made for."""

@@ -116,11 +116,18 @@ class Zfs:
         with mounting() as turn:
             self._zfs("create", *_options(options, properties), name, keep_descriptors=turn)
 
-    def left_to_default(self, name: str, keys: tuple[str, ...]) -> tuple[str, ...]:
-        """Return those of the native properties `keys` that nobody set on `name` or above it."""
+    def sources(self, name: str, keys: tuple[str, ...]) -> dict[str, str]:
+        """Return where each of the native properties `keys` of `name` has its value from.
+
+        "local" is the dataset itself; "default" says that nobody set it there or above.
+        """
         output = self._zfs("get", "-Hp", "-o", "property,source", ",".join(keys), name)
-        pairs = (line.split("\t") for line in output.splitlines())
-        return tuple(key for key, source in pairs if source == "default")
+        rows = (line.partition("\t") for line in output.splitlines())
+        return {key: source for key, _, source in rows}
+
+    def set_option(self, name: str, key: str, value: str) -> None:
+        """Set a native property."""
+        self._zfs("set", f"{key}={value}", name)
 
     def provide(self, name: str, options: Mapping[str, str]) -> None:
         """Create and mount the file system `name` unless it is there; others may do so as well."""

@@ -9,7 +9,7 @@ import pytest
 
 from dsgmigd.command import Commands
 from dsgmigd.config import read_config
-from dsgmigd.errors import InterruptedByStop
+from dsgmigd.errors import TargetBusy
 from dsgmigd.migrate import Job, Migration
 from dsgmigd.names import parse_repo_name
 from dsgmigd.progress import Progress
@@ -67,14 +67,14 @@ def test_a_publication_that_was_cut_off_is_undone_for_who_asks_for_less(
 
     def cut(self: Zfs, name: str, *more: str) -> None:
         if name.endswith("staging/SV"):
-            raise InterruptedByStop
+            raise SystemExit  # as if it was killed
         call(self, name, *more)
 
     settings = read_config(str(fresh_bed.config)).settings()
     job = Job(parse_repo_name("SV"), Request(), "cut")
     migration = Migration(job, settings, Commands(), Progress(repo="SV"))
     monkeypatch.setattr(Zfs, last, cut)
-    with pytest.raises(InterruptedByStop):
+    with pytest.raises(SystemExit):
         migration.run()
     assert f"{fresh_bed.parent}/SV" not in bed.run("zfs", "list", "-H", "-o", "name").split()
     assert fresh_bed.migrate("SV", "--limit", "2")["outcome"] == "up_to_date"
@@ -83,6 +83,26 @@ def test_a_publication_that_was_cut_off_is_undone_for_who_asks_for_less(
     assert names(fresh_bed.migrate("SV")) == []  # it was built and verified before
     assert_migrated(fresh_bed, "SV", series.directory, 3)
     assert len(replaced(fresh_bed)) == 1
+
+
+def test_a_publication_that_fails_in_the_middle_leaves_the_target_where_it_was(
+    fresh_bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = numbered(fresh_bed, 3)
+    fresh_bed.migrate("SV", "--limit", "2")
+
+    def fail(_: Zfs, name: str) -> None:
+        raise TargetBusy(f"{name} is busy", hint="wait")
+
+    settings = read_config(str(fresh_bed.config)).settings()
+    job = Job(parse_repo_name("SV"), Request(), "fail")
+    migration = Migration(job, settings, Commands(), Progress(repo="SV"))
+    monkeypatch.setattr(Zfs, "promote", fail)
+    with pytest.raises(TargetBusy):
+        migration.run()
+    assert_migrated(fresh_bed, "SV", series.directory, 2)
+    assert fresh_bed.migrate("SV")["outcome"] == "done"
+    assert_migrated(fresh_bed, "SV", series.directory, 3)
 
 
 def test_after_a_limited_run_the_next_goes_on(fresh_bed: Bed) -> None:

@@ -23,12 +23,6 @@ DROP_IN = """
 Environment=DSGMIGD_CONFIG=/etc/dsgmigd/second.toml
 """
 JOURNAL = "systemd-journald.service systemd-journald.socket systemd-journald-dev-log.socket"
-JOURNALS = "/run/log/journal /var/log/journal"
-FILL_JOURNALS = f"""
-mkdir -p {JOURNALS}
-for place in {JOURNALS}; do mount -t tmpfs -o size=64k full $place; done
-systemctl restart systemd-journald
-"""
 # A pool on a device that can be made to fail, and to come back with all that was written.
 SECOND_POOL = f"""
 set -e
@@ -133,11 +127,6 @@ def test_a_shell_that_stands_in_staging_is_waited_for(host: Host) -> None:
             "stuck",
             "kill -STOP $(pidof systemd-journald)",
             "kill -CONT $(pidof systemd-journald)",
-        ),
-        (
-            "overfull",
-            FILL_JOURNALS,
-            f"umount {JOURNALS}; systemctl restart systemd-journald",
         ),
     ],
 )

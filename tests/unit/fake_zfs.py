@@ -20,7 +20,14 @@ _NATIVE_OPTIONS = frozenset(
         *("readonly", "setuid"),
     }
 )
-_SWITCHES = {"devices": "on", "readonly": "off", "setuid": "on"}
+_SWITCHES = {
+    "atime": "on",
+    "devices": "on",
+    "exec": "on",
+    "primarycache": "all",
+    "readonly": "off",
+    "setuid": "on",
+}
 _COLUMNS = frozenset({"name", "property", "value", "source"})
 
 

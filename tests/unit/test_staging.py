@@ -90,6 +90,16 @@ def test_preparing_the_area_twice_changes_nothing(commands: FakeZfs, staging: St
     assert before == ["zsd", AREA, f"{AREA}/replaced", f"{AREA}/staging", f"{AREA}/views"]
 
 
+def test_an_area_that_an_older_version_made_gets_what_it_lacks(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    del commands.properties(AREA)["primarycache"]
+    commands.properties(AREA)["exec"] = "on"  # somebody chose that
+    staging.prepare_area()
+    made = commands.properties(AREA)
+    assert (made["primarycache"], made["exec"]) == ("metadata", "on")
+
+
 def test_an_area_that_is_not_mounted_is_mounted(commands: FakeZfs, staging: Staging) -> None:
     commands.output("zfs", "unmount", f"{AREA}/staging")
     staging.prepare_area()
@@ -404,8 +414,9 @@ def test_a_publication_that_is_cut_off_anywhere_is_brought_to_its_end_by_another
         assert (Path(staging.mount_target()) / "file").read_text() == "two"
 
 
-def test_a_publication_of_an_extension_that_is_cut_off_anywhere_can_be_undone(
-    tmp_path: Path,
+@pytest.mark.parametrize("is_extension", [True, False])
+def test_a_publication_that_is_cut_off_anywhere_can_be_undone(
+    tmp_path: Path, *, is_extension: bool
 ) -> None:
     """So can it when the undoing is cut off: the n-th zfs command fails, for every n, of each."""
     for count, again in product(range(100), range(9)):
@@ -414,8 +425,17 @@ def test_a_publication_of_an_extension_that_is_cut_off_anywhere_can_be_undone(
         commands = FailingZfs(directory)
         staging = staging_of(commands, "r1")
         staging.prepare_area()
-        publish_series(staging, S1, S2)
-        staging.clone_target(S2)
+        publish_series(staging, S1)
+        staging.clone_target(S1)  # of what is kept aside for long, nothing comes back
+        take_snapshot(staging, S2, "s2")
+        staging.publish("T0", staging.read_target())
+        staging.mount_target()
+        if is_extension:
+            staging.clone_target(S2)
+        else:
+            staging.create()
+            take_snapshot(staging, S1, "one")
+            take_snapshot(staging, S2, "two")
         take_snapshot(staging, S3, "three")
         commands.fail_after(count)
         with suppress(CommandFailed):
