@@ -71,7 +71,12 @@ class History:
             os.close(descriptor)
 
     def truncate(self, name: bytes, size: int) -> None:
-        os.truncate(self.path(name), size)
+        # truncate(2) would follow a symbolic link, to whatever it leads on this host.
+        descriptor = os.open(self.path(name), os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            os.ftruncate(descriptor, size)
+        finally:
+            os.close(descriptor)
 
     def punch(self, name: bytes, offset: int, size: int) -> None:
         descriptor = os.open(self.path(name), os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
