@@ -19,6 +19,7 @@ FILES += ["test_scope", "test_full_target", "test_corruption", "test_verify_comm
 FILES += ["test_bit_flips", "test_crashes", "test_random_kills"]
 
 
+@pytest.mark.nightly
 def test_a_huge_sparse_file_costs_its_data_and_the_hashing_of_zeros(host: Host) -> None:
     host.inside("sparse", "huge", str(SPARSE_GIBIBYTES))
     host.start()
@@ -36,7 +37,7 @@ def test_a_huge_sparse_file_costs_its_data_and_the_hashing_of_zeros(host: Host) 
 
 
 @pytest.mark.parametrize(
-    "name", [HOSTILE, *(pytest.param(name, marks=pytest.mark.nightly) for name in FILES)]
+    "name", [pytest.param(name, marks=pytest.mark.nightly) for name in [HOSTILE, *FILES]]
 )
 def test_the_integration_tests_hold_on_openzfs(host: Host, name: str) -> None:
     host.run("systemctl stop 'dsgmigd@*.service'", seconds=600)

@@ -33,6 +33,7 @@ def test_an_upgrade_in_mid_run_interrupts_and_the_new_version_resumes(host: Host
     assert host.run("systemctl is-active 'dsgmigd@*'").split() == ["active"], "others were started"
 
 
+@pytest.mark.nightly
 def test_removal_stops_the_work_and_purge_leaves_the_archive_and_its_records(
     installed_anew: Host,
 ) -> None:

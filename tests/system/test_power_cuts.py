@@ -12,7 +12,7 @@ import pytest
 
 from tests.system.host import PARENT, SPOOL, Host
 
-CUTS = int(os.environ.get("DSGMIGD_POWER_CUTS", "2"))
+CUTS = int(os.environ.get("DSGMIGD_POWER_CUTS", "1"))
 SEED = int(os.environ.get("DSGMIGD_SEED", "1"))
 # Of a recovery, too, the power is cut; a boot takes longer than most of what is looked for.
 CUTS_IN_A_ROW = 4
