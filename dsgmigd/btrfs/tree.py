@@ -2,7 +2,9 @@
 
 No path is looked up twice and no symbolic link is ever followed. Contents are those of regular
 files: no device and no FIFO is ever opened. A file that is made or written to stays open until
-something is done to another one; what is done to it meanwhile is done by its descriptor.
+something is done to another one; what is done to it meanwhile is done by its descriptor. A new file
+is made when its next name is known: a stream makes each under a name that lasts for one command.
+What is made has no ACL, whatever the directory passes on.
 
 Leaving errors: OSError, as the kernel gave it; ValueError and OverflowError for what is not handed
 to the kernel at all.
@@ -25,15 +27,30 @@ _ZEROS_BYTES = 1024 * 1024
 _RECORD_BYTES = 128 * 1024
 _NEW_FILE_MODE = 0o600
 _SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
+_ACL = "system.posix_acl_access"
+_DEFAULT_ACL = "system.posix_acl_default"
+_NO_ACL = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 @dataclass
 class _OpenFile:
-    """A regular file that stays open; `mode` are the permission bits that it is to have."""
+    """A regular file that stays open; `mode` are the permission bits that it is to have.
+
+    `owner` is user and group, None while they are not known.
+    """
 
     path: bytes
     descriptor: int
     mode: int
+    owner: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class _Heritage:
+    """What a directory gives to that which is made in it."""
+
+    owner: tuple[int, int]
+    has_acl: bool
 
 
 class Tree:
@@ -42,6 +59,8 @@ class Tree:
     def __init__(self, root: str) -> None:
         self._directories = Directories(root)
         self._written: _OpenFile | None = None
+        self._unmade: bytes | None = None
+        self._heritage: tuple[bytes, _Heritage] | None = None
         self.bytes_written = 0
 
     def close(self) -> None:
@@ -53,41 +72,76 @@ class Tree:
         finally:
             self._directories.close()
 
+    def _parent_of(self, path: bytes) -> tuple[int, bytes]:
+        """Return a descriptor of the directory that holds `path`, and the name in it."""
+        self._make_unmade()
+        return self._directories.parent_of(path)
+
     # Names.
 
     def make_file(self, path: bytes) -> None:
         """Make an empty file that only its owner may touch."""
         self.finish_writing()
+        self._unmade = path
+
+    def _make_unmade(self) -> None:
+        path, self._unmade = self._unmade, None
+        if path is not None:
+            self._create(path)
+
+    def _create(self, path: bytes) -> None:
         parent, name = self._directories.parent_of(path)
+        heritage = self._heritage_in(path, parent)
         descriptor = os.open(name, _CREATE, _NEW_FILE_MODE, dir_fd=parent)
-        self._written = _OpenFile(path, descriptor, _NEW_FILE_MODE)
+        self._written = _OpenFile(path, descriptor, _NEW_FILE_MODE, heritage.owner)
+        if heritage.has_acl:
+            _remove_acl(descriptor, _ACL)
+
+    def _heritage_in(self, path: bytes, parent: int) -> _Heritage:
+        """Return what the open directory `parent`, which holds `path`, passes on."""
+        directory = path.rpartition(b"/")[0]
+        if self._heritage is None or self._heritage[0] != directory:
+            status = os.fstat(parent)
+            gid = status.st_gid if status.st_mode & stat.S_ISGID else os.getegid()
+            self._heritage = directory, _Heritage((os.geteuid(), gid), _has_default_acl(parent))
+        return self._heritage[1]
 
     def make_directory(self, path: bytes) -> None:
         """Make an empty directory that only its owner may enter."""
-        parent, name = self._directories.parent_of(path)
+        parent, name = self._parent_of(path)
         os.mkdir(name, 0o700, dir_fd=parent)
+        self._disinherit(path, parent, name, _ACL, _DEFAULT_ACL)
 
     def make_special(self, path: bytes, mode: int, device: int = 0) -> None:
         """Make a device node, FIFO or socket."""
-        parent, name = self._directories.parent_of(path)
+        parent, name = self._parent_of(path)
         os.mknod(name, mode, device, dir_fd=parent)
+        self._disinherit(path, parent, name, _ACL)
+
+    def _disinherit(self, path: bytes, parent: int, name: bytes, *acls: str) -> None:
+        if self._heritage_in(path, parent).has_acl:
+            for acl in acls:
+                _remove_acl(_through(parent, name), acl)
 
     def make_symlink(self, path: bytes, reference: bytes) -> None:
         """Make a symbolic link to `reference`."""
-        parent, name = self._directories.parent_of(path)
+        parent, name = self._parent_of(path)
         os.symlink(reference, name, dir_fd=parent)
 
     def link(self, existing: bytes, path: bytes) -> None:
         """Give what is at `existing` another name."""
-        old_parent, old_name = self._directories.parent_of(existing)
+        old_parent, old_name = self._parent_of(existing)
         parent, name = self._directories.parent_of(path)
         os.link(old_name, name, src_dir_fd=old_parent, dst_dir_fd=parent, follow_symlinks=False)
 
     def rename(self, old: bytes, new: bytes) -> None:
         """Move what is at `old`, over what is at `new`."""
+        if self._unmade == old and self._create_as(new):
+            return
         written = self._written_at(old)
         if not written:
             self.finish_writing()
+            self._heritage = None
         old_parent, old_name = self._directories.parent_of(old)
         new_parent, new_name = self._directories.parent_of(new)
         os.rename(old_name, new_name, src_dir_fd=old_parent, dst_dir_fd=new_parent)
@@ -95,6 +149,15 @@ class Tree:
             written.path = new
         else:
             self._directories.forget(old)
+
+    def _create_as(self, path: bytes) -> bool:
+        """Make the file that is to be made at `path` at once, unless something is there."""
+        try:
+            self._create(path)
+        except FileExistsError:
+            return False
+        self._unmade = None
+        return True
 
     def unlink(self, path: bytes) -> None:
         """Remove what is no directory."""
@@ -105,14 +168,16 @@ class Tree:
     def remove_directory(self, path: bytes) -> None:
         """Remove an empty directory."""
         self._directories.forget(path)
-        parent, name = self._directories.parent_of(path)
+        self._heritage = None
+        parent, name = self._parent_of(path)
         os.rmdir(name, dir_fd=parent)
 
     def remove_whatever(self, path: bytes) -> bool:
         """Remove `path` with all below it; say whether there was anything."""
         self.finish_writing()
         self._directories.forget(path)
-        parent, name = self._directories.parent_of(path)
+        self._heritage = None
+        parent, name = self._parent_of(path)
         try:
             status = os.lstat(name, dir_fd=parent)
         except FileNotFoundError:
@@ -187,11 +252,12 @@ class Tree:
         return self._written.descriptor
 
     def _written_at(self, path: bytes) -> _OpenFile | None:
+        self._make_unmade()
         return self._written if self._written and self._written.path == path else None
 
     def _open_file(self, path: bytes, flags: int) -> tuple[int, int]:
         """Return a descriptor of the regular file `path`, and its permission bits."""
-        parent, name = self._directories.parent_of(path)
+        parent, name = self._parent_of(path)
         mode = os.lstat(name, dir_fd=parent).st_mode
         # Asked before: opening a device may do something already.
         if not stat.S_ISREG(mode):
@@ -200,6 +266,7 @@ class Tree:
 
     def finish_writing(self) -> None:
         """Close the file that is made or written to, if there is one."""
+        self._make_unmade()
         if self._written:
             written, self._written = self._written, None
             try:
@@ -215,12 +282,12 @@ class Tree:
         """Say whether a symbolic link is at `path`."""
         if self._written_at(path):
             return False
-        parent, name = self._directories.parent_of(path)
+        parent, name = self._parent_of(path)
         return stat.S_ISLNK(os.lstat(name, dir_fd=parent).st_mode)
 
     def link_group(self, path: bytes) -> int | None:
         """Return the inode of a file that has several names; None for anything else."""
-        parent, name = self._directories.parent_of(path)
+        parent, name = self._parent_of(path)
         status = os.lstat(name, dir_fd=parent)
         return status.st_ino if stat.S_ISREG(status.st_mode) and status.st_nlink > 1 else None
 
@@ -231,6 +298,7 @@ class Tree:
             written.mode = mode
             return
         self.finish_writing()
+        self._heritage = None
         parent, name = self._directories.parent_of(path)
         os.chmod(name, mode, dir_fd=parent)
 
@@ -238,13 +306,14 @@ class Tree:
         """Set the owner of `path` and leave its mode as it is."""
         # chown drops some bits of the mode, and a stream repeats them only if the mode changed too.
         if written := self._written_at(path):
-            status = os.fstat(written.descriptor)
-            if (status.st_uid, status.st_gid) != (uid, gid):
+            if written.owner != (uid, gid):
                 os.fchown(written.descriptor, uid, gid)
+                written.owner = uid, gid
                 if written.mode & _SET_ID_BITS:
                     os.fchmod(written.descriptor, written.mode)
             return
         self.finish_writing()
+        self._heritage = None
         parent, name = self._directories.parent_of(path)
         mode = os.lstat(name, dir_fd=parent).st_mode
         os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
@@ -257,7 +326,6 @@ class Tree:
         if written := self._written_at(path):
             os.utime(written.descriptor, ns=times)
             return
-        self.finish_writing()
         parent, name = self._directories.parent_of(path)
         os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
 
@@ -272,6 +340,27 @@ class Tree:
     def _through_descriptor(self, path: bytes) -> bytes:
         # An ACL changes the mode that an open file would get back at its end.
         self.finish_writing()
-        # There is no setxattrat() in Python; the name after the descriptor is a single one.
-        parent, name = self._directories.parent_of(path)
-        return b"/proc/self/fd/%d/%s" % (parent, name)
+        self._heritage = None
+        return _through(*self._directories.parent_of(path))
+
+
+def _through(parent: int, name: bytes) -> bytes:
+    # There is no setxattrat() in Python; the name after the descriptor is a single one.
+    return b"/proc/self/fd/%d/%s" % (parent, name)
+
+
+def _has_default_acl(directory: int) -> bool:
+    try:
+        return bool(os.getxattr(directory, _DEFAULT_ACL))
+    except OSError as error:
+        if error.errno not in _NO_ACL:
+            raise
+        return False
+
+
+def _remove_acl(what: int | bytes, acl: str) -> None:
+    try:
+        os.removexattr(what, acl)
+    except OSError as error:
+        if error.errno not in _NO_ACL:
+            raise

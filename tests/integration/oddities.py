@@ -10,7 +10,7 @@ from pathlib import Path
 
 import bed
 
-from tests.integration.acls import ACL, ACL_OF_DIRECTORIES
+from tests.acls import ACL, ACL_OF_DIRECTORIES
 
 Plant = Callable[[bytes], object]
 SECOND = 1_000_000_000

@@ -35,8 +35,8 @@ from dsgmigd.survey import survey_snapshot
 from dsgmigd.verify.changes import find_changes
 from dsgmigd.verify.proof import Moments
 from dsgmigd.verify.verifier import Verifier
+from tests.acls import ACL
 from tests.dsg_reader import Repository
-from tests.integration.acls import ACL
 from tests.integration.changes import check_changes
 from tests.integration.comparer import borders, differences
 from tests.integration.history import History

@@ -27,6 +27,7 @@ from dsgmigd.errors import (
     TargetUnwritable,
 )
 from dsgmigd.exclusion import is_excluded_name
+from tests.acls import ACL_OF_DIRECTORIES
 from tests.unit import send_commands as send
 
 Event = tuple[str, *tuple[bytes, ...]]
@@ -124,6 +125,48 @@ def test_a_directory_is_made_for_its_owner_only(world: World) -> None:
     world.replay(send.make_directory(b"d"), send.make_file(b"d/f"))
     assert mode_of(world.root / "d") == 0o700
     assert world.events == [("created_directory", b"d"), ("created", b"d/f")]
+
+
+def test_a_file_gets_its_last_name_over_whatever_is_there(world: World) -> None:
+    (world.root / "f").write_bytes(b"old")
+    world.replay(send.make_file(b"o1-1-0"), send.rename(b"o1-1-0", b"f"), send.write(b"f", b"new"))
+    assert tree_of(world.root) == {"f": b"new"}
+
+
+@pytest.mark.parametrize("passed_on_by", [b"", b"d"])
+def test_what_a_directory_passes_on_is_not_kept(world: World, passed_on_by: bytes) -> None:
+    """A stream tells of the attributes that something has, and not of those that it lacks."""
+    giving = world.root / os.fsdecode(passed_on_by)
+    (world.root / "d").mkdir()
+    world.replay(
+        send.make_directory(b"before"),
+        send.set_xattr(passed_on_by, b"system.posix_acl_default", ACL_OF_DIRECTORIES),
+        send.make_file(b"o1-1-0"),
+        send.rename(b"o1-1-0", b"d/f"),
+        send.change_mode(b"d/f", 0o640),
+        send.make_directory(b"o2-1-0"),
+        send.rename(b"o2-1-0", b"d/e"),
+        send.make_directory(b"d/e/below"),
+        send.command(Kind.MKFIFO, b"d/p"),
+        send.make_file(b"at the root"),
+    )
+    assert os.listxattr(giving) == ["system.posix_acl_default"]
+    made = [path for path in world.root.rglob("*") if path != giving]
+    assert len(made) >= 6
+    assert [path for path in made if os.listxattr(path, follow_symlinks=False)] == []
+    assert mode_of(world.root / "d/f") == 0o640
+
+
+def test_a_file_in_a_directory_that_passes_on_its_group_gets_its_own(world: World) -> None:
+    (world.root / "d").mkdir()
+    os.chown(world.root / "d", -1, 7 if os.geteuid() == 0 else os.getegid())
+    (world.root / "d").chmod(0o2755)
+    owner = (os.geteuid(), os.getegid())
+    world.replay(
+        send.make_file(b"o1-1-0"), send.rename(b"o1-1-0", b"d/f"), send.change_owner(b"d/f", *owner)
+    )
+    status = (world.root / "d/f").stat()
+    assert (status.st_uid, status.st_gid) == owner
 
 
 def test_a_symbolic_link_holds_its_target_byte_for_byte(world: World) -> None:
@@ -728,7 +771,7 @@ def test_the_checkpoint_is_called_before_every_command_and_may_stop_the_replay(
 
     with pytest.raises(InterruptedByStop):
         world.replay(
-            send.make_file(b"a"), send.make_file(b"b"), send.make_file(b"c"), checkpoint=checkpoint
+            *(send.make_directory(name) for name in (b"a", b"b", b"c")), checkpoint=checkpoint
         )
     assert os.listdir(world.root) == ["a"]
 
