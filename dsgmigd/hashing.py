@@ -5,6 +5,7 @@ Copying and verifying share this code.
 
 import errno
 import os
+import stat
 import threading
 from collections.abc import Iterator
 
@@ -12,7 +13,6 @@ import xxhash
 
 _CHUNK_BYTES = 1024 * 1024
 _BLOCK_BYTES = 512
-_ENDLESS = 2**63 - 1
 _ZEROS = memoryview(bytes(256 * 1024))
 _PAGE_BYTES = 4096
 # What ZFS reads at once: nothing of it may be in memory when the next part is asked for.
@@ -37,14 +37,21 @@ def start_hash() -> xxhash.xxh3_64:
     return xxhash.xxh3_64()
 
 
-def hash_descriptor(descriptor: int, *, reads_holes: bool = False) -> tuple[str, int]:
-    """Read a file to its end; return its hash and how many bytes were read.
+def hash_descriptor(
+    descriptor: int, *, status: os.stat_result | None = None, reads_holes: bool = False
+) -> tuple[str, int]:
+    """Read a regular file to its end; return its hash and how many bytes were read.
+
+    `status` is the file's, if it is known: where the file system is another process, asking for it
+    again takes as long as reading a small file.
 
     What the file system calls a hole is hashed as the zeros that it stands for, without reading
     them, unless `reads_holes`. Not for a file that somebody may be writing: some file systems are
     not sure of the holes of such a file.
     """
-    status = os.fstat(descriptor)
+    status = status or os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.ESPIPE, os.strerror(errno.ESPIPE))
     occupied = status.st_blocks * _BLOCK_BYTES
     if reads_holes or occupied > _LITTLE_DATA_BYTES or status.st_size - occupied < _HUGE_BYTES:
         return _hash_ranges(descriptor, status, reads_holes=reads_holes)
@@ -98,9 +105,10 @@ def _hash_ranges(descriptor: int, status: os.stat_result, *, reads_holes: bool) 
 def _data_ranges(
     descriptor: int, status: os.stat_result, *, reads_holes: bool
 ) -> Iterator[tuple[int, int]]:
-    """Yield start and end of all data; the last range begins at or runs to the end of the file."""
+    """Yield start and end of all data; the last range ends at the end of the file."""
     if reads_holes or status.st_blocks * _BLOCK_BYTES >= status.st_size:
-        yield 0, _ENDLESS
+        # No further: where the end is known, looking beyond it costs another question.
+        yield 0, status.st_size
         return
     position = 0
     while position < status.st_size:
@@ -121,7 +129,13 @@ def _add_zeros(state: xxhash.xxh3_64, count: int) -> None:
         count -= len(_ZEROS)
 
 
-def hash_file(directory: int, name: bytes, *, reads_holes: bool = False) -> tuple[str, int]:
+def hash_file(
+    directory: int,
+    name: bytes,
+    *,
+    status: os.stat_result | None = None,
+    reads_holes: bool = False,
+) -> tuple[str, int]:
     """Read the regular file `name` in an open directory, like `hash_descriptor`.
 
     Raises OSError, also when a symbolic link stands there.
@@ -129,6 +143,6 @@ def hash_file(directory: int, name: bytes, *, reads_holes: bool = False) -> tupl
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOATIME
     descriptor = os.open(name, flags, dir_fd=directory)
     try:
-        return hash_descriptor(descriptor, reads_holes=reads_holes)
+        return hash_descriptor(descriptor, status=status, reads_holes=reads_holes)
     finally:
         os.close(descriptor)

@@ -195,6 +195,7 @@ class SnapshotWriter:
                 user=user,
                 checkpoint=self._progress.checkpoint,
                 scope=scope,
+                held_mtime_ns=self._abilities.held_mtime_ns,
             )
             refresher.settle_all()
         return refresher

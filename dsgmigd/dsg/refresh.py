@@ -1,8 +1,8 @@
 """Bring the entries of a manifest up to date from the files themselves.
 
-Sizes, times and link targets are read from staging, where DSG will look at them; contents are read
-from the source, so that the manifest says what the files have to be. The verifier reads both sides
-by itself.
+Files are looked at in the source, so that the manifest says what they have to be; their times are
+written as the target holds them, since DSG will look at them there. Which names are one file, and
+what stands in a directory that turned up, staging says. The verifier reads both sides by itself.
 """
 
 import os
@@ -21,6 +21,8 @@ from dsgmigd.hashing import hash_file
 class Refresher:
     """Settles the stale entries of one step; `user` pushed the snapshot that has this `scope`.
 
+    `held_mtime_ns` says which time a file has in the target that has this one in the source.
+
     `refused` are the paths, of those that were settled, that DSG's client would not take.
     """
 
@@ -33,9 +35,11 @@ class Refresher:
         user: str,
         checkpoint: Callable[[], None],
         scope: Scope = EVERYTHING,
+        held_mtime_ns: Callable[[int], int] = lambda mtime_ns: mtime_ns,
     ) -> None:
         self._manifest = manifest
         self._scope = scope
+        self._held_mtime_ns = held_mtime_ns
         self._staging = staging
         self._source = source
         self._user = user
@@ -57,14 +61,18 @@ class Refresher:
 
     def _settle(self, stale: StaleEntry) -> None:
         try:
-            parent, name = self._staging.parent_of(stale.path)
+            parent, name = self._source.parent_of(stale.path)
             status = os.lstat(name, dir_fd=parent)
+            is_link = stat.S_ISLNK(status.st_mode)
+            reference = os.readlink(name, dir_fd=parent) if is_link else b""
+        except OSError as error:
+            raise source_error(error, f"reading {os.fsdecode(stale.path)!r}") from error
+        try:
             if not stat.S_ISDIR(status.st_mode) and not self._scope.has(stale.path):
                 self._settle_outside(stale, status)
             elif stat.S_ISREG(status.st_mode):
                 self._settle_file(stale, status)
-            elif stat.S_ISLNK(status.st_mode):
-                reference = os.readlink(name, dir_fd=parent)
+            elif is_link:
                 self._manifest.settle_link(stale, user=self._user, reference=reference)
             elif stat.S_ISDIR(status.st_mode):
                 names = os.listdir(self._staging.open(stale.path))
@@ -76,26 +84,18 @@ class Refresher:
 
     def _settle_outside(self, stale: StaleEntry, status: os.stat_result) -> None:
         if status.st_nlink > 1:  # what changed by this name changed by those in the scope
-            self._manifest.mark_link_group(status.st_ino, Staleness.CONTENT)
+            self._manifest.mark_link_group(self._inode(stale.path), Staleness.CONTENT)
         self._manifest.settle_unlisted(stale)
 
     def _settle_file(self, stale: StaleEntry, status: os.stat_result) -> None:
-        digest = None
-        is_linked = status.st_nlink > 1
-        if is_linked:
-            self._manifest.join_link_group(stale.leaf, status.st_ino)
-        if stale.needs_content:
-            digest = self._linked_digest(stale.path, status.st_ino) if is_linked else None
-            digest = digest or self._digest(stale.path)
-        elif is_linked:
-            # Another name may have told of new content before this one was known to be one of it.
-            digest = self._linked_digests.get(status.st_ino)
-            if status.st_ino not in self._linked_times:
-                self._linked_times.add(status.st_ino)
-                self._manifest.mark_link_group(status.st_ino, Staleness.ATTRIBUTES)
+        if status.st_nlink > 1:
+            digest = self._settle_linked(stale, status)
+        else:
+            digest = self._digest(stale.path, status) if stale.needs_content else None
         try:
+            mtime = _float_seconds(self._held_mtime_ns(status.st_mtime_ns))
             self._manifest.settle_file(
-                stale, user=self._user, size=status.st_size, mtime=status.st_mtime, digest=digest
+                stale, user=self._user, size=status.st_size, mtime=mtime, digest=digest
             )
         except OverflowError as error:
             raise TargetRefused(
@@ -104,21 +104,43 @@ class Refresher:
                 hint="set a time before the year 9999 in the source",
             ) from error
 
-    def _linked_digest(self, path: bytes, inode: int) -> str:
+    def _settle_linked(self, stale: StaleEntry, status: os.stat_result) -> str | None:
+        """Let a file with several names join the others; return its digest if it may be new."""
+        inode = self._inode(stale.path)
+        self._manifest.join_link_group(stale.leaf, inode)
+        if stale.needs_content:
+            return self._linked_digest(stale.path, inode, status)
+        if inode not in self._linked_times:
+            self._linked_times.add(inode)
+            self._manifest.mark_link_group(inode, Staleness.ATTRIBUTES)
+        # Another name may have told of new content before this one was known to be one of it.
+        return self._linked_digests.get(inode)
+
+    def _inode(self, path: bytes) -> int:
+        parent, name = self._staging.parent_of(path)
+        return os.lstat(name, dir_fd=parent).st_ino
+
+    def _linked_digest(self, path: bytes, inode: int, status: os.stat_result) -> str:
         """Read the content behind hard links once, and let all of them have the digest."""
         if inode not in self._linked_digests:
-            self._linked_digests[inode] = self._digest(path)
+            self._linked_digests[inode] = self._digest(path, status)
             self._manifest.mark_link_group(inode, Staleness.CONTENT)
         return self._linked_digests[inode]
 
-    def _digest(self, path: bytes) -> str:
+    def _digest(self, path: bytes, status: os.stat_result) -> str:
         try:
             parent, name = self._source.parent_of(path)
-            digest, _ = hash_file(parent, name)
+            digest, _ = hash_file(parent, name, status=status)
         except OSError as error:
             raise source_error(error, f"reading {os.fsdecode(path)!r}") from error
         self.files_hashed += 1
         return digest
+
+
+def _float_seconds(nanoseconds: int) -> float:
+    """Return a time as os.stat_result.st_mtime has it, which is how DSG's client reads it."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return seconds + 1e-9 * rest
 
 
 def note_hard_links(manifest: Manifest, staging: Directories) -> None:

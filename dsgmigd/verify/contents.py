@@ -3,6 +3,7 @@
 Leaving errors: those of side.py.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,15 @@ class Pair:
     target: int
 
 
+@dataclass(frozen=True, slots=True)
+class ToRead:
+    """A regular file of one size on both sides, with its status there."""
+
+    pair: Pair
+    source: os.stat_result
+    target: os.stat_result
+
+
 class Contents:
     """The contents of two trees."""
 
@@ -35,35 +45,36 @@ class Contents:
         self._target = target
         self._pool = pool
 
-    def read_all(self, files: list[tuple[Pair, int]]) -> Iterator[tuple[Read, Read]]:
-        """Begin to read files, given with their sizes; yield source and target in their order."""
+    def read_all(self, files: list[ToRead]) -> Iterator[tuple[Read, Read]]:
+        """Begin to read files; yield source and target in their order."""
         begun = [self._begin(some) for some in _grouped(files)]
         return (reading for finish in begun for reading in finish())
 
-    def _begin(self, files: list[tuple[Pair, int]]) -> Callable[[], list[tuple[Read, Read]]]:
+    def _begin(self, files: list[ToRead]) -> Callable[[], list[tuple[Read, Read]]]:
         """Begin to read some small files, or both sides of a large one at once."""
-        pair, size = files[0]
-        if size < _LARGE_BYTES:
-            return self._pool.submit(self._read_each, [pair for pair, _ in files]).result
-        first = self._pool.submit(self._source.digest, pair.path, pair.name, pair.source)
-        second = self._pool.submit(self._target.digest, pair.path, pair.name, pair.target)
+        if files[0].source.st_size < _LARGE_BYTES:
+            return self._pool.submit(self._read_each, files).result
+        first = self._pool.submit(self._read_source, files[0])
+        second = self._pool.submit(self._read_target, files[0])
         return lambda: [(first.result(), second.result())]
 
-    def _read_each(self, pairs: list[Pair]) -> list[tuple[Read, Read]]:
-        return [
-            (
-                self._source.digest(pair.path, pair.name, pair.source),
-                self._target.digest(pair.path, pair.name, pair.target),
-            )
-            for pair in pairs
-        ]
+    def _read_each(self, files: list[ToRead]) -> list[tuple[Read, Read]]:
+        return [(self._read_source(file), self._read_target(file)) for file in files]
+
+    def _read_source(self, file: ToRead) -> Read:
+        pair = file.pair
+        return self._source.digest(pair.path, pair.name, pair.source, file.source)
+
+    def _read_target(self, file: ToRead) -> Read:
+        pair = file.pair
+        return self._target.digest(pair.path, pair.name, pair.target, file.target)
 
 
-def _grouped(files: list[tuple[Pair, int]]) -> Iterator[list[tuple[Pair, int]]]:
+def _grouped(files: list[ToRead]) -> Iterator[list[ToRead]]:
     """Yield the files in their order, each large one by itself and the others some at a time."""
-    some: list[tuple[Pair, int]] = []
+    some: list[ToRead] = []
     for file in files:
-        is_large = file[1] >= _LARGE_BYTES
+        is_large = file.source.st_size >= _LARGE_BYTES
         if some and (is_large or len(some) == _SMALL_FILES_AT_ONCE):
             yield some
             some = []

@@ -171,7 +171,7 @@ class _Walk:
                 directories.append(full)
             entry = self._compare(full, name, status, descriptor)
             if entry is not None:
-                answer = pool.submit(self._side.digest, full, name, descriptor)
+                answer = pool.submit(self._side.digest, full, name, descriptor, status)
                 readings.append(_Reading(full, status, entry, answer))
         for reading in readings:
             self._finish(reading)

@@ -91,10 +91,14 @@ class Side:
             keys = os.listxattr(through, follow_symlinks=False)
             return {key: os.getxattr(through, key, follow_symlinks=False) for key in keys}
 
-    def digest(self, path: str, name: str, directory: int) -> tuple[str, int]:
+    def digest(
+        self, path: str, name: str, directory: int, status: os.stat_result
+    ) -> tuple[str, int]:
         """Return the content hash of the file `name`, whole `path`, and how much was read."""
         with self._errors("reading", path):
-            return hash_file(directory, os.fsencode(name), reads_holes=self._reads_holes)
+            return hash_file(
+                directory, os.fsencode(name), status=status, reads_holes=self._reads_holes
+            )
 
     @contextmanager
     def _errors(self, action: str, path: str) -> Iterator[None]:

@@ -21,7 +21,7 @@ from dsgmigd.dsg.scope import Scope
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
 from dsgmigd.request import Loss
 from dsgmigd.verify.compare import Discrepancy, compare_status, is_same_file, printable
-from dsgmigd.verify.contents import Contents, Pair
+from dsgmigd.verify.contents import Contents, Pair, ToRead
 from dsgmigd.verify.findings import Verification
 from dsgmigd.verify.listing import hash_entry
 from dsgmigd.verify.metadata import ManifestView, manifest_time
@@ -260,7 +260,7 @@ class Walk:
             elif file.source.st_size == file.target.st_size:
                 to_read.append((file, entry))
         readings = self._contents.read_all(
-            [(file.pair, file.source.st_size) for file, _ in to_read]
+            [ToRead(file.pair, file.source, file.target) for file, _ in to_read]
         )
         for (file, entry), reading in zip(to_read, readings, strict=True):
             self._checkpoint()

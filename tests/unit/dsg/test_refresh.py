@@ -31,6 +31,7 @@ def refresh(
     user: str = "u",
     checkpoint: Callable[[], None] = lambda: None,
     scope: Scope = EVERYTHING,
+    held_mtime_ns: Callable[[int], int] = lambda mtime_ns: mtime_ns,
 ) -> Refresher:
     with Directories(str(staging)) as target, Directories(str(source or staging)) as origin:
         refresher = Refresher(
@@ -40,6 +41,7 @@ def refresh(
             user=user,
             checkpoint=checkpoint,
             scope=scope,
+            held_mtime_ns=held_mtime_ns,
         )
         refresher.settle_all()
     return refresher
@@ -119,20 +121,23 @@ def test_what_changes_by_a_name_outside_the_scope_is_read_for_the_name_inside(
     assert documents(manifest) == {"in/f": file_document(tmp_path / "in/f", "v")}
 
 
-def test_contents_come_from_the_source_and_the_rest_from_staging(tmp_path: Path) -> None:
+def test_an_entry_says_what_the_source_has_with_the_time_that_the_target_holds(
+    tmp_path: Path,
+) -> None:
     source, staging = tmp_path / "source", tmp_path / "staging"
     for place in (source, staging):
         place.mkdir()
     (source / "f").write_bytes(b"what has to be")
     (staging / "f").write_bytes(b"what is")
     os.utime(staging / "f", ns=(0, 0))
+    os.utime(source / "f", ns=(0, 1_999_999_999))
     manifest = whole_tree(staging)
-    refresh(manifest, staging, source)
+    refresh(manifest, staging, source, held_mtime_ns=lambda mtime_ns: mtime_ns // 10**9 * 10**9)
     assert documents(manifest)["f"] == {
         "type": "file",
         "user": "u",
-        "filesize": 7,
-        "mtime": "1969-12-31T16:00:00-08:00",
+        "filesize": 14,
+        "mtime": "1969-12-31T16:00:01-08:00",
         "hash": xxhash.xxh3_64_hexdigest(b"what has to be"),
     }
 
@@ -170,15 +175,28 @@ def test_a_link_in_the_source_is_not_followed(tmp_path: Path) -> None:
         place.mkdir()
     (staging / "f").touch()
     (source / "f").symlink_to("/etc/passwd")
-    with pytest.raises(SourceUnreadable, match="'f'"):
-        refresh(whole_tree(staging), staging, source)
+    manifest = whole_tree(staging)
+    refresh(manifest, staging, source)
+    assert documents(manifest) == {}, "an absolute link, which no manifest lists"
 
 
-def test_a_file_that_is_not_in_staging_is_the_targets_failure(tmp_path: Path) -> None:
+def test_a_file_that_is_not_in_the_source_is_the_sources_failure(tmp_path: Path) -> None:
     manifest = Manifest()
     manifest.created(b"absent")
-    with pytest.raises(TargetUnwritable, match="'absent'"):
+    with pytest.raises(SourceUnreadable, match="'absent'"):
         refresh(manifest, tmp_path)
+
+
+def test_a_file_of_several_names_that_is_not_in_staging_is_the_targets_failure(
+    tmp_path: Path,
+) -> None:
+    source, staging = tmp_path / "source", tmp_path / "staging"
+    for place in (source, staging):
+        place.mkdir()
+    (source / "f").touch()
+    (source / "g").hardlink_to(source / "f")
+    with pytest.raises(TargetUnwritable, match="'f'"):
+        refresh(whole_tree(source), staging, source)
 
 
 def test_the_checkpoint_may_stop_it_at_any_entry(tmp_path: Path) -> None:
