@@ -34,6 +34,13 @@ def punch_hole(descriptor: int, offset: int, length: int) -> None:
         raise OSError(error, os.strerror(error))
 
 
+def current_umask() -> int:
+    """Return the umask of this process (proc(5)); asking by umask(2) would change it."""
+    with open("/proc/self/status", "rb") as file:
+        (words,) = (line.split() for line in file if line.startswith(b"Umask:"))
+    return int(words[1], 8)
+
+
 def file_system_magic(path: str) -> int:
     """Return the type of the file system that `path` lies on (statfs(2), linux/magic.h).
 

@@ -30,6 +30,8 @@ _ANY = 2**64 - 1
 _ANY_COUNT = 2**32 - 1
 
 _INODE_ITEM, _INODE_REF, _INODE_EXTREF, _XATTR_ITEM, _DIR_INDEX = 1, 12, 13, 24, 96
+_TELLING = frozenset({_INODE_ITEM, _XATTR_ITEM, _DIR_INDEX})
+_NAMING = frozenset({_INODE_REF, _INODE_EXTREF})
 _ROOT_ITEM = 132
 # generation, transid, size, nbytes, block_group, nlink, uid, gid, mode, rdev, flags, sequence,
 # reserved[4], then four times (seconds, nanoseconds): atime, ctime, mtime, otime.
@@ -90,7 +92,7 @@ class Search:
         but not all that comes did change: a transaction is coarse.
         """
         changed = -1
-        for number, kind, _, data in self._items(since=since):
+        for number, kind, _, data in self._items(_TELLING, since=since):
             if kind == _INODE_ITEM:
                 fields = _INODE.unpack_from(data)
                 if fields[_TRANSID] >= since:
@@ -124,7 +126,7 @@ class Search:
         return _join(path, name)
 
     def _names_of(self, inode: int) -> Iterator[tuple[int, bytes]]:
-        for _, kind, offset, data in self._items(inode=inode):
+        for _, kind, offset, data in self._items(_NAMING, inode=inode):
             if kind == _INODE_REF:
                 for name in _names(data, _REFERENCE):
                     yield offset, name[1]
@@ -133,12 +135,12 @@ class Search:
                     yield name
 
     def _items(
-        self, *, since: int = 0, inode: int | None = None
+        self, kinds: frozenset[int], *, since: int = 0, inode: int | None = None
     ) -> Iterator[tuple[int, int, int, bytes]]:
-        """Yield number, type, offset and data of items, of one inode's names or of all inodes."""
+        """Yield number, type, offset and data of items of these kinds, of one inode or of all."""
         first, last = (0, _ANY) if inode is None else (inode, inode)
-        least, most = (0, _DIR_INDEX) if inode is None else (_INODE_REF, _INODE_EXTREF)
-        key = (first, least, 0)
+        most = max(kinds)
+        key = (first, min(kinds), 0)
         buffer = bytearray(_KEY.size + _BUFFER_SIZE.size + _BUFFER_BYTES)
         while True:
             number, kind, offset = key
@@ -155,7 +157,8 @@ class Search:
             for _ in range(count):
                 _, number, offset, kind, length = _ITEM.unpack_from(buffer, position)
                 position += _ITEM.size
-                yield number, kind, offset, bytes(buffer[position : position + length])
+                if kind in kinds:
+                    yield number, kind, offset, bytes(buffer[position : position + length])
                 position += length
             key = _after(number, kind, offset)
 

@@ -3,8 +3,9 @@
 No path is looked up twice and no symbolic link is ever followed. Contents are those of regular
 files: no device and no FIFO is ever opened. A file that is made or written to stays open until
 something is done to another one; what is done to it meanwhile is done by its descriptor. A new file
-is made when its next name is known: a stream makes each under a name that lasts for one command.
-What is made has no ACL, whatever the directory passes on.
+is made when its next name is known: a stream makes each under a name that lasts for one command. It
+is made with the mode that the one before got at last, since setting a mode takes ZFS as long as
+making the file. What is made has no ACL, whatever the directory passes on.
 
 Leaving errors: OSError, as the kernel gave it; ValueError and OverflowError for what is not handed
 to the kernel at all.
@@ -16,7 +17,7 @@ import stat
 from dataclasses import dataclass
 
 from dsgmigd.descriptors import Directories
-from dsgmigd.syscalls import punch_hole
+from dsgmigd.syscalls import current_umask, punch_hole
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -27,6 +28,7 @@ _ZEROS_BYTES = 1024 * 1024
 _RECORD_BYTES = 128 * 1024
 _NEW_FILE_MODE = 0o600
 _SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
+_PLAIN_BITS = 0o777
 _ACL = "system.posix_acl_access"
 _DEFAULT_ACL = "system.posix_acl_default"
 _NO_ACL = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -34,15 +36,22 @@ _NO_ACL = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS})
 
 @dataclass
 class _OpenFile:
-    """A regular file that stays open; `mode` are the permission bits that it is to have.
+    """A regular file that stays open.
 
-    `owner` is user and group, None while they are not known.
+    `mode` are the permission bits that it is to have, `held_mode` those that it has. `owner` is
+    user and group, None while they are not known.
     """
 
     path: bytes
     descriptor: int
     mode: int
+    held_mode: int
     owner: tuple[int, int] | None = None
+
+    def set_mode(self) -> None:
+        """Let the file have the mode that it is to have."""
+        os.fchmod(self.descriptor, self.mode)
+        self.held_mode = self.mode
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,8 @@ class Tree:
         self._written: _OpenFile | None = None
         self._unmade: bytes | None = None
         self._heritage: tuple[bytes, _Heritage] | None = None
+        self._umask = current_umask()
+        self._likely_mode = _NEW_FILE_MODE
         self.bytes_written = 0
 
     def close(self) -> None:
@@ -92,10 +103,12 @@ class Tree:
     def _create(self, path: bytes) -> None:
         parent, name = self._directories.parent_of(path)
         heritage = self._heritage_in(path, parent)
-        descriptor = os.open(name, _CREATE, _NEW_FILE_MODE, dir_fd=parent)
-        self._written = _OpenFile(path, descriptor, _NEW_FILE_MODE, heritage.owner)
+        held = self._likely_mode & ~self._umask
+        descriptor = os.open(name, _CREATE, held, dir_fd=parent)
+        self._written = _OpenFile(path, descriptor, _NEW_FILE_MODE, held, heritage.owner)
         if heritage.has_acl:
             _remove_acl(descriptor, _ACL)
+            self._written.set_mode()
 
     def _heritage_in(self, path: bytes, parent: int) -> _Heritage:
         """Return what the open directory `parent`, which holds `path`, passes on."""
@@ -248,8 +261,9 @@ class Tree:
         if written := self._written_at(path):
             return written.descriptor
         self.finish_writing()
-        self._written = _OpenFile(path, *self._open_file(path, _WRITE))
-        return self._written.descriptor
+        descriptor, mode = self._open_file(path, _WRITE)
+        self._written = _OpenFile(path, descriptor, mode, mode)
+        return descriptor
 
     def _written_at(self, path: bytes) -> _OpenFile | None:
         self._make_unmade()
@@ -271,8 +285,8 @@ class Tree:
             written, self._written = self._written, None
             try:
                 # Some file systems drop these bits with every write, even of root.
-                if written.mode & _SET_ID_BITS:
-                    os.fchmod(written.descriptor, written.mode)
+                if written.mode != written.held_mode or written.mode & _SET_ID_BITS:
+                    written.set_mode()
             finally:
                 os.close(written.descriptor)
 
@@ -294,8 +308,10 @@ class Tree:
     def change_mode(self, path: bytes, mode: int) -> None:
         """Set the permission bits of `path`, which must not be a symbolic link."""
         if written := self._written_at(path):
-            os.fchmod(written.descriptor, mode)
             written.mode = mode
+            if mode != written.held_mode:
+                written.set_mode()
+                self._likely_mode = mode & _PLAIN_BITS
             return
         self.finish_writing()
         self._heritage = None
@@ -310,7 +326,7 @@ class Tree:
                 os.fchown(written.descriptor, uid, gid)
                 written.owner = uid, gid
                 if written.mode & _SET_ID_BITS:
-                    os.fchmod(written.descriptor, written.mode)
+                    written.set_mode()
             return
         self.finish_writing()
         self._heritage = None

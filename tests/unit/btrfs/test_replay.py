@@ -133,6 +133,31 @@ def test_a_file_gets_its_last_name_over_whatever_is_there(world: World) -> None:
     assert tree_of(world.root) == {"f": b"new"}
 
 
+def test_files_one_after_the_other_have_the_modes_that_they_are_given(world: World) -> None:
+    modes = [0o644, 0o644, None, 0o4755, 0o600, 0o644, 0o666, None, 0o666]
+    for number, mode in enumerate(modes):
+        path = b"f%d" % number
+        commands = [] if mode is None else [send.change_mode(path, mode)]
+        world.replay(
+            send.make_file(b"o"), send.rename(b"o", path), *commands, send.write(path, b"x")
+        )
+    one_stream = [
+        command
+        for number, mode in enumerate(modes)
+        for command in (
+            send.make_file(b"o"),
+            send.rename(b"o", b"g%d" % number),
+            send.write(b"g%d" % number, b"x"),
+            *([] if mode is None else [send.change_mode(b"g%d" % number, mode)]),
+        )
+    ]
+    world.replay(*one_stream)
+    expected = [0o600 if mode is None else mode for mode in modes]
+    for letter in "fg":
+        found = [mode_of(world.root / f"{letter}{number}") for number in range(len(modes))]
+        assert found == expected
+
+
 @pytest.mark.parametrize("passed_on_by", [b"", b"d"])
 def test_what_a_directory_passes_on_is_not_kept(world: World, passed_on_by: bytes) -> None:
     """A stream tells of the attributes that something has, and not of those that it lacks."""
