@@ -165,7 +165,7 @@ class Writer:
             self._messages.append(make_metadata(name, entry_count, entries_hash, PUSH, previous))
             return self._messages[-1]
 
-        pieces = render_manifest(self._manifest.entries(), describe)
+        pieces = render_manifest(self._manifest.lines(), describe)
         self._dsg.write_manifest(pieces, previous=str(previous.snapshot) if previous else None)
         self._dsg.write_messages(self._messages)
         os.utime(self._root, ns=(MTIME, MTIME))

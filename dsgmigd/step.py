@@ -259,7 +259,7 @@ class SnapshotWriter:
             return self._messages[-1]
 
         self._dsg.write_manifest(
-            render_manifest(self._manifest.entries(), describe),
+            render_manifest(self._manifest.lines(), describe),
             previous=str(previous.snapshot) if previous else None,
         )
         self._dsg.write_messages(self._messages)

@@ -121,6 +121,6 @@ class DsgDirectory:
     def _write(self, name: str, pieces: Iterable[bytes]) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(os.path.join(self._path, name), flags, _FILE_MODE)
-        with open(descriptor, "wb") as file:
+        with open(descriptor, "wb", buffering=_PIECE_BYTES) as file:
             os.fchmod(descriptor, _FILE_MODE)
             file.writelines(pieces)

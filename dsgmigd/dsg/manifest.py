@@ -22,8 +22,11 @@ from dsgmigd.dsg.entry import (
     path_in_json,
     to_json,
 )
+from dsgmigd.dsg.lines import Lines
 
 _SETTLED_AT_ONCE = 10_000
+# Where more changed, all lines are made anew, which takes less than to remember the paths.
+_REMEMBERED_PATHS = 100_000
 
 
 class Staleness(IntEnum):
@@ -77,6 +80,8 @@ class Manifest:
         self._stale: dict[Leaf, None] = {}
         self._before: dict[bytes, bytes] = {}
         self._linked: dict[int, set[Leaf]] = {}
+        self._lines: Lines | None = None
+        self._touched: set[bytes] = set()
 
     # What a replay tells.
 
@@ -170,7 +175,7 @@ class Manifest:
         if described and described.digest == digest:
             user = described.user
         entry = file_entry(stale.path, user=user, size=size, mtime=mtime, digest=digest)
-        _settle(leaf, entry, before)
+        self._settle(stale, entry, before)
 
     def settle_link(self, stale: StaleEntry, *, user: str, reference: bytes) -> None:
         """Make the entry of a symbolic link, if it gets one."""
@@ -182,14 +187,15 @@ class Manifest:
         described = describe(before) if before else None
         if described and described.reference == text:
             user = described.user
-        _settle(stale.leaf, link_entry(stale.path, user=user, reference=text), before)
+        self._settle(stale, link_entry(stale.path, user=user, reference=text), before)
 
     def settle_unlisted(self, stale: StaleEntry) -> None:
         """Note that what is there gets no entry: a device, say."""
-        _settle(stale.leaf, None, None)
+        self._settle(stale, None, None)
 
     def settle_directory(self, stale: StaleEntry, names: list[bytes]) -> None:
         """Make a directory of what turned out to be one; its `names` are stale now."""
+        self._touch(stale.path)
         self.created_directory(stale.path)
         for name in names:
             self.appeared(stale.path + b"/" + name)
@@ -215,6 +221,7 @@ class Manifest:
             raise ValueError(f"no manifest lists {path!r}")
         leaf = Leaf(folder, name, entry)
         folder.children[name] = leaf
+        self._lines = None
         return leaf
 
     def remember_entries(self, before: "Manifest") -> None:
@@ -230,6 +237,15 @@ class Manifest:
     def entries(self) -> Iterator[bytes]:
         """Yield all entries, sorted bytewise by path."""
         yield from _sorted_entries(self._root)
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines of the document, in blocks: those of before, and what changed since."""
+        if self._lines is None:
+            self._lines = Lines(self.entries())
+        else:
+            self._lines.change((path, self._entry_at(path)) for path in sorted(self._touched))
+        self._touched.clear()
+        return self._lines.blocks()
 
     # The tree.
 
@@ -273,7 +289,22 @@ class Manifest:
         leaf.staleness = max(leaf.staleness, staleness)
         self._stale[leaf] = None
 
+    def _touch(self, path: bytes) -> None:
+        """Note that another line, or none, may stand at `path` now."""
+        if self._lines is not None:
+            self._touched.add(path)
+            if len(self._touched) > _REMEMBERED_PATHS:
+                self._lines = None
+                self._touched.clear()
+
+    def _settle(self, stale: StaleEntry, entry: bytes | None, before: bytes | None) -> None:
+        self._touch(stale.path)
+        # What did not change stays one object: all may be read anew, and what was is still held.
+        stale.leaf.entry = before if entry == before else entry
+        stale.leaf.staleness = Staleness.FRESH
+
     def _remember(self, path: bytes, leaf: Leaf) -> None:
+        self._touch(path)
         if leaf.entry is not None and path not in self._before:
             self._before[path] = leaf.entry
 
@@ -281,18 +312,16 @@ class Manifest:
         leaf.parent = None  # its link group finds it gone by this
         self._stale.pop(leaf, None)
 
+    def _entry_at(self, path: bytes) -> bytes | None:
+        node = self._find(path)
+        return node.entry if isinstance(node, Leaf) else None
+
     def _entry_before(self, stale: StaleEntry) -> bytes | None:
         """Return what stood at this path before the step."""
         entry = self._before.get(stale.path) or stale.leaf.entry
         if entry is None or path_in_json(entry) != to_json(stale.path.decode()):
             return None
         return entry
-
-
-def _settle(leaf: Leaf, entry: bytes | None, before: bytes | None) -> None:
-    # What did not change stays one object: all may be read anew while what was is still held.
-    leaf.entry = before if entry == before else entry
-    leaf.staleness = Staleness.FRESH
 
 
 def _path_of(node: Node) -> bytes:

@@ -8,10 +8,10 @@ that it can be written and read in pieces: with millions of entries it is large.
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
-from dsgmigd.dsg.entry import local_time, path_in_json, to_json
+from dsgmigd.dsg.entry import local_time, to_json
+from dsgmigd.dsg.lines import count_in, entries_in, split_line
 from dsgmigd.dsg.pushlog import Push
 from dsgmigd.hashing import hash_bytes, start_hash
 from dsgmigd.names import SnapshotName
@@ -21,7 +21,6 @@ NOTES = "btrsnap-migration"
 
 _HEAD = b'{"entries":{'
 _TAIL = b'},"metadata":'
-_ENTRIES_AT_ONCE = 1024
 _OTHER_SHAPE = (KeyError, TypeError, AttributeError)
 
 Metadata = dict[str, Any]
@@ -59,21 +58,20 @@ def make_metadata(
 
 
 def render_manifest(
-    entries: Iterable[bytes], describe: Callable[[int, str], Metadata]
+    blocks: Iterable[bytes], describe: Callable[[int, str], Metadata]
 ) -> Iterator[bytes]:
-    """Yield last-sync.json in pieces.
+    """Yield last-sync.json in pieces, of lines as `lines.py` has them in blocks.
 
     `describe` gets the count and the hash of the entries, when all are through, and returns the
     metadata, which stands behind them.
     """
-    waiting = iter(entries)
     digest = start_hash()
     count = 0
     start = _HEAD + b"\n"
-    while some := list(islice(waiting, _ENTRIES_AT_ONCE)):
-        digest.update(b"".join(some))
-        count += len(some)
-        yield start + b",\n".join([path_in_json(entry) + b":" + entry for entry in some])
+    for block in blocks:
+        digest.update(entries_in(block))
+        count += count_in(block)
+        yield start + block
         start = b",\n"
     metadata = to_json(describe(count, str(digest.hexdigest())))
     yield (b"\n" if count else _HEAD) + _TAIL + metadata + b"}\n"
@@ -92,7 +90,7 @@ def split_manifest(lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
         for line in waiting:
             if line.startswith(_TAIL):
                 break
-            path, entry = _split_line(line)
+            path, entry = split_line(line.rstrip(b",\n"))
             digest.update(entry)
             count += 1
             yield path, entry
@@ -104,15 +102,6 @@ def split_manifest(lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
         raise ValueError(f"it is no manifest: {error!r}") from error
     if described != (count, digest.hexdigest()):
         raise ValueError("its entries are not those that its metadata describes")
-
-
-def _split_line(line: bytes) -> tuple[bytes, bytes]:
-    # No quotation mark within a JSON string is without its backslash: this is the end of the key.
-    key, separator, rest = line.partition(b'":{"')
-    path, entry = key + b'"', b'{"' + rest.rstrip(b",\n")
-    if not separator or path_in_json(entry) != path:
-        raise ValueError(f"no entry under its own path: {line[:200]!r}")
-    return (json.loads(path).encode() if b"\\" in path else path[1:-1]), entry
 
 
 def render_messages(all_metadata: Iterable[Metadata]) -> bytes:

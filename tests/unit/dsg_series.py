@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dsgmigd.dsg.archive import DsgDirectory
 from dsgmigd.dsg.entry import file_entry
+from dsgmigd.dsg.lines import Lines
 from dsgmigd.dsg.metadata import Metadata, Previous, make_metadata, render_manifest
 from dsgmigd.dsg.pushlog import Push
 from dsgmigd.hashing import hash_bytes
@@ -34,9 +35,8 @@ def write_next(directory: DsgDirectory, written: list[Metadata], entries: list[b
         written.append(make_metadata(SnapshotName(number), count, entries_hash, push, previous))
         return written[-1]
 
-    directory.write_manifest(
-        render_manifest(entries, describe), previous=str(previous.snapshot) if previous else None
-    )
+    pieces = render_manifest(Lines(entries).blocks(), describe)
+    directory.write_manifest(pieces, previous=str(previous.snapshot) if previous else None)
     directory.write_messages(written)
 
 

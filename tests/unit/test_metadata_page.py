@@ -55,7 +55,7 @@ class Writer:
             self._written.append(make_metadata(name, count, entries_hash, push, previous))
             return self._written[-1]
 
-        pieces = render_manifest(self.manifest.entries(), describe)
+        pieces = render_manifest(self.manifest.lines(), describe)
         self._directory.write_manifest(pieces, previous=str(before) if before else None)
         self._directory.write_messages(self._written)
 

@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dsgmigd.dsg import lines as lines_module
 from dsgmigd.dsg import manifest as manifest_module
 from dsgmigd.dsg.entry import describe
+from dsgmigd.dsg.lines import split_line
 from dsgmigd.dsg.manifest import Manifest, StaleEntry, Staleness
 
 IGNORED = (".h", "x.pyc")
@@ -239,11 +241,13 @@ STEPS = st.lists(
 
 
 @settings(deadline=None, max_examples=200)
-@given(STEPS, st.sampled_from([1, 2, 1000]))
+@given(STEPS, st.sampled_from([1, 2, 1000]), st.sampled_from([2, 5, 1000]))
 def test_entries_and_users_are_the_models_after_every_step_however_it_was_taken(
-    steps: list[tuple[str, list[tuple[str, str, str, int]]]], at_once: int
+    steps: list[tuple[str, list[tuple[str, str, str, int]]]], at_once: int, remembered: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_module, "_REMEMBERED_PATHS", remembered)
+        patch.setattr(lines_module, "_BLOCK_LINES", 2)
         patch.setattr(manifest_module, "_SETTLED_AT_ONCE", at_once)
         take_steps(steps)
 
@@ -265,6 +269,12 @@ def take_steps(steps: list[tuple[str, list[tuple[str, str, str, int]]]]) -> None
             step.finish(user)
         entries = list(manifest.entries())
         assert entries == model.entries(user)
+        assert entries_of_lines(manifest) == entries
+
+
+def entries_of_lines(manifest: Manifest) -> list[bytes]:
+    lines = b",\n".join(manifest.lines())
+    return [split_line(line)[1] for line in lines.split(b",\n")] if lines else []
 
 
 # The same by hand, where a name says more than a model.

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsgmigd.dsg.entry import file_entry, link_entry
+from dsgmigd.dsg.lines import Lines
 from dsgmigd.dsg.metadata import (
     Metadata,
     Previous,
@@ -47,7 +48,7 @@ def describe(count: int, entries_hash: str) -> Metadata:
 
 
 def rendered(entries: list[bytes]) -> bytes:
-    return b"".join(render_manifest(entries, describe))
+    return b"".join(render_manifest(Lines(entries).blocks(), describe))
 
 
 def lines_of(content: bytes) -> list[bytes]:
