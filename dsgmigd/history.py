@@ -17,8 +17,7 @@ from dsgmigd.dsg.archive import MANIFEST_NAME, MESSAGES_NAME, archive_name
 from dsgmigd.dsg.history import backward, count_changes, trace
 from dsgmigd.errors import DsgmigdError, MetadataDamaged, PathUnknown
 from dsgmigd.file_errors import has_failed, target_error
-from dsgmigd.verify.digests import Digests
-from dsgmigd.verify.document import Document, read_document
+from dsgmigd.verify.document import Document, Known, read_document
 from dsgmigd.verify.listing import Listing
 from dsgmigd.verify.metadata import UNREADABLE, read_pieces, read_unpacked, said
 
@@ -30,8 +29,8 @@ class History:
         self._directory = os.path.join(root, ".dsg")
         self._last = last
         self._messages = self._read_messages()
-        # Lines that were right in the manifest read before are not looked at again.
-        self._known = Digests()
+        # What was right in the manifest read before is not looked into again.
+        self._known: Known = {}
 
     def log(self) -> list[dict[str, Any]]:
         """Return who made each snapshot, when and why, and what it changed; the newest first."""
@@ -71,7 +70,7 @@ class History:
         pieces = partial(
             read_pieces if is_last else read_unpacked, os.path.join(self._directory, name)
         )
-        found = Digests()
+        found: Known = {}
         try:
             document = read_document(pieces, self._known, found)
             problem = _compare(document, self._messages[f"s{number}"])

@@ -1,33 +1,44 @@
 """Read a last-sync.json, in memory that hardly grows with it.
 
-A document that has one canonical entry a line, sorted by path, is read line by line. Any other that
-is valid, such as DSG's own client writes, is read as a whole. Both say the same: entries are hashed
-in the order of the document, encoded as DSG encodes them.
+A document that has one canonical entry a line, sorted by path, is read in parts of some lines. The
+lines themselves tell where a part ends: so whatever changes, most parts are those of the document
+before, and need not be looked into again. Any other layout that is valid, such as DSG's own client
+writes, is read as a whole. Both say the same: entries are hashed in the order of the document,
+encoded as DSG encodes them.
 
 Leaving errors: ValueError, KeyError, TypeError and RuntimeError for what is no such document.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import xxhash
 
 from dsgmigd.hashing import start_hash
-from dsgmigd.verify.digests import Digests
-from dsgmigd.verify.listing import Listing, split_line
+from dsgmigd.verify.listing import BETWEEN_LINES, Block, Listing, block_of, split_line
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _decode = json.JSONDecoder().decode
-_LINES_AT_ONCE = 256
-_HEAD = b'{"entries":{'
+_HEAD = b'{"entries":{\n'
+_LINE_END = b"},\n"
+# One line of sixteen: a file whose hash ends so.
+_PART_END = b'0"},\n'
+_SHORTEST_PART = 1024
+_LONGEST_PART = 64 * 1024
 _LONGEST_LINE = 1024 * 1024
+_LINES_AT_ONCE = 64
+# Within a JSON string a quotation mark has a backslash before it, and there is no newline.
+_KEY = re.compile(rb'(?:^|,\n)"[^"\\]*(?:\\.[^"\\]*)*":')
 _ORDER = {
     "file": ["type", "path", "user", "filesize", "mtime", "hash"],
     "link": ["type", "path", "user", "reference"],
 }
+
+Known = dict[bytes, Block]
+"""Parts in which all lines were found right, by the digests of their text."""
 
 
 @dataclass
@@ -46,13 +57,13 @@ class Document:
     misshapen: list[tuple[str, Any]] = field(default_factory=list)
 
 
-def read_document(read: Callable[[], Iterator[bytes]], known: Digests, found: Digests) -> Document:
+def read_document(read: Callable[[], Iterator[bytes]], known: Known, found: Known) -> Document:
     """Return what a document says; `read` begins to yield its pieces, each time it is called.
 
-    Lines that are in `known` were found right before; those that are right get into `found`.
+    Parts that are in `known` were found right before; those that are right get into `found`.
     """
     try:
-        return _ByLine(known, found).read(read())
+        return _InParts(known, found).read(read())
     except ValueError:
         return _read_whole(b"".join(read()))
 
@@ -65,76 +76,84 @@ def digest_of(pieces: Iterable[bytes]) -> bytes:
     return bytes(state.digest())
 
 
-class _ByLine:
-    """Reads one document line by line; ValueError if it has another layout."""
+class _InParts:
+    """Reads one document part by part; ValueError if it has another layout."""
 
-    def __init__(self, known: Digests, found: Digests) -> None:
+    def __init__(self, known: Known, found: Known) -> None:
         self._known = known
         self._found = found
-        self._document = Document()
+        self._entries = start_hash()
+        self._misshapen: list[tuple[str, Any]] = []
+        self._end = b""
 
     def read(self, pieces: Iterable[bytes]) -> Document:
-        content, entries = xxhash.xxh3_128(), start_hash()
-        lines = _split(pieces, content)
-        if next(lines, None) != _HEAD:
+        content = xxhash.xxh3_128()
+        listing = Listing(self._sorted(self._blocks(_split(pieces, content))))
+        if not self._end.startswith(b"},"):
             raise ValueError("another layout")
-        self._document.listing = Listing(self._checked(lines, entries))
-        end = b"\n".join(lines)
-        if not end.startswith(b"},"):
-            raise ValueError("another layout")
-        behind = json.loads(b"{" + end[2:])
+        behind = json.loads(b"{" + self._end[2:])
         if list(behind) != ["metadata"]:
             raise ValueError("something else behind the entries")
-        self._document.metadata = behind["metadata"]
-        self._document.entry_count = len(self._document.listing)
-        self._document.entries_hash = str(entries.hexdigest())
-        self._document.digest = bytes(content.digest())
-        return self._document
+        return Document(
+            metadata=behind["metadata"],
+            listing=listing,
+            entry_count=len(listing),
+            entries_hash=str(self._entries.hexdigest()),
+            digest=bytes(content.digest()),
+            misshapen=self._misshapen,
+        )
 
-    def _checked(
-        self, lines: Iterator[bytes], entries: xxhash.xxh3_64
-    ) -> Iterator[tuple[str, bytes]]:
-        """Yield path and line of all entries; take no line behind them."""
+    def _blocks(self, parts: Iterator[bytes]) -> Iterator[Block]:
+        """Yield the lines of the entries, and keep what stands behind them."""
+        part = next(parts)
+        if not part.startswith(_HEAD):
+            raise ValueError("another layout")
+        part = part.removeprefix(_HEAD)
+        for following in parts:
+            yield self._block(part.removesuffix(BETWEEN_LINES))
+            part = following
+        last, _, self._end = part.partition(b"\n}")
+        self._end = b"}" + self._end
+        yield self._block(last)
+
+    def _sorted(self, blocks: Iterator[Block]) -> Iterator[Block]:
         before = None
-        members = _members(lines)
-        while some := list(islice(members, _LINES_AT_ONCE)):
-            digests = [xxhash.xxh3_128_digest(text) for text in some]
-            pairs = list(zip(some, digests, strict=True))
-            wrong = self._wrong([text for text, digest in pairs if digest not in self._known])
-            for text, digest in pairs:
-                path, entry = split_line(text)
-                if before is not None and path <= before:
-                    raise ValueError("not sorted")
-                before = path
-                if text not in wrong:
-                    self._found.add(digest)
-                entries.update(entry)
-                yield path, text
+        for block in blocks:
+            if before is not None and block.first <= before:
+                raise ValueError("not sorted")
+            before = block.last
+            yield block
 
-    def _wrong(self, texts: list[bytes]) -> set[bytes]:
-        """Return the members of another shape; ValueError unless all are encoded as DSG does."""
-        if not texts:
-            return set()
+    def _block(self, text: bytes) -> Block:
+        digest = xxhash.xxh3_128_digest(text)
+        block = self._known.get(digest)
+        if block is not None:
+            self._entries.update(_KEY.sub(b"", text))
+        else:
+            count = len(self._misshapen)
+            block = self._checked(text)
+            if len(self._misshapen) != count:
+                return block
+        self._found[digest] = block
+        return block
+
+    def _checked(self, text: bytes) -> Block:
+        """Look into every line; ValueError unless all are encoded as DSG does, and sorted."""
+        lines = text.split(BETWEEN_LINES)
         # Each is decoded alone, so that none can end in another; encoding all at once is quicker.
-        decoded = [_decode("{" + text.decode() + "}") for text in texts]
-        if _encode(decoded).encode() != b"[{" + b"},{".join(texts) + b"}]":
+        decoded = [_decode("{" + line.decode() + "}") for line in lines]
+        if _encode(decoded).encode() != b"[{" + b"},{".join(lines) + b"}]":
             raise ValueError("an entry in another encoding")
-        wrong = set()
-        for text, one in zip(texts, decoded, strict=True):
-            ((path, entry),) = one.items()
-            if not _has_right_shape(path, entry):
-                self._document.misshapen.append((path, entry))
-                wrong.add(text)
-        return wrong
-
-
-def _members(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the lines without their commas, up to the first that has none."""
-    for line in lines:
-        text = line.removesuffix(b",")
-        yield text
-        if len(text) == len(line):
-            return
+        paths: list[str] = []
+        for line, one in zip(lines, decoded, strict=True):
+            path, entry = split_line(line)
+            if len(one) != 1 or (paths and path <= paths[-1]):
+                raise ValueError("several entries in a line, or not sorted")
+            paths.append(path)
+            self._entries.update(entry)
+            if not _has_right_shape(path, one[path]):
+                self._misshapen.append((path, one[path]))
+        return block_of(text, paths)
 
 
 def _read_whole(content: bytes) -> Document:
@@ -146,10 +165,14 @@ def _read_whole(content: bytes) -> Document:
         digest.update(one)
     # What is no object, or an empty one, is counted and hashed, but there is nothing to look up.
     paths = sorted(path for path, entry in entries.items() if isinstance(entry, dict) and entry)
-    lines = ((path, _encode(path).encode() + b":" + encoded[path]) for path in paths)
+    blocks = []
+    for start in range(0, len(paths), _LINES_AT_ONCE):
+        some = paths[start : start + _LINES_AT_ONCE]
+        lines = [_encode(path).encode() + b":" + encoded[path] for path in some]
+        blocks.append(block_of(BETWEEN_LINES.join(lines), some))
     return Document(
         metadata=document["metadata"],
-        listing=Listing(lines),
+        listing=Listing(blocks),
         entry_count=len(entries),
         entries_hash=str(digest.hexdigest()),
         digest=digest_of([content]),
@@ -164,12 +187,29 @@ def _has_right_shape(path: str, entry: Any) -> bool:
 
 
 def _split(pieces: Iterable[bytes], content: xxhash.xxh3_128) -> Iterator[bytes]:
-    """Yield the lines of a document, the last one up to its end, and hash all of it."""
+    """Yield the parts of a document, the last one up to its end, and hash all of it."""
     rest = b""
     for piece in pieces:
         content.update(piece)
-        *lines, rest = (rest + piece).split(b"\n")
-        yield from lines
+        rest += piece
+        start = 0
+        while end := _end_of_part(rest, start):
+            yield rest[start:end]
+            start = end
+        rest = rest[start:]
         if len(rest) > _LONGEST_LINE:
             raise ValueError("another layout")
     yield rest
+
+
+def _end_of_part(text: bytes, start: int) -> int:
+    """Return where the part ends that begins at `start`; 0 if that is not to be seen yet."""
+    found = text.find(_PART_END, start + _SHORTEST_PART, start + _LONGEST_PART)
+    if found >= 0:
+        return found + len(_PART_END)
+    if len(text) - start < _LONGEST_PART:
+        return 0
+    found = text.rfind(_LINE_END, start, start + _LONGEST_PART)
+    if found < 0:
+        found = text.find(_LINE_END, start)
+    return found + len(_LINE_END) if found >= 0 else 0

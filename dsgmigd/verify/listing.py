@@ -8,13 +8,36 @@ nearly the order of the paths is answered quickly, and millions of entries take 
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import lz4.block
 import xxhash
 
-_BLOCK_LINES = 256
-_OPEN_BLOCKS = 64
+BETWEEN_LINES = b",\n"
+_OPEN_BLOCKS = 512
 _Lines = dict[str, tuple[int, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some lines in ascending order of their paths: the first path, the last, how many, the text.
+
+    `packed` is what stands in the document, from the first line to the last, compressed.
+    """
+
+    first: str
+    last: str
+    count: int
+    packed: bytes
+
+    def lines(self) -> Iterator[tuple[str, bytes]]:
+        """Yield path and entry of each line."""
+        return map(split_line, lz4.block.decompress(self.packed).split(BETWEEN_LINES))
+
+
+def block_of(text: bytes, paths: list[str]) -> Block:
+    """Return the block of the lines in `text`, of which these are the paths."""
+    return Block(paths[0], paths[-1], len(paths), bytes(lz4.block.compress(text)))
 
 
 def split_line(line: bytes) -> tuple[str, bytes]:
@@ -33,22 +56,20 @@ def hash_entry(entry: bytes) -> int:
 
 
 class Listing:
-    """Entries by path; `lines` are given with their paths, in strictly ascending order of these."""
+    """Entries by path; all paths of a block come before those of the next."""
 
-    def __init__(self, lines: Iterable[tuple[str, bytes]] = ()) -> None:
+    def __init__(self, blocks: Iterable[Block] = ()) -> None:
+        self._blocks: list[Block] = []
         self._firsts: list[str] = []
-        self._blocks: list[bytes] = []
+        self._starts: list[int] = []
+        count = 0
+        for block in blocks:
+            self._blocks.append(block)
+            self._firsts.append(block.first)
+            self._starts.append(count)
+            count += block.count
         self._open: dict[int, _Lines] = {}
-        self._taken = bytearray()
-        waiting: list[bytes] = []
-        for path, line in lines:
-            if not waiting:
-                self._firsts.append(path)
-            waiting.append(line)
-            if len(waiting) == _BLOCK_LINES:
-                self._close_block(waiting)
-        if waiting:
-            self._close_block(waiting)
+        self._taken = bytearray(count)
 
     def __len__(self) -> int:
         return len(self._taken)
@@ -71,7 +92,7 @@ class Listing:
     def lines(self) -> Iterator[tuple[str, bytes]]:
         """Yield path and entry of all, sorted by path; nothing is kept open for it."""
         for block in self._blocks:
-            yield from map(split_line, lz4.block.decompress(block).split(b"\n"))
+            yield from block.lines()
 
     def take(self, path: str) -> bytes | None:
         """Return the entry at `path`, if there is one, and tick it off."""
@@ -87,26 +108,17 @@ class Listing:
 
     def untaken(self) -> Iterator[str]:
         """Yield the paths that nobody took, sorted."""
-        for block in range(len(self._blocks)):
-            start = block * _BLOCK_LINES
-            if 0 in self._taken[start : start + _BLOCK_LINES]:
-                lines = self._lines(block)
-                yield from (path for path, (number, _) in lines.items() if not self._taken[number])
+        for number, (block, start) in enumerate(zip(self._blocks, self._starts, strict=True)):
+            if 0 in self._taken[start : start + block.count]:
+                lines = self._lines(number)
+                yield from (path for path, (line, _) in lines.items() if not self._taken[line])
 
-    def _lines(self, block: int) -> _Lines:
-        if block in self._open:
-            return self._open[block]
+    def _lines(self, number: int) -> _Lines:
+        if number in self._open:
+            return self._open[number]
         if len(self._open) == _OPEN_BLOCKS:
             del self._open[next(iter(self._open))]
-        lines: _Lines = {}
-        content = lz4.block.decompress(self._blocks[block])
-        for number, line in enumerate(content.split(b"\n"), block * _BLOCK_LINES):
-            path, entry = split_line(line)
-            lines[path] = number, entry
-        self._open[block] = lines
+        numbered = enumerate(self._blocks[number].lines(), self._starts[number])
+        lines = {path: (line, entry) for line, (path, entry) in numbered}
+        self._open[number] = lines
         return lines
-
-    def _close_block(self, waiting: list[bytes]) -> None:
-        self._blocks.append(lz4.block.compress(b"\n".join(waiting)))
-        self._taken += bytes(len(waiting))
-        waiting.clear()

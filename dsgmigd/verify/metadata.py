@@ -21,8 +21,7 @@ from dsgmigd.durable import open_safely
 from dsgmigd.file_errors import has_failed
 from dsgmigd.hashing import hash_bytes
 from dsgmigd.verify.compare import Discrepancy
-from dsgmigd.verify.digests import Digests
-from dsgmigd.verify.document import Document, digest_of, read_document
+from dsgmigd.verify.document import Document, Known, digest_of, read_document
 from dsgmigd.verify.listing import Listing
 from dsgmigd.verify.tags import check_tags
 
@@ -63,14 +62,14 @@ def manifest_time(mtime: float) -> str:
 class Documents:
     """Reads and checks the documents of one repository's snapshots, in their order.
 
-    Lines that were right in the manifest before are not decoded again; and when that manifest was
-    read here, its archive has to hold it byte for byte, unless `may_be_laid_out_anew`: DSG's client
-    does that when it archives a manifest.
+    Parts that were right in the manifest before are not looked into again; and when that manifest
+    was read here, its archive has to hold it byte for byte, unless `may_be_laid_out_anew`: DSG's
+    client does that when it archives a manifest.
     """
 
     def __init__(self, *, may_be_laid_out_anew: bool = False) -> None:
         self._may_be_laid_out_anew = may_be_laid_out_anew
-        self._known = Digests()
+        self._known: Known = {}
         self._before: tuple[int, Document] | None = None
 
     def read(self, root: str, number: int) -> ManifestView:
@@ -101,7 +100,7 @@ class Documents:
         return view
 
     def _read_manifest(self, view: ManifestView, path: str) -> Document:
-        found = Digests()
+        found: Known = {}
         manifest = read_document(partial(read_pieces, path), self._known, found)
         self._known = found
         _take(view, manifest)
@@ -112,7 +111,7 @@ class Documents:
         read = partial(read_unpacked, os.path.join(archive, f"{name}-sync.json.lz4"))
         if expected is not None and digest_of(read()) == expected.digest:
             return expected
-        return read_document(read, self._known, Digests())
+        return read_document(read, self._known, {})
 
 
 def compare_push(push: Push, metadata: dict[str, Any]) -> list[Discrepancy]:
@@ -132,7 +131,7 @@ def compare_push(push: Push, metadata: dict[str, Any]) -> list[Discrepancy]:
 def read_archived(path: str) -> ManifestView:
     """Read an archived manifest, without a check; raises what is UNREADABLE."""
     view = ManifestView()
-    _take(view, read_document(partial(read_unpacked, path), Digests(), Digests()))
+    _take(view, read_document(partial(read_unpacked, path), {}, {}))
     return view
 
 

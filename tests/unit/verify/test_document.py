@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsgmigd.verify import document as document_module
-from dsgmigd.verify.digests import Digests
-from dsgmigd.verify.document import Document, digest_of, read_document
+from dsgmigd.verify.document import Document, Known, digest_of, read_document
 from tests.unit.verify.dsg_documents import render
 
 METADATA = {"entry_count": 1, "entries_hash": "0", "snapshot_message": 'new\nline "},"metadata":{'}
@@ -27,9 +26,9 @@ def pieces_of(content: bytes, size: int = 7) -> Callable[[], Iterator[bytes]]:
     return lambda: (content[start : start + size] for start in range(0, len(content), size))
 
 
-def read(content: bytes, known: Digests | None = None) -> tuple[Document, list[tuple[str, bytes]]]:
+def read(content: bytes, known: Known | None = None) -> tuple[Document, list[tuple[str, bytes]]]:
     """Return the document and what it lists."""
-    found = read_document(pieces_of(content), known or Digests(), Digests())
+    found = read_document(pieces_of(content), known or {}, {})
     paths = list(found.listing.untaken())
     return found, [(path, found.listing.take(path) or b"") for path in paths]
 
@@ -52,7 +51,7 @@ def whole(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 def test_both_ways_to_read_say_what_the_document_says(users: dict[str, str], size: int) -> None:
     entries = {path: entry_of(path, users[path]) for path in sorted(users)}
     content = render({"entries": entries, "metadata": METADATA})
-    by_line = document_module._ByLine(Digests(), Digests()).read(pieces_of(content, size)())
+    by_line = document_module._InParts({}, {}).read(pieces_of(content, size)())
     as_whole = document_module._read_whole(content)
     for found in (by_line, as_whole):
         listed = [(path, found.listing.take(path)) for path in list(found.listing.untaken())]
@@ -152,7 +151,7 @@ def test_a_large_document_of_one_line_is_read_at_most_once_before_it_is_read_as_
         taken.append(0)
         return pieces()
 
-    assert read_document(start, Digests(), Digests()).entry_count == 1000
+    assert read_document(start, {}, {}).entry_count == 1000
     assert taken[0] < 20
     assert whole == [content]
 
@@ -172,28 +171,96 @@ def test_an_entry_of_another_shape_is_named_each_time(
     spoil: Callable[[str], str], whole: list[bytes]
 ) -> None:
     content = lines(member("a"), spoil(member("b")))
-    known, found = Digests(), Digests()
+    known: Known = {}
+    found: Known = {}
     for _ in range(2):
         document = read_document(pieces_of(content), known, found)
         assert [path for path, _ in document.misshapen] == ["b"]
-        known, found = found, Digests()
+        known, found = found, {}
     assert whole == []
     assert [path for path, _ in document_module._read_whole(content).misshapen] == ["b"]
 
 
-def test_lines_that_are_known_are_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = Digests()
-    read_document(pieces_of(lines(member("a"), member("b"))), Digests(), known)
-    decoded: list[str] = []
+@given(st.dictionaries(TEXT, TEXT, min_size=1, max_size=40), st.data())
+def test_a_document_says_the_same_whatever_is_known(
+    users: dict[str, str], data: st.DataObject
+) -> None:
+    others = users | data.draw(st.dictionaries(st.sampled_from(sorted(users)) | TEXT, TEXT))
+    for path in data.draw(st.sets(st.sampled_from(sorted(others)), max_size=len(others) - 1)):
+        del others[path]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(document_module, "_PART_END", b'"},\n')
+        patch.setattr(document_module, "_SHORTEST_PART", data.draw(st.integers(0, 300)))
+        patch.setattr(document_module, "_LONGEST_PART", data.draw(st.integers(1, 300)))
+        known: Known = {}
+        for one in (users, others):
+            entries = {path: entry_of(path, one[path]) for path in sorted(one)}
+            content = render({"entries": entries, "metadata": METADATA})
+            found: Known = {}
+            document = document_module._InParts(known, found).read(pieces_of(content)())
+            expected = document_module._read_whole(content)
+            assert list(document.listing.lines()) == list(expected.listing.lines())
+            assert document.entries_hash == expected.entries_hash
+            assert (document.digest, document.metadata) == (expected.digest, expected.metadata)
+            assert document.entry_count == expected.entry_count == len(entries)
+            known = found
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what was decoded, as it comes."""
+    decode, texts = document_module._decode, list[str]()
 
     def note(text: str) -> Any:
-        decoded.append(text)
-        return json.loads(text)
+        texts.append(text)
+        return decode(text)
 
     monkeypatch.setattr(document_module, "_decode", note)
-    _, listed = read(lines(member("a"), member("b", "ben"), member("c")), known)
-    assert [path for path, _ in listed] == ["a", "b", "c"]
-    assert decoded == ["{" + member("b", "ben") + "}", "{" + member("c") + "}"]
+    return texts
+
+
+def file_of(number: int, user: str = "ana") -> dict[str, Any]:
+    digest = xxhash.xxh3_64_hexdigest(str(number))
+    path = f"{number:06}"
+    return {
+        "type": "file",
+        "path": path,
+        "user": user,
+        "filesize": 7,
+        "mtime": "2014-05-07T10:27:26-07:00",
+        "hash": digest,
+    }
+
+
+def test_parts_that_are_known_are_not_looked_into_again(decoded: list[str]) -> None:
+    entries = {f"{number:06}": file_of(number) for number in range(20_000)}
+    known: Known = {}
+    read_document(pieces_of(render({"entries": entries, "metadata": METADATA}), 100_000), {}, known)
+    decoded.clear()
+    entries["000700x"] = file_of(1, "ben") | {"path": "000700x"}  # all others move
+    entries["012000"] = file_of(12_000, "ben")
+    del entries["015000"]
+    entries = dict(sorted(entries.items()))
+    found = read_document(
+        pieces_of(render({"entries": entries, "metadata": METADATA}), 90_000), known, {}
+    )
+    assert found.entry_count == 20_000
+    assert 0 < len(decoded) < 1000
+
+
+def test_parts_of_known_lines_in_another_order_are_found_out(whole: list[bytes]) -> None:
+    parts = [[file_of(number) for number in range(start, start + 99)] for start in (0, 100)]
+    first, second = (
+        ["%s:%s" % (json.dumps(one["path"]), orjson.dumps(one).decode()) for one in part]  # noqa: UP031
+        for part in parts
+    )
+    first[-1] = first[-1].replace('"hash":"', '"hash":"0')[:-3] + '0"}'
+    second[-1] = second[-1].replace('"hash":"', '"hash":"0')[:-3] + '0"}'
+    known: Known = {}
+    read_document(pieces_of(lines(*first, *second, member("x"))), {}, known)
+    assert whole == []
+    read_document(pieces_of(lines(*second, *first, member("x"))), known, {})
+    assert len(whole) == 1
 
 
 @pytest.mark.parametrize("count", [255, 256, 257, 600])
@@ -201,7 +268,7 @@ def test_many_entries_are_checked_some_at_a_time(count: int, whole: list[bytes])
     entries = {f"{number:04}": entry_of(f"{number:04}") for number in range(count)}
     entries[f"{count - 1:04}"]["type"] = "file"
     found = read_document(
-        pieces_of(render({"entries": entries, "metadata": METADATA}), 1000), Digests(), Digests()
+        pieces_of(render({"entries": entries, "metadata": METADATA}), 1000), {}, {}
     )
     assert found.entry_count == count
     assert [path for path, _ in found.misshapen] == [f"{count - 1:04}"]

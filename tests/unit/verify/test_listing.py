@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsgmigd.verify import listing as listing_module
-from dsgmigd.verify.listing import Listing, split_line
+from dsgmigd.verify.listing import BETWEEN_LINES, Block, Listing, block_of, split_line
 
 PATHS = st.text(st.characters(codec="utf-8") | st.sampled_from('/"\\:{\n'), min_size=1, max_size=8)
 
@@ -20,8 +20,15 @@ def line_of(path: str) -> bytes:
     return orjson.dumps(path) + b":" + entry_of(path)
 
 
-def listing_of(paths: set[str]) -> Listing:
-    return Listing((path, line_of(path)) for path in sorted(paths))
+def listing_of(paths: set[str], at_once: int = 30) -> Listing:
+    some = sorted(paths)
+    return Listing(
+        a_block_of(some[start : start + at_once]) for start in range(0, len(some), at_once)
+    )
+
+
+def a_block_of(paths: list[str]) -> Block:
+    return block_of(BETWEEN_LINES.join(map(line_of, paths)), paths)
 
 
 @given(PATHS)
@@ -40,9 +47,8 @@ def test_a_listing_answers_like_a_dictionary_in_any_order(
     paths: set[str], others: list[str], data: st.DataObject
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(listing_module, "_BLOCK_LINES", 3)
         patch.setattr(listing_module, "_OPEN_BLOCKS", 2)
-        listing = listing_of(paths)
+        listing = listing_of(paths, 3)
         assert len(listing) == len(paths)
         taken = set()
         for path in data.draw(st.permutations([*sorted(paths)[::2], *others])):
@@ -66,5 +72,5 @@ def test_many_entries_are_kept_small_and_few_of_them_open() -> None:
     listing = listing_of(paths)
     assert sum(listing.take(path) == entry_of(path) for path in sorted(paths)) == len(paths)
     assert list(listing.untaken()) == []
-    assert sum(map(len, listing._blocks)) < 50 * len(paths)
+    assert sum(len(block.packed) for block in listing._blocks) < 60 * len(paths)
     assert len(listing._open) <= listing_module._OPEN_BLOCKS
