@@ -6,8 +6,8 @@ venv = .venv
 pytest = $(venv)/bin/pytest -q
 
 .PHONY: help demo demo-clean package package-test test check unit integration nightly \
-    vm system-test system-nightly bench bench-later bench-long bench-memory bench-metadata \
-    bench-openzfs bench-queue bench-workers fmt clean
+    vm system-test system-nightly bench bench-journal bench-later bench-long bench-memory \
+    bench-metadata bench-openzfs bench-queue bench-workers fmt clean
 
 help:
 	@echo "make demo         migrate three sample repositories, on file-backed btrfs and ZFS (root)"
@@ -23,6 +23,7 @@ help:
 	@echo "make system-nightly  that with 40 power cuts, and the integration tests in there (root)"
 	@echo "make vm           a root shell in that machine (root)"
 	@echo "make bench        dsgmigd beside rsync, hashing and the floor, in ten minutes (root)"
+	@echo "make bench-journal  what a journal costs that does not read (root)"
 	@echo "make bench-later  what one later snapshot costs, beside rsync and hashing all (root)"
 	@echo "make bench-long   the same for many sizes, with plots; takes hours (root)"
 	@echo "make bench-openzfs   some of it in the virtual machine, on the kernel's OpenZFS (root)"
@@ -104,6 +105,10 @@ bench:
 bench-openzfs: package
 	@$(quickstart)/install-requirements vm
 	@PYTHONPATH=$(CURDIR) $(PYTHON) bench/openzfs.py -- $(BENCH)
+
+bench-journal:
+	@$(quickstart)/install-requirements
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/deaf_journal.py $(BENCH)
 
 bench-later:
 	@$(quickstart)/install-requirements

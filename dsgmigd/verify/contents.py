@@ -1,18 +1,27 @@
 """Read the contents of files on both sides, by several threads.
 
+Files wait until there are some of them, so that threads have something to do where only one file of
+a directory changed.
+
 Leaving errors: those of side.py.
 """
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar
 
 from dsgmigd.verify.side import Side
 
 _LARGE_BYTES = 1024 * 1024
 # A thread's turn costs as much as reading a file of a few blocks.
 _SMALL_FILES_AT_ONCE = 16
+_FILES_AT_ONCE = 256
+
+_Asked = TypeVar("_Asked")
+_Found = TypeVar("_Found")
 
 Read = tuple[str, int]
 """A digest, and how many bytes were read for it."""
@@ -30,33 +39,76 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class ToRead:
-    """A regular file of one size on both sides, with its status there."""
+    """A regular file of one size on both sides, with its status there, and its entry if it has one.
+
+    `entry_hash` tells the entry from every other.
+    """
 
     pair: Pair
     source: os.stat_result
     target: os.stat_result
+    entry: bytes | None
+    entry_hash: int
 
 
 class Contents:
-    """The contents of two trees."""
+    """The contents of two trees; as a context, it holds open what waits to be read."""
 
     def __init__(self, source: Side, target: Side, pool: ThreadPoolExecutor) -> None:
         self._source = source
         self._target = target
         self._pool = pool
+        self._waiting: list[ToRead] = []
+        self._begun: list[Future[Any]] = []
+        self._held = ExitStack()
 
-    def read_all(self, files: list[ToRead]) -> Iterator[tuple[Read, Read]]:
-        """Begin to read files; yield source and target in their order."""
-        begun = [self._begin(some) for some in _grouped(files)]
-        return (reading for finish in begun for reading in finish())
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for future in self._begun:
+            future.cancel()
+        wait(self._begun)  # nobody may read below a descriptor that is closed, and used again
+        self._held.close()
+
+    def put(self, files: list[ToRead]) -> bool:
+        """Let files wait, all of one directory; say whether they are many by now."""
+        if files:
+            source, target = files[0].pair.source, files[0].pair.target
+            source, target = self._hold(source), self._hold(target)
+            for file in files:
+                pair = replace(file.pair, source=source, target=target)
+                self._waiting.append(replace(file, pair=pair))
+        return len(self._waiting) >= _FILES_AT_ONCE
+
+    def _hold(self, descriptor: int) -> int:
+        """Return a descriptor of the same directory that stays, whatever is opened next."""
+        held = os.dup(descriptor)
+        self._held.callback(os.close, held)
+        return held
+
+    def read_waiting(self) -> Iterator[tuple[ToRead, Read, Read]]:
+        """Read the files that wait; yield them in their order, with source and target."""
+        files, self._waiting = self._waiting, []
+        groups = [(some, self._begin(some)) for some in _grouped(files)]
+        for some, finish in groups:
+            for file, (source, target) in zip(some, finish(), strict=True):
+                yield file, source, target
+        self._begun.clear()
+        self._held.close()
 
     def _begin(self, files: list[ToRead]) -> Callable[[], list[tuple[Read, Read]]]:
         """Begin to read some small files, or both sides of a large one at once."""
         if files[0].source.st_size < _LARGE_BYTES:
-            return self._pool.submit(self._read_each, files).result
-        first = self._pool.submit(self._read_source, files[0])
-        second = self._pool.submit(self._read_target, files[0])
+            return self._submit(self._read_each, files).result
+        first = self._submit(self._read_source, files[0])
+        second = self._submit(self._read_target, files[0])
         return lambda: [(first.result(), second.result())]
+
+    def _submit(self, read: Callable[[_Asked], _Found], what: _Asked) -> Future[_Found]:
+        future = self._pool.submit(read, what)
+        self._begun.append(future)
+        return future
 
     def _read_each(self, files: list[ToRead]) -> list[tuple[Read, Read]]:
         return [(self._read_source(file), self._read_target(file)) for file in files]

@@ -84,6 +84,17 @@ class Walk:
 
     def compare_all(self) -> None:
         """Compare the two trees from their roots down, and the manifest with what is there."""
+        with self._contents:
+            self._compare_trees()
+        for path in self._view.listing.untaken():
+            self._differ(path, "manifest", "not there", "listed")
+
+    def compare_some(self, names: dict[str, set[str]], directories: Iterable[str]) -> None:
+        """Compare `names` by the directory they stand in, and what `directories` list."""
+        with self._contents:
+            self._compare_places(names, set(directories))
+
+    def _compare_trees(self) -> None:
         self._compare_root()
         waiting = [""]
         while waiting:
@@ -93,13 +104,10 @@ class Walk:
             for start in range(0, len(names), _NAMES_AT_ONCE):
                 below += self._compare_names(path, names[start : start + _NAMES_AT_ONCE])
             waiting += reversed(below)
-        for path in self._view.listing.untaken():
-            self._differ(path, "manifest", "not there", "listed")
+        self._compare_contents()
 
-    def compare_some(self, names: dict[str, set[str]], directories: Iterable[str]) -> None:
-        """Compare `names` by the directory they stand in, and what `directories` list."""
+    def _compare_places(self, names: dict[str, set[str]], wanted: set[str]) -> None:
         self._compare_root()
-        wanted = set(directories)
         for path in sorted(wanted | names.keys()):
             if not self._target.has_directory(path):
                 self._differ(path, "presence", "there", "missing")
@@ -107,6 +115,7 @@ class Walk:
             if path in wanted:
                 self._common_names(path)
             self._compare_names(path, sorted(names.get(path, ())))
+        self._compare_contents()
 
     def _compare_root(self) -> None:
         root = Pair(".", ".", self._source.open(""), self._target.open(""))
@@ -146,7 +155,8 @@ class Walk:
                     files.append(found)
                 elif found is not None:
                     directories.append(found.path)
-        self._compare_contents(files)
+        if self._contents.put(self._to_read(files)):
+            self._compare_contents()
         return directories
 
     def _is_proven_file(self, path: str, source: os.stat_result, target: os.stat_result) -> bool:
@@ -249,43 +259,41 @@ class Walk:
         if loss is not None:
             self._result.add_loss(loss, path)
 
-    def _compare_contents(self, files: list[_File]) -> None:
+    def _to_read(self, files: list[_File]) -> list[ToRead]:
+        """Compare files with their entries in the manifest; return those that have to be read."""
         to_read = []
         for file in files:
             self._result.files += 1
             entry = self._entry(file.pair, is_proven=file.is_proven)
-            if self._reading.none or file.is_proven:
-                self._prove(file)
+            if file.is_proven:
                 self._result.files_proven += not self._reading.none
+            elif self._reading.none:
+                self._proofs.add(file.source, file.target, file.entry_hash)
             elif file.source.st_size == file.target.st_size:
-                to_read.append((file, entry))
-        readings = self._contents.read_all(
-            [ToRead(file.pair, file.source, file.target) for file, _ in to_read]
-        )
-        for (file, entry), reading in zip(to_read, readings, strict=True):
+                to_read.append(ToRead(file.pair, file.source, file.target, entry, file.entry_hash))
+        return to_read
+
+    def _compare_contents(self) -> None:
+        for file, (source, source_bytes), (target, target_bytes) in self._contents.read_waiting():
             self._checkpoint()
-            (source_digest, source_bytes), (target_digest, target_bytes) = reading
             self._result.files_read += 1
             self._result.source_bytes_read += source_bytes
             self._result.target_bytes_read += target_bytes
-            if source_digest != target_digest:
-                self._differ(file.pair.path, "content", source_digest, target_digest)
-            elif self._agrees(file.pair, file.target, target_digest, entry):
-                self._prove(file)
+            if source != target:
+                self._differ(file.pair.path, "content", source, target)
+            elif self._agrees(file, target):
+                self._proofs.add(file.source, file.target, file.entry_hash)
 
-    def _prove(self, file: _File) -> None:
-        if not file.is_proven:
-            self._proofs.add(file.source, file.target, file.entry_hash)
-
-    def _agrees(self, pair: Pair, target: os.stat_result, digest: str, entry: bytes | None) -> bool:
+    def _agrees(self, file: ToRead, digest: str) -> bool:
         """Compare a file's entry in the manifest, if it has one, with the file itself."""
-        if entry is None:
+        if file.entry is None:
             return True
-        expected = ("file", target.st_size, manifest_time(target.st_mtime), digest)
-        said = json.loads(entry)
+        size, mtime = file.target.st_size, file.target.st_mtime
+        expected = ("file", size, manifest_time(mtime), digest)
+        said = json.loads(file.entry)
         found = tuple(said.get(key) for key in ("type", "filesize", "mtime", "hash"))
         if found != expected:
-            self._differ(pair.path, "manifest entry", expected, found)
+            self._differ(file.pair.path, "manifest entry", expected, found)
         return found == expected
 
     def _entry(

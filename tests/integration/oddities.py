@@ -222,6 +222,14 @@ def _attributed(key: bytes, value: bytes, kind: str = "file") -> Plant:
     return plant
 
 
+def _defaulted_later(place: bytes) -> None:
+    """Make a directory in which nothing has the ACL that it passes on."""
+    os.makedirs(place + b"/d/e")
+    with open(place + b"/d/f", "xb"):
+        pass
+    os.setxattr(place + b"/d", b"system.posix_acl_default", ACL_OF_DIRECTORIES)
+
+
 def _much_attributed(place: bytes) -> None:
     _file(place + b"/x")
     for number in range(50):
@@ -302,6 +310,7 @@ ACLS: dict[str, Plant] = {
     "acl": _attributed(b"system.posix_acl_access", ACL),
     "acl of a directory": _attributed(b"system.posix_acl_access", ACL, "directory"),
     "default acl": _attributed(b"system.posix_acl_default", ACL_OF_DIRECTORIES, "directory"),
+    "default acl, younger than what is there": _defaulted_later,
 }
 LATE: dict[str, Plant] = {
     "in 2038": _dated(2**31 * SECOND),
