@@ -14,6 +14,7 @@ from dsgmigd.staging import Staging
 from dsgmigd.verify.changes import find_changes
 from dsgmigd.verify.findings import Verification
 from dsgmigd.verify.proof import Moments
+from dsgmigd.verify.readers import reading_threads
 from dsgmigd.verify.verifier import Changed, Verifier
 
 _FULL_WALK_EVERY = 10
@@ -43,16 +44,19 @@ class SnapshotChecker:
         push: Push | None = None,
     ) -> Verification:
         """Compare `dataset`@sK, made not before `target_moment`, with the source's `held`."""
-        changed = None if is_last else self._changed(held)
         self._source_moments += (held.created_at,)
         moments = Moments(source=self._source_moments, target=self._target_moment)
-        with self._staging.view(dataset, held.name) as view:
-            found = self._verifier.verify(
-                *(held.path, view, held.name.number, moments),
-                changed=changed,
-                is_verified_before=is_verified_before,
-                push=push,
-            )
+        # Each side's file system does its work while the other does.
+        with reading_threads(1) as beside:
+            finding = None if is_last else beside.submit(self._changed, held)
+            with self._staging.view(dataset, held.name) as view:
+                changed = finding.result() if finding else None
+                found = self._verifier.verify(
+                    *(held.path, view, held.name.number, moments),
+                    changed=changed,
+                    is_verified_before=is_verified_before,
+                    push=push,
+                )
         self._before = held
         self._since_full_walk += 1
         if changed is None:

@@ -15,9 +15,9 @@ import os
 import platform
 import threading
 
+from dsgmigd.zfs.mounts import zfs_mounts
+
 _KERNEL_DEVICE = "/dev/zfs"
-_MOUNTS = "/proc/self/mountinfo"
-_FILE_SYSTEM = "fuse.zfs"
 # linux/arch/x86/entry/syscalls/syscall_64.tbl; newer architectures do not have it.
 _USTAT = {"x86_64": 136}
 _USTAT_BYTES = 32
@@ -37,11 +37,7 @@ def wake_zfs_fuse() -> None:
 
 
 def _devices() -> list[int]:
-    # proc(5): the third field is major:minor, and the type comes after a lone hyphen.
-    with open(_MOUNTS, "rb") as file:
-        lines = [line.decode("utf-8", "replace").partition(" - ") for line in file]
-    numbers = {mount.split()[2] for mount, _, what in lines if what.split()[0] == _FILE_SYSTEM}
-    return [os.makedev(*map(int, number.split(":"))) for number in sorted(numbers)]
+    return sorted({mount.device for mount in zfs_mounts() if mount.is_fuse})
 
 
 def _ask(number: int, device: int) -> None:

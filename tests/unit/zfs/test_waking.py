@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd.zfs import waking
+from dsgmigd.zfs import mounts, waking
 
 MOUNTS = """\
 22 1 0:21 / / rw - ext4 /dev/vda1 rw
@@ -22,13 +22,13 @@ def test_every_file_system_of_zfs_fuse_is_asked_by_its_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mountinfo").write_text(MOUNTS)
-    monkeypatch.setattr(waking, "_MOUNTS", str(tmp_path / "mountinfo"))
-    assert waking._devices() == [os.makedev(0, 300), os.makedev(0, 45)]
+    monkeypatch.setattr(mounts, "_MOUNTS", str(tmp_path / "mountinfo"))
+    assert waking._devices() == [os.makedev(0, 45), os.makedev(0, 300)]
 
 
 def test_the_kernels_zfs_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waking, "_KERNEL_DEVICE", str(tmp_path))
-    monkeypatch.setattr(waking, "_MOUNTS", str(tmp_path / "not read"))
+    monkeypatch.setattr(mounts, "_MOUNTS", str(tmp_path / "not read"))
     waking.wake_zfs_fuse()
 
 
@@ -43,7 +43,7 @@ def test_a_host_that_ran_out_fails_nothing_here(
 
     monkeypatch.setattr(waking, "_KERNEL_DEVICE", str(tmp_path / "absent"))
     monkeypatch.setattr(waking, "_USTAT", {platform.machine(): 0})
-    monkeypatch.setattr(waking, "_MOUNTS", str(tmp_path / "mountinfo"))
+    monkeypatch.setattr(mounts, "_MOUNTS", str(tmp_path / "mountinfo"))
     waking.wake_zfs_fuse()
     (tmp_path / "mountinfo").write_text(MOUNTS)
     monkeypatch.setattr(threading.Thread, "start", refuse)

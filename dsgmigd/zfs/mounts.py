@@ -1,0 +1,48 @@
+"""What is mounted on this host, as the kernel tells it in /proc/self/mountinfo: see proc(5).
+
+Leaving error: OSError.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+
+_MOUNTS = "/proc/self/mountinfo"
+_WHOLE = b"/"
+_FUSE = "fuse.zfs"
+_KINDS = frozenset({"zfs", _FUSE})
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A ZFS file system that is mounted with all that is in it."""
+
+    dataset: str
+    mountpoint: str
+    device: int
+    is_fuse: bool
+
+
+def zfs_mounts() -> list[Mount]:
+    """Return the mounts of ZFS datasets that this process sees."""
+    with open(_MOUNTS, "rb") as file:
+        lines = [line.partition(b" - ") for line in file]
+    found = []
+    for mount, _, what in lines:
+        kind, source = (_plain(word) for word in what.split()[:2])
+        _, _, device, root, mountpoint = mount.split()[:5]
+        if kind in _KINDS and root == _WHOLE:
+            number = os.makedev(*map(int, device.split(b":")))
+            found.append(Mount(source, _plain(mountpoint), number, is_fuse=kind == _FUSE))
+    return found
+
+
+def mountpoint_of(dataset: str) -> str | None:
+    """Return where a dataset is mounted; None if nowhere, or in several places."""
+    found = [mount.mountpoint for mount in zfs_mounts() if mount.dataset == dataset]
+    return found[0] if len(found) == 1 else None
+
+
+def _plain(word: bytes) -> str:
+    return os.fsdecode(_ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), word))
