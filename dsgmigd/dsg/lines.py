@@ -6,7 +6,6 @@ more than moving their bytes.
 """
 
 import json
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
@@ -17,8 +16,8 @@ from dsgmigd.dsg.entry import path_in_json
 
 _BLOCK_LINES = 64
 _BETWEEN = b",\n"
-# Within a JSON string a quotation mark has a backslash before it.
-_KEY = re.compile(rb'(?:^|,\n)"[^"\\]*(?:\\.[^"\\]*)*":')
+# Within a JSON string a quotation mark has a backslash before it: this is the end of the path.
+_BEHIND_PATH = b'":{"'
 
 Change = tuple[bytes, bytes | None]
 """A path, and the entry that is to stand there, if any."""
@@ -31,7 +30,7 @@ def line_of(entry: bytes) -> bytes:
 
 def split_line(line: bytes) -> tuple[bytes, bytes]:
     """Return path and entry of a line; ValueError if it is none, or has another path as its key."""
-    key, separator, rest = line.partition(b'":{"')
+    key, separator, rest = line.partition(_BEHIND_PATH)
     path, entry = key + b'"', b'{"' + rest
     if not separator or path_in_json(entry) != path:
         raise ValueError(f"no entry under its own path: {line[:200]!r}")
@@ -40,7 +39,7 @@ def split_line(line: bytes) -> tuple[bytes, bytes]:
 
 def entries_in(block: bytes) -> bytes:
     """Return the entries of a block, one right behind the other."""
-    return _KEY.sub(b"", block)
+    return b"".join([b'{"' + line.partition(_BEHIND_PATH)[2] for line in block.split(_BETWEEN)])
 
 
 def count_in(block: bytes) -> int:

@@ -10,7 +10,6 @@ Leaving errors: ValueError, KeyError, TypeError and RuntimeError for what is no 
 """
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import xxhash
 
 from dsgmigd.hashing import start_hash
-from dsgmigd.verify.listing import BETWEEN_LINES, Block, Listing, block_of, split_line
+from dsgmigd.verify.listing import BETWEEN_LINES, Block, Listing, block_of, entries_in, split_line
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _decode = json.JSONDecoder().decode
@@ -30,8 +29,6 @@ _SHORTEST_PART = 1024
 _LONGEST_PART = 64 * 1024
 _LONGEST_LINE = 1024 * 1024
 _LINES_AT_ONCE = 64
-# Within a JSON string a quotation mark has a backslash before it, and there is no newline.
-_KEY = re.compile(rb'(?:^|,\n)"[^"\\]*(?:\\.[^"\\]*)*":')
 _ORDER = {
     "file": ["type", "path", "user", "filesize", "mtime", "hash"],
     "link": ["type", "path", "user", "reference"],
@@ -128,7 +125,7 @@ class _InParts:
         digest = xxhash.xxh3_128_digest(text)
         block = self._known.get(digest)
         if block is not None:
-            self._entries.update(_KEY.sub(b"", text))
+            self._entries.update(entries_in(text))
         else:
             count = len(self._misshapen)
             block = self._checked(text)

@@ -14,6 +14,8 @@ import lz4.block
 import xxhash
 
 BETWEEN_LINES = b",\n"
+# Within a JSON string a quotation mark has a backslash before it: this is the end of the path.
+_BEHIND_PATH = b'":{"'
 _OPEN_BLOCKS = 512
 _Lines = dict[str, tuple[int, bytes]]
 
@@ -42,12 +44,17 @@ def block_of(text: bytes, paths: list[str]) -> Block:
 
 def split_line(line: bytes) -> tuple[str, bytes]:
     """Return path and entry of a line; ValueError if it is none."""
-    # Within a JSON string a quotation mark has a backslash before it: this is the path's end.
-    key, separator, rest = line.partition(b'":{"')
+    key, separator, rest = line.partition(_BEHIND_PATH)
     if not separator:
         raise ValueError("an entry is no object")
     path = json.loads(key + b'"') if b"\\" in key else key[1:].decode()
     return path, b'{"' + rest
+
+
+def entries_in(text: bytes) -> bytes:
+    """Return the entries of some lines, one right behind the other."""
+    lines = text.split(BETWEEN_LINES)
+    return b"".join([b'{"' + line.partition(_BEHIND_PATH)[2] for line in lines])
 
 
 def hash_entry(entry: bytes) -> int:
