@@ -55,6 +55,6 @@ def make_borders(borders: Iterable[bytes], source_root: str, target_root: str) -
                 parent, name = target.parent_of(path)
                 with contextlib.suppress(FileExistsError):  # rsync made it
                     os.mkdir(name, _MODE, dir_fd=parent)
-                os.utime(parent, ns=(times.st_atime_ns, times.st_mtime_ns))
+                os.utime(".", ns=(times.st_atime_ns, times.st_mtime_ns), dir_fd=parent)
             except OSError as error:
                 raise target_error(error, f"making {os.fsdecode(path)!r}") from error

@@ -48,7 +48,7 @@ def _linked_files(tree: Directories, top: bytes) -> Iterator[tuple[bytes, os.sta
             status = os.lstat(name, dir_fd=parent)
             if stat.S_ISDIR(status.st_mode):
                 prefix = path + b"/" if path else b""
-                stack += [prefix + os.fsencode(name) for name in os.listdir(tree.open(path))]
+                stack += [prefix + os.fsencode(name) for name in tree.names(path)]
             elif status.st_nlink > 1:
                 yield path, status
         except (FileNotFoundError, NotADirectoryError):

@@ -138,8 +138,7 @@ def _statuses(tree: Directories) -> Statuses:
             continue
         found[path] = status
         if stat.S_ISDIR(status.st_mode):
-            names = os.listdir(tree.open(path))
-            waiting += [path + b"/" + os.fsencode(name) for name in names]
+            waiting += [path + b"/" + os.fsencode(name) for name in tree.names(path)]
     return found
 
 
@@ -240,15 +239,15 @@ def restore(differences: tuple[Difference, ...], snapshot: Directories, live: Di
 def _put_back(path: bytes, snapshot: Directories, live: Directories) -> None:
     origin, name = snapshot.parent_of(path)
     status = os.lstat(name, dir_fd=origin)
-    parent, _ = live.parent_of(path)
-    if stat.S_ISDIR(status.st_mode):
-        _put_back_directory(path, status, live)
-    else:
-        if stat.S_ISDIR(_mode(path, live)):
-            _remove(path, live)
-        copy_durably(origin, name, parent, name + _UNFINISHED)
-        os.rename(name + _UNFINISHED, name, src_dir_fd=parent, dst_dir_fd=parent)
-    os.fsync(parent)
+    with live.readable(path.rpartition(b"/")[0]) as parent:
+        if stat.S_ISDIR(status.st_mode):
+            _put_back_directory(path, status, live)
+        else:
+            if stat.S_ISDIR(_mode(path, live)):
+                _remove(path, live)
+            copy_durably(origin, name, parent, name + _UNFINISHED)
+            os.rename(name + _UNFINISHED, name, src_dir_fd=parent, dst_dir_fd=parent)
+        os.fsync(parent)
 
 
 def _put_back_directory(path: bytes, status: os.stat_result, live: Directories) -> None:
@@ -258,9 +257,9 @@ def _put_back_directory(path: bytes, status: os.stat_result, live: Directories) 
         if mode:
             _remove(path, live)
         os.mkdir(name, 0o700, dir_fd=parent)
-    descriptor = live.open(path)
-    os.fchown(descriptor, status.st_uid, status.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
+    with live.readable(path) as descriptor:
+        os.fchown(descriptor, status.st_uid, status.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
 
 
 def _mode(path: bytes, live: Directories) -> int:

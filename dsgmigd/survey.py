@@ -98,7 +98,7 @@ class _Survey:
         if len(path) + _LONGEST_BELOW_BYTES < _PATH_LIMIT_BYTES:
             return
         with Directories(root) as tree:
-            names = [os.fsencode(name) for name in os.listdir(tree.open(path))]
+            names = list(map(os.fsencode, tree.names(path)))
         for name in names:
             if len(path) + 1 + len(name) >= _PATH_LIMIT_BYTES:
                 self._note("path length", [path + b"/" + name])

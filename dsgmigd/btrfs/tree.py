@@ -206,9 +206,8 @@ class Tree:
         pending = [top]
         while pending:
             path = pending[-1]
-            directory = self._directories.open(path)
             below = []
-            with os.scandir(directory) as entries:
+            with self._directories.readable(path) as directory, os.scandir(directory) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         below.append(path + b"/" + os.fsencode(entry.name))
@@ -367,7 +366,7 @@ def _through(parent: int, name: bytes) -> bytes:
 
 def _has_default_acl(directory: int) -> bool:
     try:
-        return bool(os.getxattr(directory, _DEFAULT_ACL))
+        return bool(os.getxattr(_through(directory, b"."), _DEFAULT_ACL))
     except OSError as error:
         if error.errno not in _NO_ACL:
             raise

@@ -75,7 +75,7 @@ class Refresher:
             elif is_link:
                 self._manifest.settle_link(stale, user=self._user, reference=reference)
             elif stat.S_ISDIR(status.st_mode):
-                names = os.listdir(self._staging.open(stale.path))
+                names = self._staging.names(stale.path)
                 self._manifest.settle_directory(stale, [os.fsencode(name) for name in names])
             else:
                 self._manifest.settle_unlisted(stale)

@@ -62,7 +62,7 @@ class Side:
     def names(self, path: str) -> list[str]:
         """Return the names in the directory `path`."""
         with self._errors("listing", path):
-            return os.listdir(self._directories.open(os.fsencode(path)))
+            return self._directories.names(os.fsencode(path))
 
     def statuses(self, path: str, names: list[str]) -> list[os.stat_result | None]:
         """Return the status of each name in the directory `path`; None where nothing is."""

@@ -1,6 +1,7 @@
 """Descriptors below one directory: no link leads out, nothing stays open, nothing goes stale."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ def open_descriptors() -> set[str]:
 
 
 def listing(descriptor: int) -> list[str]:
-    return sorted(os.listdir(descriptor))
+    return sorted(os.listdir(f"/proc/self/fd/{descriptor}"))
 
 
 def test_a_path_is_reached_from_the_root_down(tmp_path: Path) -> None:
@@ -30,6 +31,19 @@ def test_the_root_is_the_empty_path_and_holds_itself_as_a_dot(tmp_path: Path) ->
         assert tree.open(b"") == tree.root
         parent, name = tree.parent_of(b"")
         assert os.path.samestat(os.stat(name, dir_fd=parent), tmp_path.stat())
+
+
+def test_a_directory_is_listed_and_changed_by_another_descriptor(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    os.utime(tmp_path / "a", (7, 7))
+    before = open_descriptors()
+    with Directories(str(tmp_path)) as tree:
+        assert (tree.names(b""), tree.names(b"a")) == (["a"], ["b"])
+        with tree.readable(b"a") as descriptor:
+            os.fchmod(descriptor, 0o700)
+        assert len(open_descriptors() - before) == 2
+    status = (tmp_path / "a").stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_atime) == (0o700, 7)
 
 
 def test_neighbours_share_an_open_directory(tmp_path: Path) -> None:
