@@ -6,7 +6,7 @@ venv = .venv
 pytest = $(venv)/bin/pytest -q
 
 .PHONY: help demo demo-clean package package-test test check unit integration nightly \
-    vm system-test system-nightly bench bench-journal bench-later bench-long bench-memory \
+    vm system-test system-nightly bench bench-journal bench-large bench-later bench-long bench-memory \
     bench-metadata bench-openzfs bench-queue bench-workers fmt clean
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make vm           a root shell in that machine (root)"
 	@echo "make bench        dsgmigd beside rsync, hashing and the floor, in ten minutes (root)"
 	@echo "make bench-journal  what a journal costs that does not read (root)"
+	@echo "make bench-large  what a small change in a large file reads, writes and takes (root, 25 GB)"
 	@echo "make bench-later  what one later snapshot costs, beside rsync and hashing all (root)"
 	@echo "make bench-long   the same for many sizes, with plots; takes hours (root)"
 	@echo "make bench-openzfs   some of it in the virtual machine, on the kernel's OpenZFS (root)"
@@ -109,6 +110,10 @@ bench-openzfs: package
 bench-journal:
 	@$(quickstart)/install-requirements
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/deaf_journal.py $(BENCH)
+
+bench-large:
+	@$(quickstart)/install-requirements
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/large_file.py $(BENCH)
 
 bench-later:
 	@$(quickstart)/install-requirements

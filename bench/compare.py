@@ -53,7 +53,10 @@ LONG = (
     *(Size(20_000, 20, 0.01), Size(20_000, 100, 0.01), Size(100_000, 20, 0.01)),
     *(Size(16, 20, 0.2, "huge"), Size(20_000, 20, 0.01, "rename")),
 )
-SETS = {"short": SHORT, "claims": CLAIMS, "long": LONG}
+# Ten times the files, and as many of them changed.
+GROWTH = (Size(5_000, 6, 0.02), Size(50_000, 6, 0.002))
+CLAIMED_GROWTH = 1.5
+SETS = {"short": SHORT, "claims": CLAIMS, "growth": GROWTH, "long": LONG}
 
 
 @dataclass
@@ -94,6 +97,8 @@ def main() -> int:
         found.append(samples)
         if options.json:
             options.json.write_text(json.dumps(document(found), indent=1) + "\n", encoding="utf-8")
+    if options.set == "growth" and not options.sizes:
+        print_growth(*found)
     if options.plots:
         plot(
             [(one.size, {way: one.figures(way) for way in one.carried}) for one in found],
@@ -176,6 +181,17 @@ def print_ratios(samples: Samples, way: str) -> None:
                 f"  {way}: total {total:.2f} x faster than {other}, a later snapshot {later:.2f} x"
             )
             print(line + claim(samples.size, way, other, total, later))
+
+
+def print_growth(small: Samples, large: Samples) -> None:
+    """Print how a later snapshot grows with what did not change in it."""
+    for way in set(small.carried) & {"complete", "changes"}:
+        ratio = large.figures(way)["later"] / small.figures(way)["later"]
+        line = f"{way}: among ten times the files, a later snapshot costs {ratio:.2f} x"
+        if way == "changes":
+            holds = verdict(holds=ratio <= CLAIMED_GROWTH)
+            line += f" (claimed at most {CLAIMED_GROWTH}: {holds})"
+        print(line)
 
 
 def claim(size: Size, way: str, other: str, total: float, later: float) -> str:
