@@ -118,10 +118,11 @@ def test_a_shell_that_stands_in_staging_is_waited_for(host: Host) -> None:
 @pytest.mark.parametrize(
     ("repo", "before", "after"),
     [
-        (
+        pytest.param(
             "unheard",
             f"systemctl stop {JOURNAL} systemd-journald-audit.socket",
             f"systemctl start {JOURNAL}",
+            marks=pytest.mark.nightly,
         ),
         (
             "stuck",

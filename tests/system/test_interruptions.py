@@ -90,6 +90,7 @@ def test_an_instance_without_memory_is_ended_as_a_whole_and_resumes(host: Host) 
     assert_done(host, "hungry", attempts=2)
 
 
+@pytest.mark.nightly
 def test_a_reboot_interrupts_and_the_next_boot_resumes(host: Host) -> None:
     host.run("systemctl enable dsgmigd.target")
     begin(host, "rebooted")

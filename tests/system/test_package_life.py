@@ -25,6 +25,7 @@ def installed_anew(host: Host) -> Iterator[Host]:
     host.run(INSTALL, seconds=600)
 
 
+@pytest.mark.nightly
 def test_an_upgrade_in_mid_run_interrupts_and_the_new_version_resumes(host: Host) -> None:
     process = begin(host, "upgraded", snapshots=LONG_WORK)
     host.run(INSTALL, seconds=600)
