@@ -30,7 +30,7 @@ class History:
         self._last = last
         self._messages = self._read_messages()
         # What was right in the manifest read before is not looked into again.
-        self._known: Known = {}
+        self._known = Known()
 
     def log(self) -> list[dict[str, Any]]:
         """Return who made each snapshot, when and why, and what it changed; the newest first."""
@@ -70,7 +70,7 @@ class History:
         pieces = partial(
             read_pieces if is_last else read_unpacked, os.path.join(self._directory, name)
         )
-        found: Known = {}
+        found = Known()
         try:
             document = read_document(pieces, self._known, found)
             problem = _compare(document, self._messages[f"s{number}"])

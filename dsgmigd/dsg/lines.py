@@ -14,7 +14,7 @@ import lz4.block
 
 from dsgmigd.dsg.entry import path_in_json
 
-_BLOCK_LINES = 64
+_BLOCK_LINES = 32
 _BETWEEN = b",\n"
 # Within a JSON string a quotation mark has a backslash before it: this is the end of the path.
 _BEHIND_PATH = b'":{"'
@@ -28,13 +28,19 @@ def line_of(entry: bytes) -> bytes:
     return path_in_json(entry) + b":" + entry
 
 
+def path_of(line: bytes) -> bytes:
+    """Return the path of a line that is known to be one."""
+    key = line.partition(_BEHIND_PATH)[0] + b'"'
+    return str(json.loads(key)).encode() if b"\\" in key else key[1:-1]
+
+
 def split_line(line: bytes) -> tuple[bytes, bytes]:
     """Return path and entry of a line; ValueError if it is none, or has another path as its key."""
     key, separator, rest = line.partition(_BEHIND_PATH)
-    path, entry = key + b'"', b'{"' + rest
-    if not separator or path_in_json(entry) != path:
+    entry = b'{"' + rest
+    if not separator or path_in_json(entry) != key + b'"':
         raise ValueError(f"no entry under its own path: {line[:200]!r}")
-    return (json.loads(path).encode() if b"\\" in path else path[1:-1]), entry
+    return path_of(line), entry
 
 
 def entries_in(block: bytes) -> bytes:
@@ -55,7 +61,7 @@ class Lines:
         self._blocks: list[bytes] = []
         waiting = map(line_of, entries)
         while some := list(islice(waiting, _BLOCK_LINES)):
-            self._firsts.append(split_line(some[0])[0])
+            self._firsts.append(path_of(some[0]))
             self._blocks.append(_packed(some))
 
     def blocks(self) -> Iterator[bytes]:
@@ -85,7 +91,7 @@ class Lines:
         lines = {}
         for block in self._blocks[number : number + 1]:
             for line in lz4.block.decompress(block).split(_BETWEEN):
-                lines[split_line(line)[0]] = line
+                lines[path_of(line)] = line
         for path, entry in changes:
             lines.pop(path, None)
             if entry is not None:

@@ -34,8 +34,26 @@ _ORDER = {
     "link": ["type", "path", "user", "reference"],
 }
 
-Known = dict[bytes, Block]
-"""Parts in which all lines were found right, by the digests of their text."""
+
+class Known:
+    """Parts in which all lines were found right, by the digests of their text."""
+
+    def __init__(self) -> None:
+        self._by_digest: dict[bytes, Block] = {}
+        self._by_first: dict[str, Block] = {}
+
+    def add(self, digest: bytes, block: Block) -> None:
+        """Take in a part."""
+        self._by_digest[digest] = self._by_first[block.first] = block
+
+    def find(self, digest: bytes) -> Block | None:
+        """Return the part whose text has this digest, if it is known."""
+        return self._by_digest.get(digest)
+
+    def lines_at(self, first: str) -> frozenset[bytes]:
+        """Return the lines of the part that begins with the path `first`, if one does."""
+        block = self._by_first.get(first)
+        return frozenset(block.text().split(BETWEEN_LINES)) if block else frozenset()
 
 
 @dataclass
@@ -123,7 +141,7 @@ class _InParts:
 
     def _block(self, text: bytes) -> Block:
         digest = xxhash.xxh3_128_digest(text)
-        block = self._known.get(digest)
+        block = self._known.find(digest)
         if block is not None:
             self._entries.update(entries_in(text))
         else:
@@ -131,26 +149,32 @@ class _InParts:
             block = self._checked(text)
             if len(self._misshapen) != count:
                 return block
-        self._found[digest] = block
+        self._found.add(digest, block)
         return block
 
     def _checked(self, text: bytes) -> Block:
-        """Look into every line; ValueError unless all are encoded as DSG does, and sorted."""
+        """Look into every line that is new; ValueError unless all are as DSG writes, and sorted."""
         lines = text.split(BETWEEN_LINES)
-        # Each is decoded alone, so that none can end in another; encoding all at once is quicker.
-        decoded = [_decode("{" + line.decode() + "}") for line in lines]
-        if _encode(decoded).encode() != b"[{" + b"},{".join(lines) + b"}]":
-            raise ValueError("an entry in another encoding")
         paths: list[str] = []
-        for line, one in zip(lines, decoded, strict=True):
+        for line in lines:
             path, entry = split_line(line)
-            if len(one) != 1 or (paths and path <= paths[-1]):
-                raise ValueError("several entries in a line, or not sorted")
+            if paths and path <= paths[-1]:
+                raise ValueError("not sorted")
             paths.append(path)
             self._entries.update(entry)
-            if not _has_right_shape(path, one[path]):
-                self._misshapen.append((path, one[path]))
+        right = self._known.lines_at(paths[0])
+        self._check([line for line in lines if line not in right])
         return block_of(text, paths)
+
+    def _check(self, lines: list[bytes]) -> None:
+        # Each is decoded alone, so that none can end in another; encoding all at once is quicker.
+        decoded = [_decode("{" + line.decode() + "}") for line in lines]
+        if lines and _encode(decoded).encode() != b"[{" + b"},{".join(lines) + b"}]":
+            raise ValueError("an entry in another encoding")
+        for one in decoded:
+            ((path, entry),) = one.items()  # ValueError if there are several in a line
+            if not _has_right_shape(path, entry):
+                self._misshapen.append((path, entry))
 
 
 def _read_whole(content: bytes) -> Document:

@@ -34,7 +34,11 @@ class Block:
 
     def lines(self) -> Iterator[tuple[str, bytes]]:
         """Yield path and entry of each line."""
-        return map(split_line, lz4.block.decompress(self.packed).split(BETWEEN_LINES))
+        return map(split_line, self.text().split(BETWEEN_LINES))
+
+    def text(self) -> bytes:
+        """Return what stands in the document."""
+        return bytes(lz4.block.decompress(self.packed))
 
 
 def block_of(text: bytes, paths: list[str]) -> Block:

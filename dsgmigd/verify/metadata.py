@@ -69,7 +69,7 @@ class Documents:
 
     def __init__(self, *, may_be_laid_out_anew: bool = False) -> None:
         self._may_be_laid_out_anew = may_be_laid_out_anew
-        self._known: Known = {}
+        self._known = Known()
         self._before: tuple[int, Document] | None = None
 
     def read(self, root: str, number: int) -> ManifestView:
@@ -100,7 +100,7 @@ class Documents:
         return view
 
     def _read_manifest(self, view: ManifestView, path: str) -> Document:
-        found: Known = {}
+        found = Known()
         manifest = read_document(partial(read_pieces, path), self._known, found)
         self._known = found
         _take(view, manifest)
@@ -111,7 +111,7 @@ class Documents:
         read = partial(read_unpacked, os.path.join(archive, f"{name}-sync.json.lz4"))
         if expected is not None and digest_of(read()) == expected.digest:
             return expected
-        return read_document(read, self._known, {})
+        return read_document(read, self._known, Known())
 
 
 def compare_push(push: Push, metadata: dict[str, Any]) -> list[Discrepancy]:
@@ -131,7 +131,7 @@ def compare_push(push: Push, metadata: dict[str, Any]) -> list[Discrepancy]:
 def read_archived(path: str) -> ManifestView:
     """Read an archived manifest, without a check; raises what is UNREADABLE."""
     view = ManifestView()
-    _take(view, read_document(partial(read_unpacked, path), {}, {}))
+    _take(view, read_document(partial(read_unpacked, path), Known(), Known()))
     return view
 
 
