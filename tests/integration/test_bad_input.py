@@ -238,7 +238,7 @@ def test_what_is_no_regular_file_is_never_opened(fresh_bed: Bed) -> None:
     # strace passes no signals on.
     status = json.loads((fresh_bed.spool / ".dsgmigd/instances/1.json").read_bytes())
     os.kill(status["pid"], signal.SIGTERM)
-    assert worker.wait(10) == 0
+    assert worker.wait(30) == 0
     opened = trace.read_text(errors="replace").splitlines()
     assert any("SV.request" in line for line in opened), "the trace shows opened requests"
     assert [line for line in opened if str(secret) in line] == []

@@ -246,7 +246,7 @@ def test_status_shows_nobody_when_nobody_runs(fresh_bed: Bed) -> None:
     worker = fresh_bed.start_worker(1)
     wait_started(fresh_bed, 1)
     worker.send_signal(signal.SIGTERM)
-    worker.wait(10)
+    worker.wait(30)
     assert read_status(fresh_bed)["instances"] == []
     assert "no instance is running" in fresh_bed.dsgmigd("status").stdout
 

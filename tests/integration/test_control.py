@@ -41,7 +41,7 @@ def cancel_running(made: Bed, *options: str) -> dict[str, Any]:
     made.drop("SV", {"note": "first"})
     wait_verified(made, "SV", "s2")
     made.dsgmigd("cancel", "SV", *options)
-    result = made.wait_result("SV", timeout=10)
+    result = made.wait_result("SV", timeout=30)
     assert (result["outcome"], result["error"]["code"]) == ("cancelled", "cancelled")
     assert [attempt["ended"] for attempt in result["attempts"]] == ["cancelled"]
     assert pins(made) == []
@@ -105,7 +105,7 @@ def test_a_waiting_request_is_taken_out_while_another_runs(fresh_bed: Bed) -> No
     wait_verified(fresh_bed, "SV", "s1")
     fresh_bed.drop("CO", {"note": "waits"})
     fresh_bed.dsgmigd("cancel", "CO")
-    result = fresh_bed.wait_result("CO", timeout=1)
+    result = fresh_bed.wait_result("CO", timeout=10)
     assert (result["outcome"], result["request"]) == ("cancelled", {"note": "waits"})
     assert fresh_bed.wait_result("SV")["outcome"] == "done"
 
@@ -120,7 +120,7 @@ def test_pauses_hold_requests_over_a_restart_until_they_are_resumed(fresh_bed: B
     fresh_bed.drop("B")
     assert fresh_bed.wait_result("B")["outcome"] == "done"
     first.terminate()
-    assert first.wait(10) == 0
+    assert first.wait(30) == 0
     fresh_bed.dsgmigd("pause", "--instance", "1")
     fresh_bed.start_worker(1)
     fresh_bed.drop("C")

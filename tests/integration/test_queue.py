@@ -112,7 +112,7 @@ def test_an_idle_worker_ends_at_once_when_told_to(fresh_bed: Bed) -> None:
     worker = fresh_bed.start_worker(1)
     wait_started(fresh_bed, 1)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(5) == 0
+    assert worker.wait(30) == 0
 
 
 def test_a_stopped_worker_keeps_its_claim_and_the_next_start_goes_on(fresh_bed: Bed) -> None:
@@ -122,7 +122,7 @@ def test_a_stopped_worker_keeps_its_claim_and_the_next_start_goes_on(fresh_bed: 
     fresh_bed.drop("SV", {"note": "stopped"})
     wait_verified(fresh_bed, "SV", "s2")
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(10) == 0
+    assert worker.wait(30) == 0
     assert not (fresh_bed.spool / "SV.result.json").exists()
     claim = read_claim(fresh_bed, "SV", 1)
     assert [attempt["ended"] for attempt in claim["attempts"]] == ["stopped"]
