@@ -41,7 +41,7 @@ from dsgmigd.result import envelope, failure, iso_time
 from dsgmigd.spool import Spool
 from dsgmigd.spool_place import HeldDirectory, held_directory
 from dsgmigd.stall import StallWatch, ask_pool
-from dsgmigd.wake import SpoolWatcher
+from dsgmigd.wake import SpoolWatcher, Wake
 from dsgmigd.zfs.waking import wake_zfs_fuse
 
 _TICK_SECONDS = 0.5
@@ -77,7 +77,7 @@ class Worker:
         self._settings = settings
         self._habits = habits
         self._notifier = notifier
-        self._wake = threading.Event()
+        self._wake = Wake()
         self._is_stopping = False
         self._is_queue_stale = False
         self._progress = Progress()

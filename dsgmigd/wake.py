@@ -1,9 +1,11 @@
-"""Hints that the spool changed.
+"""What wakes a worker: signals, and hints that the spool changed.
 
 The watchdog library drops queue overflows silently and tells moves differently by their origin, so
 an event says no more than "look again"; whoever waits looks at the directory itself.
 """
 
+import contextlib
+import queue
 import threading
 
 import structlog
@@ -15,8 +17,38 @@ from watchdog.utils import BaseThread
 _CHANGES = {"created", "deleted", "moved"}
 
 
+class Wake:
+    """Wakes whoever waits, from any thread and from a signal's handler too.
+
+    A handler runs in between two steps of the main thread, which may be within a lock then:
+    threading.Event would wait for itself. Of the queues of the library, this one may be re-entered.
+    """
+
+    def __init__(self) -> None:
+        self._hints: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def set(self) -> None:
+        """Wake who waits, or will wait next."""
+        self._hints.put(None)
+
+    def clear(self) -> None:
+        """Forget what there was to wake for."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._hints.get_nowait()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep so long at most; say whether something woke us."""
+        try:
+            self._hints.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        self.clear()
+        return True
+
+
 class _Hint(FileSystemEventHandler):
-    def __init__(self, wake: threading.Event) -> None:
+    def __init__(self, wake: Wake) -> None:
         self._wake = wake
 
     def on_any_event(self, event: FileSystemEvent) -> None:
@@ -26,7 +58,7 @@ class _Hint(FileSystemEventHandler):
 
 
 class _ControlHint(FileSystemEventHandler):
-    def __init__(self, wake: threading.Event) -> None:
+    def __init__(self, wake: Wake) -> None:
         self._wake = wake
 
     def on_any_event(self, event: FileSystemEvent) -> None:
@@ -37,7 +69,7 @@ class _ControlHint(FileSystemEventHandler):
 class SpoolWatcher:
     """Sets `wake` when requests come, or files of `control` come and go, if events work at all."""
 
-    def __init__(self, directory: str, control: str, wake: threading.Event) -> None:
+    def __init__(self, directory: str, control: str, wake: Wake) -> None:
         self._directory = directory
         self._control = control
         self._wake = wake

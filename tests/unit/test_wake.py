@@ -2,7 +2,8 @@
 
 import errno
 import os
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import structlog
 from watchdog.observers.inotify_c import Inotify
 
 from dsgmigd.spool_place import held_directory
-from dsgmigd.wake import SpoolWatcher
+from dsgmigd.wake import SpoolWatcher, Wake
 from tests.unit.failing import failing
 
 _SOON_SECONDS = 5.0
@@ -27,9 +28,9 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def wake(directory: Path) -> Iterator[threading.Event]:
+def wake(directory: Path) -> Iterator[Wake]:
     """Watch as a worker does: by the path of a directory that is held."""
-    event = threading.Event()
+    event = Wake()
     with held_directory(str(directory)) as place:
         watcher = SpoolWatcher(place.path, f"{place.path}/control", event)
         watcher.start()
@@ -37,9 +38,7 @@ def wake(directory: Path) -> Iterator[threading.Event]:
         watcher.stop()
 
 
-def test_a_request_and_a_control_file_that_comes_or_goes_wake(
-    directory: Path, wake: threading.Event
-) -> None:
+def test_a_request_and_a_control_file_that_comes_or_goes_wake(directory: Path, wake: Wake) -> None:
     changes = (
         (directory / "SV.request").touch,
         (directory / "control/SV.paused").unlink,
@@ -53,7 +52,7 @@ def test_a_request_and_a_control_file_that_comes_or_goes_wake(
 
 def test_a_watcher_that_cannot_read_on_says_so_in_one_line(
     directory: Path,
-    wake: threading.Event,
+    wake: Wake,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -70,7 +69,7 @@ def test_a_watcher_that_cannot_read_on_says_so_in_one_line(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_looking_wakes_nobody(directory: Path, wake: threading.Event) -> None:
+def test_looking_wakes_nobody(directory: Path, wake: Wake) -> None:
     os.listdir(directory / "control")
     (directory / "control/SV.paused").read_bytes()
     # Older versions of watchdog tell of no opening: a change in place stands for it.
@@ -78,3 +77,42 @@ def test_looking_wakes_nobody(directory: Path, wake: threading.Event) -> None:
     (directory / "SV.result.json").touch()
 
     assert not wake.wait(_QUIET_SECONDS)
+
+
+def test_whoever_waits_is_woken_once_for_all_that_came(wake: Wake) -> None:
+    for _ in range(3):
+        wake.set()
+    assert wake.wait(0)
+    assert not wake.wait(0)
+
+
+def test_what_was_cleared_wakes_nobody(wake: Wake) -> None:
+    wake.set()
+    wake.clear()
+    assert not wake.wait(0)
+
+
+RUNG_BY_SIGNALS = """
+import signal, time
+from dsgmigd.wake import Wake
+wake = Wake()
+signal.signal(signal.SIGALRM, lambda *_: wake.set())
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+end, woken = time.monotonic() + 2, 0
+while time.monotonic() < end:
+    woken += wake.wait(0.0001)
+    wake.clear()
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(woken)
+"""
+
+
+def test_a_signal_wakes_wherever_the_main_thread_is() -> None:
+    done = subprocess.run(
+        (sys.executable, "-c", RUNG_BY_SIGNALS),
+        check=True,
+        timeout=60,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert int(done.stdout) > 100
