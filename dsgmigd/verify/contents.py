@@ -18,7 +18,8 @@ from dsgmigd.verify.side import Side
 _LARGE_BYTES = 1024 * 1024
 # A thread's turn costs as much as reading a file of a few blocks.
 _SMALL_FILES_AT_ONCE = 16
-_FILES_AT_ONCE = 256
+# Each may be in a directory of its own, which is held open twice: soft limits are often 1024.
+_FILES_AT_ONCE = 64
 
 _Asked = TypeVar("_Asked")
 _Found = TypeVar("_Found")

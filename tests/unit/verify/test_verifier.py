@@ -1,6 +1,7 @@
 """The verifier on two small trees: every kind of difference is found, and nothing else is said."""
 
 import os
+import resource
 import shutil
 import stat
 import time
@@ -470,6 +471,28 @@ def test_the_checkpoint_may_stop_the_walk_at_any_entry_and_leaves_nothing_open(
                 str(world.source), str(world.target), 1, Moments()
             )
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_many_directories_with_a_file_each_take_few_descriptors(tmp_path: Path) -> None:
+    for side in ("source", "target"):
+        for number in range(600):
+            path = tmp_path / side / f"d{number}" / "f"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b"%d" % number)
+            os.utime(path, ns=(MTIME, MTIME))
+    for root in (tmp_path / "source", tmp_path / "target"):
+        for path in (*root.iterdir(), root):
+            os.utime(path, ns=(MTIME, MTIME))
+    write_documents(tmp_path / "target", 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (750, hard))
+    try:
+        found = Verifier(level="complete", abilities=Abilities()).verify(
+            str(tmp_path / "source"), str(tmp_path / "target"), 1, Moments()
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (found.files_read, found.discrepancies) == (600, [])
 
 
 def _stop_after(count: int) -> Callable[[], None]:
