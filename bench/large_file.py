@@ -50,9 +50,10 @@ def main() -> int:
         seconds = time.monotonic() - began
         read, written = (now - then for now, then in zip(own_io(), io_before, strict=True))
         grown = used_bytes(name) - before
-    print(f"replayed {options.changed_mib:g} MiB in {EDITS} places in {seconds:.2f} s")
-    print_claim("read and written", (read + written) / MIB, 2 * CLAIMED_IO_MIB)
-    print_claim("grown in the pool", grown / MIB, CLAIMED_GROWTH_MIB)
+        print(f"replayed {options.changed_mib:g} MiB in {EDITS} places in {seconds:.2f} s")
+        print_claim("read and written", (read + written) / MIB, 2 * CLAIMED_IO_MIB)
+        print_claim("grown in the pool", grown / MIB, CLAIMED_GROWTH_MIB)
+        bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", name))
     return 0
 
 
