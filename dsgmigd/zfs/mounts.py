@@ -16,12 +16,13 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A ZFS file system that is mounted with all that is in it."""
+    """A ZFS file system that is mounted; `is_whole` unless it is only one of its directories."""
 
     dataset: str
     mountpoint: str
     device: int
     is_fuse: bool
+    is_whole: bool
 
 
 def zfs_mounts() -> list[Mount]:
@@ -32,16 +33,17 @@ def zfs_mounts() -> list[Mount]:
     for mount, _, what in lines:
         kind, source = (_plain(word) for word in what.split()[:2])
         _, _, device, root, mountpoint = mount.split()[:5]
-        if kind in _KINDS and root == _WHOLE:
+        if kind in _KINDS:
             number = os.makedev(*map(int, device.split(b":")))
-            found.append(Mount(source, _plain(mountpoint), number, is_fuse=kind == _FUSE))
+            is_fuse, is_whole = kind == _FUSE, root == _WHOLE
+            found.append(Mount(source, _plain(mountpoint), number, is_fuse, is_whole))
     return found
 
 
 def mountpoint_of(dataset: str) -> str | None:
     """Return where a dataset is mounted; None if nowhere, or in several places."""
-    found = [mount.mountpoint for mount in zfs_mounts() if mount.dataset == dataset]
-    return found[0] if len(found) == 1 else None
+    found = [mount for mount in zfs_mounts() if mount.dataset == dataset and mount.is_whole]
+    return found[0].mountpoint if len(found) == 1 else None
 
 
 def _plain(word: bytes) -> str:

@@ -25,11 +25,13 @@ def _told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounts, "_MOUNTS", str(tmp_path / "mountinfo"))
 
 
-def test_mounts_of_whole_datasets_are_told_with_their_names_unescaped() -> None:
-    assert zfs_mounts()[:2] == [
-        Mount("pool/a b", "/pool/a b", os.makedev(0, 300), is_fuse=True),
-        Mount("pool/c", "/pool/a b/c\\", os.makedev(0, 45), is_fuse=False),
+def test_mounts_are_told_with_their_names_unescaped() -> None:
+    found = zfs_mounts()
+    assert found[:2] == [
+        Mount("pool/a b", "/pool/a b", os.makedev(0, 300), is_fuse=True, is_whole=True),
+        Mount("pool/c", "/pool/a b/c\\", os.makedev(0, 45), is_fuse=False, is_whole=True),
     ]
+    assert [(mount.dataset, mount.is_whole) for mount in found[4:]] == [("pool/e", False)]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ MOUNTS = """\
 30 22 0:300 / /pool/a\\040b rw,noatime shared:7 - fuse.zfs pool/a rw,user_id=0
 31 30 0:45 / /pool/a\\040b/c rw - fuse.zfs pool/a/c rw
 32 30 0:45 / /elsewhere rw - fuse.zfs pool/a/c rw
-33 22 0:46 / /home/fuse.zfs rw - fuse.sshfs fuse.zfs rw
+33 30 0:47 /below /part rw - fuse.zfs pool/d rw
+34 22 0:46 / /home/fuse.zfs rw - fuse.sshfs fuse.zfs rw
 """
 
 
@@ -23,7 +24,7 @@ def test_every_file_system_of_zfs_fuse_is_asked_by_its_device(
 ) -> None:
     (tmp_path / "mountinfo").write_text(MOUNTS)
     monkeypatch.setattr(mounts, "_MOUNTS", str(tmp_path / "mountinfo"))
-    assert waking._devices() == [os.makedev(0, 45), os.makedev(0, 300)]
+    assert waking._devices() == [os.makedev(0, 45), os.makedev(0, 47), os.makedev(0, 300)]
 
 
 def test_the_kernels_zfs_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
