@@ -56,7 +56,7 @@ def count_in(block: bytes) -> int:
 class Lines:
     """The lines of one manifest; `entries` come sorted."""
 
-    def __init__(self, entries: Iterable[bytes] = ()) -> None:
+    def __init__(self, entries: Iterable[bytes]) -> None:
         self._firsts: list[bytes] = []
         self._blocks: list[bytes] = []
         waiting = map(line_of, entries)

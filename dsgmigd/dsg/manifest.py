@@ -195,7 +195,6 @@ class Manifest:
 
     def settle_directory(self, stale: StaleEntry, names: list[bytes]) -> None:
         """Make a directory of what turned out to be one; its `names` are stale now."""
-        self._touch(stale.path)
         self.created_directory(stale.path)
         for name in names:
             self.appeared(stale.path + b"/" + name)
