@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from dsgmigd.verify.side import Side
@@ -52,6 +52,15 @@ class ToRead:
     entry_hash: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A file that waits, and descriptors of its directories that stay until it is read."""
+
+    file: ToRead
+    source: int
+    target: int
+
+
 class Contents:
     """The contents of two trees; as a context, it holds open what waits to be read."""
 
@@ -59,7 +68,7 @@ class Contents:
         self._source = source
         self._target = target
         self._pool = pool
-        self._waiting: list[ToRead] = []
+        self._waiting: list[_Waiting] = []
         self._begun: list[Future[Any]] = []
         self._held = ExitStack()
 
@@ -77,9 +86,7 @@ class Contents:
         if files:
             source, target = files[0].pair.source, files[0].pair.target
             source, target = self._hold(source), self._hold(target)
-            for file in files:
-                pair = replace(file.pair, source=source, target=target)
-                self._waiting.append(replace(file, pair=pair))
+            self._waiting += [_Waiting(file, source, target) for file in files]
         return len(self._waiting) >= _FILES_AT_ONCE
 
     def _hold(self, descriptor: int) -> int:
@@ -90,20 +97,20 @@ class Contents:
 
     def read_waiting(self) -> Iterator[tuple[ToRead, Read, Read]]:
         """Read the files that wait; yield them in their order, with source and target."""
-        files, self._waiting = self._waiting, []
-        groups = [(some, self._begin(some)) for some in _grouped(files)]
+        waiting, self._waiting = self._waiting, []
+        groups = [(some, self._begin(some)) for some in _grouped(waiting)]
         for some, finish in groups:
-            for file, (source, target) in zip(some, finish(), strict=True):
-                yield file, source, target
+            for one, (source, target) in zip(some, finish(), strict=True):
+                yield one.file, source, target
         self._begun.clear()
         self._held.close()
 
-    def _begin(self, files: list[ToRead]) -> Callable[[], list[tuple[Read, Read]]]:
+    def _begin(self, some: list[_Waiting]) -> Callable[[], list[tuple[Read, Read]]]:
         """Begin to read some small files, or both sides of a large one at once."""
-        if files[0].source.st_size < _LARGE_BYTES:
-            return self._submit(self._read_each, files).result
-        first = self._submit(self._read_source, files[0])
-        second = self._submit(self._read_target, files[0])
+        if some[0].file.source.st_size < _LARGE_BYTES:
+            return self._submit(self._read_each, some).result
+        first = self._submit(self._read_source, some[0])
+        second = self._submit(self._read_target, some[0])
         return lambda: [(first.result(), second.result())]
 
     def _submit(self, read: Callable[[_Asked], _Found], what: _Asked) -> Future[_Found]:
@@ -111,29 +118,29 @@ class Contents:
         self._begun.append(future)
         return future
 
-    def _read_each(self, files: list[ToRead]) -> list[tuple[Read, Read]]:
-        return [(self._read_source(file), self._read_target(file)) for file in files]
+    def _read_each(self, some: list[_Waiting]) -> list[tuple[Read, Read]]:
+        return [(self._read_source(one), self._read_target(one)) for one in some]
 
-    def _read_source(self, file: ToRead) -> Read:
-        pair = file.pair
-        return self._source.digest(pair.path, pair.name, pair.source, file.source)
+    def _read_source(self, one: _Waiting) -> Read:
+        pair = one.file.pair
+        return self._source.digest(pair.path, pair.name, one.source, one.file.source)
 
-    def _read_target(self, file: ToRead) -> Read:
-        pair = file.pair
-        return self._target.digest(pair.path, pair.name, pair.target, file.target)
+    def _read_target(self, one: _Waiting) -> Read:
+        pair = one.file.pair
+        return self._target.digest(pair.path, pair.name, one.target, one.file.target)
 
 
-def _grouped(files: list[ToRead]) -> Iterator[list[ToRead]]:
+def _grouped(waiting: list[_Waiting]) -> Iterator[list[_Waiting]]:
     """Yield the files in their order, each large one by itself and the others some at a time."""
-    some: list[ToRead] = []
-    for file in files:
-        is_large = file.source.st_size >= _LARGE_BYTES
+    some: list[_Waiting] = []
+    for one in waiting:
+        is_large = one.file.source.st_size >= _LARGE_BYTES
         if some and (is_large or len(some) == _SMALL_FILES_AT_ONCE):
             yield some
             some = []
         if is_large:
-            yield [file]
+            yield [one]
         else:
-            some.append(file)
+            some.append(one)
     if some:
         yield some
