@@ -99,45 +99,28 @@ vm: package
 	@$(quickstart)/install-requirements vm
 	@$(PYTHON) -m tests.system.shell
 
-bench:
+bench: program = compare
+bench-journal: program = deaf_journal
+bench-large: program = large_file
+bench-later: program = later_snapshot
+bench-memory: program = many_entries
+bench-metadata: program = metadata_share
+bench-workers: program = several_workers
+bench bench-journal bench-large bench-later bench-memory bench-metadata bench-workers:
 	@$(quickstart)/install-requirements
-	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/compare.py $(BENCH)
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/$(program).py $(BENCH)
 
 bench-openzfs: package
 	@$(quickstart)/install-requirements vm
 	@PYTHONPATH=$(CURDIR) $(PYTHON) bench/openzfs.py -- $(BENCH)
-
-bench-journal:
-	@$(quickstart)/install-requirements
-	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/deaf_journal.py $(BENCH)
-
-bench-large:
-	@$(quickstart)/install-requirements
-	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/large_file.py $(BENCH)
-
-bench-later:
-	@$(quickstart)/install-requirements
-	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/later_snapshot.py $(BENCH)
 
 bench-long:
 	@$(quickstart)/install-requirements bench
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/compare.py \
 	    --set long --rounds 3 --json bench.json --plots bench-plots $(BENCH)
 
-bench-memory:
-	@$(quickstart)/install-requirements
-	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/many_entries.py $(BENCH)
-
-bench-metadata:
-	@$(quickstart)/install-requirements
-	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/metadata_share.py $(BENCH)
-
 bench-queue:
 	@PYTHONPATH=$(CURDIR) $(PYTHON) bench/waiting_requests.py $(BENCH)
-
-bench-workers:
-	@$(quickstart)/install-requirements
-	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/several_workers.py $(BENCH)
 
 fmt: $(venv)/ready
 	$(venv)/bin/ruff format

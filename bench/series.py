@@ -49,7 +49,13 @@ class Size:
 
 @contextmanager
 def beds(*, size_mib: int = 2048) -> Iterator[tuple[Path, bed.FilePool, Path]]:
-    """Give a btrfs, a pool and a private directory; take all of them away in the end."""
+    """Give a btrfs, a pool and a private directory; take all of them away in the end.
+
+    Ends the benchmark for whoever may not mount file systems.
+    """
+    if os.geteuid() != 0:
+        print("the benchmark mounts file systems: run it as root, for example with sudo")
+        sys.exit(1)
     directory = Path(tempfile.mkdtemp(prefix="dsgmigd-bench-", dir="/var/tmp"))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, directory)

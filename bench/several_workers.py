@@ -31,9 +31,6 @@ def main() -> int:
     parser.add_argument("--changed", type=float, default=0.01)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    if os.geteuid() != 0:
-        print("the benchmark mounts file systems: run it as root, for example with sudo")
-        return 1
     size = Size(options.files, options.snapshots, options.changed)
     with beds(size_mib=2048 + WORKERS * 4 * size.files * 32 // 1024) as (root, pool, directory):
         repos = [f"bench{number}" for number in range(WORKERS)]
