@@ -157,7 +157,7 @@ class TargetMissing(DsgmigdError):
 
 
 class TargetUnavailable(DsgmigdError):
-    """The pool is exported, suspended, or takes no writes at this moment."""
+    """The pool is away, suspended or takes no writes, or the parent is not mounted."""
 
     code = "target_unavailable"
     error_class = "transient"

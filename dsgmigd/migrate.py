@@ -120,9 +120,7 @@ class Migration:
         except (InterruptedByStop, RequestCancelled):
             raise
         except DsgmigdError:
-            check_pool(
-                self._commands, self._settings.target_parent
-            )  # a lost pool explains all else
+            self._check_place()  # a lost pool explains all else
             raise
 
     def _run(self) -> Report:
@@ -150,8 +148,7 @@ class Migration:
 
     def take_back(self) -> None:
         """Undo a publication that was cut off in the middle, by this request or a dead one."""
-        check_pool(self._commands, self._settings.target_parent)  # without it nothing is there
-        self._staging.check_parent()
+        self._check_place()  # without it nothing is there
         back = self._staging.take_back()
         if back is not None:
             self._log.warning("target.taken_back", dataset=self._staging.places.target, was=back)
@@ -194,8 +191,7 @@ class Migration:
     def check(self, *, level: VerifyLevel, snapshot: SnapshotName | None = None) -> Report:
         """Check the published dataset against its own manifests; no source has to be there."""
         self.report.has_source, self.report.level = False, level
-        check_pool(self._commands, self._settings.target_parent)
-        self._staging.check_parent()
+        self._check_place()
         self._note_target(self._staging.read_target())
         self._staging.prepare_area()
         verifier = ManifestVerifier(
@@ -210,9 +206,13 @@ class Migration:
 
     # Finding out.
 
-    def _survey(self) -> tuple[Repository, Plan]:
+    def _check_place(self) -> None:
+        """Raise what keeps everything below the target's parent from being seen or made."""
         check_pool(self._commands, self._settings.target_parent)
         self._staging.check_parent()
+
+    def _survey(self) -> tuple[Repository, Plan]:
+        self._check_place()
         repository = find_repository(self._settings.source_root, self._job.repo)
         self.report.source = {
             "directory": repository.directory,

@@ -5,7 +5,7 @@ repository's lock; what a power cut left half made is given it first. Marks of t
 far the work is.
 
 Leaving errors: those of dsgmigd.zfs and dsgmigd.file_errors, TargetChanged, TargetExists,
-TargetMissing.
+TargetMissing, TargetUnavailable.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import functools
 import os
 from collections.abc import Iterator, Mapping
 
-from dsgmigd.errors import TargetChanged, TargetExists, TargetMissing
+from dsgmigd.errors import TargetChanged, TargetExists, TargetMissing, TargetUnavailable
 from dsgmigd.file_errors import target_errors
 from dsgmigd.half_made import is_half_made
 from dsgmigd.marks import ASIDE, KEYS, REQUEST, SOURCE_VERSION, VERIFIED, describe_target
@@ -48,7 +48,11 @@ class Staging:
     # What is there.
 
     def check_parent(self) -> None:
-        """Raise TargetMissing unless new datasets below the parent will be mounted."""
+        """Raise TargetMissing unless new datasets below the parent will be mounted.
+
+        Raises TargetUnavailable if the parent is not mounted: so it is for a while after a pool is
+        imported and before it is exported.
+        """
         parent = self._zfs.read(self.places.parent, KEYS)
         if parent is None:
             raise TargetMissing(
@@ -61,7 +65,7 @@ class Staging:
                 hint=f"set one with: zfs set mountpoint=/PATH {parent.name}",
             )
         if not parent.is_mounted:
-            raise TargetMissing(
+            raise TargetUnavailable(
                 f"the target parent {parent.name} is not mounted",
                 hint=f"mount it with: zfs mount {parent.name} (an encrypted one after: "
                 f"zfs load-key {parent.name})",

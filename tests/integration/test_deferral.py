@@ -116,6 +116,21 @@ def test_an_exported_pool_is_waited_for(fresh_bed: Bed, pool: bed.FilePool) -> N
     assert_clean(fresh_bed)
 
 
+def test_a_parent_that_is_not_mounted_yet_is_waited_for(fresh_bed: Bed) -> None:
+    """As a pool is for a moment when it is imported, and when the host boots."""
+    series = new_series(fresh_bed, "SV", writing(a="a"), writing(a="b"))
+    configure(fresh_bed)
+    bed.run("zfs", "unmount", fresh_bed.parent)
+    fresh_bed.start_worker(1)
+    fresh_bed.drop("SV")
+    deferred = wait_deferred(fresh_bed, "target_unavailable")
+    assert f"zfs mount {fresh_bed.parent}" in deferred["error"]["hint"]
+    bed.run("zfs", "mount", fresh_bed.parent)
+    assert fresh_bed.wait_result("SV")["outcome"] == "done"
+    assert_migrated(fresh_bed, "SV", series.directory, 2)
+    assert_clean(fresh_bed)
+
+
 class Leaving(Progress):
     """Progress that lets the pool go when the second snapshot is to be verified."""
 

@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd.errors import CommandFailed, TargetChanged, TargetExists, TargetMissing
+from dsgmigd.errors import (
+    CommandFailed,
+    TargetChanged,
+    TargetExists,
+    TargetMissing,
+    TargetUnavailable,
+)
 from dsgmigd.marks import KEYS, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED, describe_target
 from dsgmigd.names import SnapshotName
 from dsgmigd.plan import TargetSnapshot
@@ -62,10 +68,11 @@ def test_a_parent_without_a_mountpoint_is_named_with_it(commands: FakeZfs, mount
         staging_of(commands, "r1").check_parent()
 
 
-def test_a_parent_that_is_not_mounted_is_to_be_mounted(commands: FakeZfs) -> None:
+def test_a_parent_that_is_not_mounted_is_waited_for(commands: FakeZfs) -> None:
     commands.output("zfs", "unmount", "zsd")
-    with pytest.raises(TargetMissing, match="not mounted"):
+    with pytest.raises(TargetUnavailable, match="not mounted") as caught:
         staging_of(commands, "r1").check_parent()
+    assert "zfs mount zsd" in caught.value.hint
 
 
 def test_a_parent_that_is_read_only_is_to_be_made_writable(commands: FakeZfs) -> None:
