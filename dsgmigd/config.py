@@ -12,12 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from dsgmigd.daemon import Habits
 from dsgmigd.deferral import Retries
 from dsgmigd.errors import InvalidConfig, InvalidName, InvalidRequest
-from dsgmigd.migrate import Settings
 from dsgmigd.names import parse_dataset_name
 from dsgmigd.request import check_losses, check_verify_level, suggestion
+from dsgmigd.settings import Habits, Settings
 
 DEFAULT_PATH = "/etc/dsgmigd/dsgmigd.toml"
 ENVIRONMENT_VARIABLE = "DSGMIGD_CONFIG"

@@ -20,7 +20,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import FrameType
 
 import structlog
@@ -28,16 +27,16 @@ import structlog
 from dsgmigd.cancel import clean_up
 from dsgmigd.claim import Claim, Unclaimable
 from dsgmigd.command import Commands
-from dsgmigd.deferral import Moment, Retries
+from dsgmigd.deferral import Moment
 from dsgmigd.errors import DsgmigdError, HostExhausted, InvalidRequest, SpoolFailing, StateTooNew
 from dsgmigd.file_errors import host_exhausted, spool_errors
 from dsgmigd.journal import flush_journal
-from dsgmigd.migrate import Settings
 from dsgmigd.names import RepoName
 from dsgmigd.notify import Notifier
 from dsgmigd.processing import Processing
 from dsgmigd.progress import Progress
 from dsgmigd.result import envelope, failure, iso_time
+from dsgmigd.settings import Habits, Settings
 from dsgmigd.spool import Spool
 from dsgmigd.spool_place import HeldDirectory, held_directory
 from dsgmigd.stall import StallWatch, ask_pool
@@ -47,17 +46,6 @@ from dsgmigd.zfs.waking import wake_zfs_fuse
 _TICK_SECONDS = 0.5
 _PING_SECONDS = 5.0
 _RETRY_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Habits:
-    """How one instance behaves, whatever it works on."""
-
-    rescan_seconds: float = 30
-    stop_seconds: float = 8
-    maximum_attempts: int = 3
-    stall_seconds: float = 900
-    retries: Retries = field(default_factory=Retries)
 
 
 class Worker:

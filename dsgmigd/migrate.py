@@ -28,9 +28,8 @@ from dsgmigd.errors import (
     TargetChanged,
 )
 from dsgmigd.marks import describe_target
-from dsgmigd.names import DatasetName, RepoName, SnapshotName
+from dsgmigd.names import RepoName, SnapshotName
 from dsgmigd.pins import Pins, describe_source
-from dsgmigd.places import Places
 from dsgmigd.plan import Extend, Plan, Resume, make_plan
 from dsgmigd.probe import probe_abilities
 from dsgmigd.progress import Progress
@@ -43,7 +42,8 @@ from dsgmigd.published import (
 )
 from dsgmigd.replaced import free_moment
 from dsgmigd.report import Report
-from dsgmigd.request import Loss, Request, VerifyLevel
+from dsgmigd.request import Request, VerifyLevel
+from dsgmigd.settings import Settings
 from dsgmigd.source import HeldSnapshot, Repository, find_repository
 from dsgmigd.staging import Staging
 from dsgmigd.step import SnapshotWriter
@@ -52,25 +52,6 @@ from dsgmigd.verify.own_manifest import ManifestVerifier
 from dsgmigd.verify.verifier import Note, Verifier
 from dsgmigd.zfs.dataset import Dataset, Zfs
 from dsgmigd.zfs.pool import check_pool
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What holds for every request of this daemon unless the request says otherwise."""
-
-    source_root: str
-    target_parent: DatasetName
-    area: str
-    engine: str = "auto"
-    send_protocol: int | None = None
-    replace_existing: bool = False
-    verify_level: VerifyLevel = "complete"
-    allow_loss: tuple[Loss, ...] = ()
-    hash_threads: int = 2
-
-    def places(self, repo: RepoName) -> Places:
-        """Return the dataset names of `repo`."""
-        return Places(self.target_parent, self.area, repo)
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,11 @@ from dsgmigd.errors import (
     SpoolFailing,
 )
 from dsgmigd.file_errors import spool_errors
-from dsgmigd.migrate import Job, Migration, Settings
+from dsgmigd.migrate import Job, Migration
 from dsgmigd.progress import Progress
 from dsgmigd.report import Report
 from dsgmigd.result import envelope, failure, iso_time, success
+from dsgmigd.settings import Settings
 from dsgmigd.spool import Spool
 
 _TICK_SECONDS = 0.5

@@ -1,20 +1,51 @@
 """The command line: verbs that build objects from the configuration and call them."""
 
+from importlib import import_module
+
 import click
 
 from dsgmigd import __version__
-from dsgmigd.cli.configuration import config_group
 from dsgmigd.cli.context import Context
-from dsgmigd.cli.control import cancel_command, pause_command, resume_command, retry_command
-from dsgmigd.cli.doctor import doctor_command
-from dsgmigd.cli.history import blame_command, log_command
-from dsgmigd.cli.migration import migrate_command, plan_command, run_command, verify_command
-from dsgmigd.cli.queue import status_command, submit_command
-from dsgmigd.cli.repair import repair_command
-from dsgmigd.cli.replaced import purge_command, rollback_command
+
+# Where each verb is: a module is imported when its verb is asked for, because half a second of
+# imports is long for `dsgmigd status`, and for a unit that checks its configuration first.
+_MODULES = {
+    "blame": "history",
+    "cancel": "control",
+    "config": "configuration",
+    "doctor": "doctor",
+    "log": "history",
+    "migrate": "migration",
+    "pause": "control",
+    "plan": "migration",
+    "purge": "replaced",
+    "repair-metadata": "repair",
+    "resume": "control",
+    "retry": "control",
+    "rollback": "replaced",
+    "run": "migration",
+    "status": "queue",
+    "submit": "queue",
+    "verify": "migration",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Verbs(click.Group):
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(_MODULES)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in _MODULES:
+            return None
+        module = import_module(f"dsgmigd.cli.{_MODULES[name]}")
+        command: click.Command = getattr(module, f"{name.replace('-', '_')}_command")
+        return command
+
+
+@click.group(
+    cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option(
     "--config",
     "config_path",
@@ -36,25 +67,3 @@ def main(context: click.Context, config_path: str | None) -> None:
     differ, 75 try again later, 78 configuration.
     """
     context.obj = Context(config_path)
-
-
-for command in (
-    run_command,
-    submit_command,
-    migrate_command,
-    status_command,
-    cancel_command,
-    pause_command,
-    resume_command,
-    retry_command,
-    verify_command,
-    plan_command,
-    log_command,
-    blame_command,
-    repair_command,
-    rollback_command,
-    purge_command,
-    doctor_command,
-    config_group,
-):
-    main.add_command(command)

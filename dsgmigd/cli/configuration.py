@@ -7,11 +7,11 @@ from dsgmigd.cli.output import errors_for_people
 
 
 @click.group(name="config")
-def config_group() -> None:
+def config_command() -> None:
     """Check or show the configuration."""
 
 
-@config_group.command(name="check")
+@config_command.command(name="check")
 @click.pass_obj
 def check_command(context: Context) -> None:
     """Say whether the configuration is valid and the spool is safe; exit status 78 if not.
@@ -27,7 +27,7 @@ def check_command(context: Context) -> None:
         click.echo(f"warning: {warning}", err=True)
 
 
-@config_group.command(name="show")
+@config_command.command(name="show")
 @click.pass_obj
 def show_command(context: Context) -> None:
     """Print the configuration in force, defaults included, as a file that says the same.

@@ -21,7 +21,9 @@ _HEADER = ("PATH", "DIFFERENCE", "HOW", "DONE")
 @click.option("--dry-run", "is_dry_run", is_flag=True, help="Only say what differs.")
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
-def repair_command(context: Context, repo: str, *, is_dry_run: bool, is_json: bool) -> None:
+def repair_metadata_command(
+    context: Context, repo: str, *, is_dry_run: bool, is_json: bool
+) -> None:
     """Put the live .dsg/ of a published dataset back as it is in the newest snapshot sK.
 
     Nothing is lost: what was changed or too much is kept in a directory that is named. No other

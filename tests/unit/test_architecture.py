@@ -127,6 +127,9 @@ ALLOWED: dict[str, set[str]] = {
         *("locks", "names", "request", "result_record", "results", "spool_place", "submitter"),
         "syscalls",
     },
+    # The configuration.
+    "settings": {"deferral", "names", "places", "request"},
+    "config": {"deferral", "errors", "names", "request", "settings"},
     # One migration.
     "report": {"errors", "names", "plan", "verify.compare", "verify.findings"},
     "source": {"btrfs.subvolume", "errors", "exclusion", "file_errors", "names"},
@@ -187,21 +190,22 @@ ALLOWED: dict[str, set[str]] = {
     # One migration, whole.
     "migrate": {
         *("abilities", "build", "checker", "command", "dsg.tags", "errors", "marks", "names"),
-        *("pins", "places", "plan", "probe", "progress", "provenance", "published", "replaced"),
-        *("report", "request", "source", "staging", "step", "survey", "verify.own_manifest"),
+        *("pins", "plan", "probe", "progress", "provenance", "published", "replaced"),
+        *("report", "request", "settings", "source", "staging", "step", "survey"),
+        "verify.own_manifest",
         *("verify.verifier", "zfs.dataset", "zfs.pool"),
     },
     # The instance.
     "result": {"dsgmigd", "errors", "report"},
     "processing": {
         *("claim", "command", "deferral", "discrepancies", "errors", "file_errors", "migrate"),
-        *("progress", "report", "result", "spool"),
+        *("progress", "report", "result", "settings", "spool"),
     },
     "cancel": {"claim", "control", "errors", "names", "result", "spool"},
     "daemon": {
-        *("cancel", "claim", "command", "deferral", "errors", "file_errors", "journal", "migrate"),
-        *("names", "notify", "processing", "progress", "result", "spool", "spool_place", "stall"),
-        *("wake", "zfs.waking"),
+        *("cancel", "claim", "command", "deferral", "errors", "file_errors", "journal", "names"),
+        *("notify", "processing", "progress", "result", "settings", "spool", "spool_place"),
+        *("stall", "wake", "zfs.waking"),
     },
     "doctor": set(),
     "doctor.leftover": {"names"},
@@ -215,7 +219,6 @@ ALLOWED: dict[str, set[str]] = {
         *("command", "doctor.datasets", "doctor.leftover", "doctor.pins", "doctor.temporaries"),
         *("errors", "names", "spool", "zfs.dataset"),
     },
-    "config": {"daemon", "deferral", "errors", "migrate", "names", "request"},
     # The command line: builds the objects.
     "cli.output": {"errors", "progress"},
     "cli.context": {"cli.output", "config", "spool"},
@@ -236,10 +239,7 @@ ALLOWED: dict[str, set[str]] = {
         *("cli.context", "cli.migration", "cli.output", "names", "newest", "repair"),
     },
     "cli.doctor": {"cli.context", "cli.output", "doctor.examine", "doctor.leftover"},
-    "cli": {
-        *("cli.configuration", "cli.context", "cli.control", "cli.doctor", "cli.history"),
-        *("cli.migration", "cli.queue", "cli.repair", "cli.replaced", "dsgmigd"),
-    },
+    "cli": {"cli.context", "dsgmigd"},  # and the module of a verb when it is asked for
     "__main__": {"cli", "journal"},
 }
 

@@ -14,11 +14,11 @@ from dsgmigd.command import Commands
 from dsgmigd.control import Cancel
 from dsgmigd.deferral import Retries
 from dsgmigd.errors import AlreadyRunning, NothingToCancel
-from dsgmigd.migrate import Settings
 from dsgmigd.names import DatasetName, RepoName
 from dsgmigd.processing import Processing
 from dsgmigd.progress import Progress
 from dsgmigd.request import Request
+from dsgmigd.settings import Settings
 from dsgmigd.spool import Spool
 from dsgmigd.syscalls import rename_noreplace
 

@@ -15,12 +15,12 @@ from dsgmigd import daemon
 from dsgmigd.cancel import cancel
 from dsgmigd.claim import Claim
 from dsgmigd.control import Cancel
-from dsgmigd.daemon import Habits, Worker
+from dsgmigd.daemon import Worker
 from dsgmigd.deferral import Retries
-from dsgmigd.migrate import Settings
 from dsgmigd.names import DatasetName, RepoName
 from dsgmigd.notify import Notifier
 from dsgmigd.request import Request
+from dsgmigd.settings import Habits, Settings
 from dsgmigd.spool import Spool
 
 SV = RepoName("SV")

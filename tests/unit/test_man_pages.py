@@ -38,8 +38,11 @@ def items(text: str, macro: str) -> list[str]:
 def verbs(command: click.Command, name: str = "") -> dict[str, click.Command]:
     if not isinstance(command, click.Group):
         return {name: command}
+    context = click.Context(command)
     found: dict[str, click.Command] = {}
-    for word, inner in command.commands.items():
+    for word in command.list_commands(context):
+        inner = command.get_command(context, word)
+        assert inner, word
         found |= verbs(inner, f"{name} {word}".strip())
     return found
 

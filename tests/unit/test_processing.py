@@ -12,11 +12,11 @@ from dsgmigd.command import Commands
 from dsgmigd.control import Cancel
 from dsgmigd.deferral import Moment, Retries
 from dsgmigd.errors import RequestCancelled, SpoolFailing
-from dsgmigd.migrate import Settings
 from dsgmigd.names import DatasetName, RepoName
 from dsgmigd.processing import Processing
 from dsgmigd.progress import Progress
 from dsgmigd.results import Results
+from dsgmigd.settings import Settings
 from dsgmigd.spool import Spool
 
 SV = RepoName("SV")
