@@ -17,6 +17,7 @@ from typing import Any
 import bed
 import pytest
 
+from tests.integration.trees import delete_subvolumes
 from tests.result_schema import faults
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -247,18 +248,6 @@ def read_only_source(made: Bed) -> Iterator[None]:
     finally:
         bed.unmount_below(place)
         made.config.write_text(text, encoding="utf-8")
-
-
-def delete_subvolumes(directory: Path) -> None:
-    """Remove a directory of btrfs with all subvolumes in it, read-only ones too."""
-    # A subvolume's root directory has inode 256; the deepest come first.
-    places = [Path(place) for place, _, _ in os.walk(directory, topdown=False)]
-    subvolumes = [path for path in places if path != directory and path.stat().st_ino == 256]
-    for path in subvolumes:
-        bed.run("btrfs", "property", "set", "-ts", path, "ro", "false")
-    for path in subvolumes:
-        bed.run("btrfs", "subvolume", "delete", path)
-    shutil.rmtree(directory)
 
 
 def _what_is_missing() -> str | None:

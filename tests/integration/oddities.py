@@ -14,7 +14,7 @@ from tests.acls import ACL, ACL_OF_DIRECTORIES
 
 Plant = Callable[[bytes], object]
 SECOND = 1_000_000_000
-SPARSE_BYTES = 256 * 1024 * 1024
+SPARSE_BYTES = 64 * 1024 * 1024
 # linux/fs.h
 _FICLONE = 0x40049409
 

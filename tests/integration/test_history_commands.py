@@ -11,12 +11,13 @@ import bed
 import orjson
 import pytest
 
-from tests.integration.conftest import Bed, delete_subvolumes
+from tests.integration.conftest import Bed
 from tests.integration.test_verify_command import push_as_client
 from tests.integration.trees import (
     Edit,
     Series,
     all_of,
+    delete_subvolumes,
     linking,
     moving,
     new_series,

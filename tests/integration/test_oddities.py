@@ -21,7 +21,7 @@ from dsgmigd.survey import survey_snapshot
 from dsgmigd.verify.proof import Moments
 from dsgmigd.verify.verifier import Verifier
 from tests.integration.comparer import differences
-from tests.integration.conftest import Bed, delete_subvolumes, write_config
+from tests.integration.conftest import Bed, write_config
 from tests.integration.oddities import (
     ACLS,
     FINE,
@@ -36,6 +36,7 @@ from tests.integration.snapshots import held_snapshot
 from tests.integration.trees import (
     Series,
     assert_migrated,
+    delete_subvolumes,
     moving,
     new_series,
     removing,

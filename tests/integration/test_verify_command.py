@@ -11,10 +11,11 @@ import lz4.frame
 import orjson
 import pytest
 
-from tests.integration.conftest import Bed, delete_subvolumes
+from tests.integration.conftest import Bed
 from tests.integration.trees import (
     Edit,
     all_of,
+    delete_subvolumes,
     linking,
     new_series,
     removing,

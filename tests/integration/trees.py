@@ -1,16 +1,19 @@
 """Small series of snapshots, and rsync as the judge of whether two trees are the same."""
 
+from __future__ import annotations
+
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bed
-import pytest
 
-from tests.integration.conftest import Bed
+if TYPE_CHECKING:  # the virtual machine makes trees without pytest, which it imports slowly
+    from tests.integration.conftest import Bed
 
 Edit = Callable[[Path], object]
 
@@ -145,6 +148,18 @@ def set_read_only(tree: Path, *, is_read_only: bool) -> None:
     bed.run("btrfs", "property", "set", "-ts", tree, "ro", "true" if is_read_only else "false")
 
 
+def delete_subvolumes(directory: Path) -> None:
+    """Remove a directory of btrfs with all subvolumes in it, read-only ones too."""
+    # A subvolume's root directory has inode 256; the deepest come first.
+    places = [Path(place) for place, _, _ in os.walk(directory, topdown=False)]
+    subvolumes = [path for path in places if path != directory and path.stat().st_ino == 256]
+    for path in subvolumes:
+        bed.run("btrfs", "property", "set", "-ts", path, "ro", "false")
+    for path in subvolumes:
+        bed.run("btrfs", "subvolume", "delete", path)
+    shutil.rmtree(directory)
+
+
 def differences(source: Path, target: Path) -> list[str]:
     """Return what rsync would have to do, in both directions, to make the two trees equal.
 
@@ -181,4 +196,4 @@ def assert_migrated(made: Bed, repo: str, directory: Path, count: int) -> None:
         with bed.snapshot_view(f"{made.parent}/{repo}", name, view) as tree:
             found = differences(directory / name, tree)
             if found:
-                pytest.fail(f"{repo}@{name} is not like its source: {found}")
+                raise AssertionError(f"{repo}@{name} is not like its source: {found}")

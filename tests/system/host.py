@@ -22,7 +22,7 @@ TARGET = "/var/repos/zsd"
 UNITS = tuple(f"dsgmigd@{number}.service" for number in range(1, 5))
 
 _CHECKOUT = "/root/checkout"
-_PYTHON = f"PYTHONPATH={_CHECKOUT}:{_CHECKOUT}/packaging/quickstart:/opt/python python3 -B"
+_PYTHON = f"PYTHONPATH={_CHECKOUT}:{_CHECKOUT}/packaging/quickstart:/opt/python python3"
 # The disks are found by their serial numbers; a machine whose disk is gone boots all the same.
 _PREPARE = f"""
 set -e

@@ -16,9 +16,8 @@ from sample import build_sample
 
 from tests import invariants
 from tests.integration.comparer import differences
-from tests.integration.conftest import delete_subvolumes
 from tests.integration.oddities import ODDITIES, plant_all
-from tests.integration.trees import Series, filling
+from tests.integration.trees import Series, delete_subvolumes, filling
 
 SOURCE = Path("/var/repos/btrsnap")
 TARGET = Path("/var/repos/zsd")

@@ -14,7 +14,7 @@ DROP_IN = f"/run/systemd/system/{UNIT}.d/test.conf"
 def begin(host: Host, repo: str, *, snapshots: int = 3) -> str:
     """Let instance 1 work on a repository that takes a while; return its main process."""
     host.run("systemctl stop 'dsgmigd@*.service'", seconds=120)
-    host.inside("bulky", str(snapshots), str(max(1, 36 // snapshots)), repo)
+    host.inside("bulky", str(snapshots), str(max(1, 12 // snapshots)), repo)
     host.inside("observe")
     host.run(f"touch {SPOOL}/{repo}.request")
     host.start([UNIT])
@@ -48,13 +48,17 @@ def drop_in(host: Host, *lines: str) -> Iterator[None]:
         host.run(f"rm {DROP_IN}; systemctl daemon-reload")
 
 
-def test_stop_ends_within_its_time_and_start_resumes(host: Host) -> None:
-    begin(host, "stopped")
+def test_stop_ends_within_its_time_and_start_resumes_and_so_after_a_kill(host: Host) -> None:
+    begin(host, "stopped", snapshots=4)
     host.run(f"systemctl stop {UNIT}", seconds=120)
     assert (show(host, "Result"), show(host, "ExecMainStatus")) == ("success", "0")
     assert host.run(f"ls {SPOOL}").splitlines().count("stopped.claim.1") == 1
     host.start([UNIT])
-    assert_done(host, "stopped", attempts=2)
+    plans = "journalctl DSGMIGD_REPO=stopped DSGMIGD_EVENT=plan.made --output=cat"
+    host.wait_until(f"test $({plans} | wc --lines) = 2")
+    host.run(f"systemctl kill --signal=KILL {UNIT}")
+    assert_done(host, "stopped", attempts=3)
+    assert show(host, "NRestarts") == "1"
 
 
 @pytest.mark.nightly
@@ -63,13 +67,6 @@ def test_a_reload_interrupts_nothing(host: Host) -> None:
     host.run(f"systemctl reload {UNIT}")
     assert_done(host, "reloaded", attempts=1)
     assert show(host, "MainPID") == process
-
-
-def test_a_killed_instance_is_started_again_and_resumes(host: Host) -> None:
-    begin(host, "killed")
-    host.run(f"systemctl kill --signal=KILL {UNIT}")
-    assert_done(host, "killed", attempts=2)
-    assert show(host, "NRestarts") == "1"
 
 
 @pytest.mark.nightly

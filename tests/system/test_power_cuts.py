@@ -15,8 +15,9 @@ from tests.system.host import PARENT, SPOOL, Host
 CUTS = int(os.environ.get("DSGMIGD_POWER_CUTS", "1"))
 SEED = int(os.environ.get("DSGMIGD_SEED", "1"))
 # Of a recovery, too, the power is cut; a boot takes longer than most of what is looked for.
-CUTS_IN_A_ROW = 4
+CUTS_IN_A_ROW = 8
 LONGEST_SECONDS = 25
+SNAPSHOTS = min(CUTS_IN_A_ROW, 1 + CUTS)  # work for as many cuts
 PLACE = "/etc/systemd/system/dsgmigd@.service.d/persistent.conf"
 DROP_IN = """
 [Service]
@@ -28,6 +29,7 @@ maximum_attempts = 100
 """
 
 
+@pytest.mark.nightly
 def test_the_disks_forget_what_was_not_flushed_and_nothing_else(host: Host) -> None:
     """The bed itself: without this no test below could fail."""
     spare = "/dev/disk/by-id/virtio-spare"
@@ -57,9 +59,10 @@ def persistent(host: Host) -> Iterator[Host]:
 def test_no_power_cut_costs_a_request_or_a_snapshot(persistent: Host) -> None:
     """Four repositories at once, so that each cut meets them at four different points."""
     host, dice = persistent, Random(SEED)  # noqa: S311
+    all_forgotten = 0
     for first in range(0, CUTS, CUTS_IN_A_ROW):
         repos = [f"cut{first}n{number}" for number in range(4)]
-        host.inside("bulky", "4", "2", *repos)
+        host.inside("bulky", str(SNAPSHOTS), "2", *repos)
         host.inside("observe")
         host.run("; ".join(f"touch {SPOOL}/{repo}.request" for repo in repos))
         host.run("sync")
@@ -68,6 +71,7 @@ def test_no_power_cut_costs_a_request_or_a_snapshot(persistent: Host) -> None:
             seconds = dice.uniform(0, LONGEST_SECONDS)
             time.sleep(seconds)
             forgotten = host.cut_power(dice)
+            all_forgotten += forgotten
             host.boot()
             left = host.run(f"ls {SPOOL} | grep -Ec 'request$|claim'; true")
             print(f"cut {cut} after {seconds:.1f} s: {forgotten} writes forgotten, {left} go on")
@@ -80,8 +84,10 @@ def test_no_power_cut_costs_a_request_or_a_snapshot(persistent: Host) -> None:
         host.run("systemctl stop 'dsgmigd@*'", seconds=120)
         assert host.violations(dict.fromkeys(repos, 1)) == []
         host.inside("remove", *repos)
+    assert all_forgotten > 0, "the disks lose nothing: this test could not fail"
 
 
+@pytest.mark.nightly
 def test_what_a_power_cut_left_half_made_is_in_nobodys_way(host: Host) -> None:
     """ZFS gives a new dataset its properties later; this is how one is that has none yet."""
     host.inside("bulky", "1", "1", "half")

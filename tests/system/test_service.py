@@ -10,8 +10,8 @@ ENDS = {"request.claimed", "plan.made", "snapshot.made", "snapshot.verified", "r
 
 def test_four_instances_migrate_what_is_dropped_into_the_spool(host: Host) -> None:
     """And what they mount, the host sees; the snapshots hold all that the sources do."""
-    host.inside("sample", "SV", "3", "30", "1")
-    host.inside("sample", "CO", "2", "20", "1")
+    host.inside("sample", "SV", "3", "10", "1")
+    host.inside("sample", "CO", "2", "5", "1")
     host.inside("odd", "odd")
     host.inside("observe")
     for repo in REPOS:
