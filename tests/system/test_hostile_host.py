@@ -23,12 +23,21 @@ DROP_IN = """
 Environment=DSGMIGD_CONFIG=/etc/dsgmigd/second.toml
 """
 JOURNAL = "systemd-journald.service systemd-journald.socket systemd-journald-dev-log.socket"
-JOURNALS = ("/run/log/journal", "/var/log/journal")
-# Not even one empty journal file finds a place there.
-FILL_JOURNAL = "\n".join(
-    f"mkdir -p {directory} && mount -t tmpfs -o size=64k tmpfs {directory} &&"
-    for directory in JOURNALS
-)
+# A journald that is started with such a disk ends at once; this one runs, takes every record, and
+# cannot write one.
+JOURNALS = "/run/log/journal /var/log/journal"
+FILL_JOURNAL = f"""
+set -e
+mkdir -p {JOURNALS}
+for place in {JOURNALS}; do mount -t tmpfs -o size=3M tmpfs $place; done
+systemctl restart systemd-journald
+journalctl --flush
+for place in {JOURNALS}; do dd if=/dev/zero of=$place/rest bs=64k status=none || true; done
+head -c 3000000 /dev/urandom | base64 --wrap=1000 | logger
+logger --tag probe probe
+sleep 5
+! journalctl --quiet --identifier=probe | grep probe
+"""
 # A pool on a device that can be made to fail, and to come back with all that was written.
 SECOND_POOL = f"""
 set -e
@@ -137,8 +146,8 @@ def test_a_shell_that_stands_in_staging_is_waited_for(host: Host) -> None:
         ),
         (
             "unwritten",
-            f"{FILL_JOURNAL} systemctl restart systemd-journald",
-            f"umount {' '.join(JOURNALS)}; systemctl restart systemd-journald",
+            FILL_JOURNAL,
+            f"umount {JOURNALS}; systemctl restart systemd-journald",
         ),
     ],
 )
