@@ -38,6 +38,7 @@ systemctl daemon-reload
 mount {SOURCE}
 mount {SPOOL}
 modprobe zfs
+rm -f /var/lib/man-db/auto-update  # the index of manual pages takes seconds here
 zpool create -O compression=on -O atime=off -O xattr=sa -O acltype=posixacl \
     -m {TARGET} {PARENT} /dev/disk/by-id/virtio-pool
 """
