@@ -192,8 +192,7 @@ ALLOWED: dict[str, set[str]] = {
         *("abilities", "build", "checker", "command", "dsg.tags", "errors", "marks", "names"),
         *("pins", "plan", "probe", "progress", "provenance", "published", "replaced"),
         *("report", "request", "settings", "source", "staging", "step", "survey"),
-        "verify.own_manifest",
-        *("verify.verifier", "zfs.dataset", "zfs.pool"),
+        *("verify.own_manifest", "verify.verifier", "zfs.dataset", "zfs.pool"),
     },
     # The instance.
     "result": {"dsgmigd", "errors", "report"},
