@@ -27,6 +27,11 @@ def put_aside(made: Bed) -> list[dict[str, Any]]:
     return [json.loads(path.read_bytes()) for path in made.spool.glob("rejected/*.result.json")]
 
 
+def requests(made: Bed) -> list[Path]:
+    """Return the requests that lie in the spool, whatever their names."""
+    return list(made.spool.glob("*.request"))
+
+
 def error_of(result: dict[str, Any], outcome: str, code: str) -> str:
     """Return message and hint of the error in a result, which has to be of this kind."""
     assert (result["outcome"], result["error"]["code"]) == (outcome, code)
@@ -120,7 +125,7 @@ def test_a_name_that_could_be_a_path_or_an_option_never_becomes_one(
     done = fresh_bed.dsgmigd(verb, "--", name, check=False)
     assert done.returncode == 2
     assert "is not a repository name" in done.stdout + done.stderr
-    assert not [path for path in fresh_bed.listing() if path.endswith(".request")]
+    assert not requests(fresh_bed)
 
 
 def test_requests_with_impossible_names_are_put_aside_with_an_answer(fresh_bed: Bed) -> None:
@@ -128,12 +133,12 @@ def test_requests_with_impossible_names_are_put_aside_with_an_answer(fresh_bed: 
     for name in names:
         write(fresh_bed.spool / f"{name}.request", "")
     fresh_bed.start_worker(1)
-    wait_for(lambda: len(put_aside(fresh_bed)) == len(names), "answers", made=fresh_bed)
+    # The answer comes first, then the request goes.
+    wait_for(lambda: not requests(fresh_bed), "the last to go", made=fresh_bed)
     results = put_aside(fresh_bed)
     assert sorted(result["repo"] for result in results) == sorted(names)
     for result in results:
         assert "is not a repository name" in error_of(result, "rejected", "invalid_request")
-    assert not [path for path in fresh_bed.listing() if path.endswith(".request")]
 
 
 # The body.
