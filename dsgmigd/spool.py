@@ -38,6 +38,7 @@ OSError when the spool's file system fails.
 import contextlib
 import json
 import os
+import time
 import uuid
 from typing import Any
 
@@ -69,6 +70,7 @@ _REQUEST = ".request"
 _SUBMIT = ".submit."
 _REJECTED = "rejected"
 _PRIVATE = ".dsgmigd"
+_TICK_SECONDS = 0.05
 
 
 class Spool:
@@ -141,9 +143,13 @@ class Spool:
 
     # Locks.
 
-    def lock_repository(self, repo: RepoName) -> Lock | None:
-        """Take the repository's lock; None if somebody has it."""
-        return try_lock(os.path.join(self._private, "locks", repo))
+    def lock_repository(self, repo: RepoName, *, patience_seconds: float = 0) -> Lock | None:
+        """Take the repository's lock; None if somebody keeps it that long."""
+        path = os.path.join(self._private, "locks", repo)
+        deadline = time.monotonic() + patience_seconds
+        while (lock := try_lock(path)) is None and time.monotonic() < deadline:
+            time.sleep(_TICK_SECONDS)
+        return lock
 
     # What lies in the spool.
 

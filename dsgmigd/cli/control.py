@@ -119,11 +119,13 @@ def retry_command(context: Context, repo: str) -> None:
 
 
 def _options_to_retry(spool: Spool, name: RepoName) -> Request:
-    if any(claimed == name for claimed, _ in spool.records.claims()):
+    claimed_id = spool.claimed_request_id(name)
+    last = spool.results.last(name)
+    is_ended = last is not None and last["request_id"] == claimed_id  # the claim is about to go
+    if claimed_id is not None and not is_ended:
         raise AlreadyRunning(
             f"a request for {name} is worked on now", hint="see how far it is: dsgmigd status"
         )
-    last = spool.results.last(name)
     if last is None:
         raise NothingToRetry(f"{name} has no result yet", hint=f"dsgmigd submit {name}")
     if last["outcome"] not in {"failed", "cancelled"}:

@@ -36,6 +36,7 @@ from dsgmigd.request import VERIFY_LEVELS, Request, VerifyLevel, request_from_ma
 from dsgmigd.result import envelope, failure, success
 
 _SILENT = logging.CRITICAL  # the highest that structlog 22.3 knows
+_PATIENCE_SECONDS = 2  # a worker shows its result a moment before it lets go of the lock
 
 
 @click.command(name="run")
@@ -234,7 +235,7 @@ def locked(context: Context, name: RepoName) -> Iterator[Commands]:
     """Hold the lock of a repository; the commands inherit it."""
     spool = context.spool()
     spool.prepare(is_made_if_missing=True)
-    lock = spool.lock_repository(name)
+    lock = spool.lock_repository(name, patience_seconds=_PATIENCE_SECONDS)
     if lock is None:
         raise AlreadyRunning(
             f"somebody works on {name} already", hint="see who does: dsgmigd status"

@@ -5,12 +5,15 @@ import os
 import signal
 import stat
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
 import bed
 import pytest
 
+from dsgmigd.names import parse_repo_name
+from dsgmigd.spool import Spool
 from tests.integration.conftest import Bed, write_config
 from tests.integration.processes import read_claim, wait_for, wait_started
 from tests.integration.trees import (
@@ -117,14 +120,29 @@ def test_verify_without_contents_does_not_claim_to_have_read_them(fresh_bed: Bed
     assert result["snapshots"][0]["verification"]["files_read"] == 0
 
 
+def test_who_comes_right_after_the_result_is_not_told_that_somebody_works(fresh_bed: Bed) -> None:
+    """A worker shows the result first, then it lets go of the lock."""
+    new_series(fresh_bed, "SV", writing(a="a"))
+    fresh_bed.dsgmigd("migrate", "SV")
+    lock = Spool(str(fresh_bed.spool)).lock_repository(parse_repo_name("SV"))
+    assert lock is not None
+    going = threading.Timer(1.5, lock.release)
+    going.start()
+    done = fresh_bed.dsgmigd("migrate", "SV", check=False)
+    going.join()
+    assert (done.returncode, "up_to_date" in done.stdout) == (0, True)
+
+
 def test_75_somebody_works_on_it_already(fresh_bed: Bed) -> None:
-    busy_worker(fresh_bed)
+    worker = busy_worker(fresh_bed)
+    worker.send_signal(signal.SIGSTOP)
     done = fresh_bed.dsgmigd("migrate", "SV", check=False)
     assert done.returncode == 75
     assert "already_running: somebody works on SV already" in done.stdout
     fresh_bed.drop("SV")
     waiting = fresh_bed.dsgmigd("submit", "SV", check=False)
     assert (waiting.returncode, waiting.stdout) == (75, "SV: waits already\n")
+    worker.send_signal(signal.SIGCONT)
     assert fresh_bed.wait_result("SV")["outcome"] == "up_to_date"
 
 

@@ -11,6 +11,7 @@ import structlog
 from click.testing import CliRunner, Result
 
 from dsgmigd import errors
+from dsgmigd.claim import Claim
 from dsgmigd.cli import main
 from dsgmigd.cli.migration import logging_beside_progress
 from dsgmigd.cli.output import exit_code, table
@@ -173,7 +174,8 @@ def test_retry_asks_again_with_the_same_options(config: Path) -> None:
 
 def keep_result(config: Path, finished_at: str, outcome: str) -> None:
     directory = config.parent / "spool/.dsgmigd/results"
-    result = {"outcome": outcome, "finished_at": finished_at, "request": {}}
+    result = {"request_id": finished_at, "outcome": outcome, "request": {}}
+    result["finished_at"] = finished_at
     (directory / f"SV.{finished_at}.json").write_text(json.dumps(result))
 
 
@@ -198,6 +200,21 @@ def test_retry_waits_for_nobody(config: Path) -> None:
     result = run(config, "retry", "SV")
 
     assert (result.exit_code, "is worked on now" in result.output) == (75, True)
+
+
+def test_retry_of_what_has_its_result_does_not_wait_for_its_claim_to_go(config: Path) -> None:
+    run(config, "submit", "SV", "--limit", "5")
+    spool = Spool(str(config.parent / "spool"), 1)
+    spool.prepare()
+    claim = spool.claim("SV")
+    assert isinstance(claim, Claim)
+    spool.records.begin_attempt(claim, {})
+    result = {"request_id": claim.request_id, "outcome": "failed", "request": {"limit": 5}}
+    assert run(config, "retry", "SV").exit_code == 75
+    spool.results.publish(claim.repo, claim.request_id, result)
+
+    assert run(config, "retry", "SV").exit_code == 0
+    assert json.loads((config.parent / "spool/SV.request").read_text()) == {"limit": 5}
 
 
 def test_a_missing_spool_is_a_matter_of_configuration(config: Path) -> None:
