@@ -67,7 +67,8 @@ def test_no_power_cut_costs_a_request_or_a_snapshot(persistent: Host) -> None:
         host.run("; ".join(f"touch {SPOOL}/{repo}.request" for repo in repos))
         host.run("sync")
         for cut in range(first, min(first + CUTS_IN_A_ROW, CUTS)):
-            if cut % 4 < 3:  # they are at work; every fourth cut may find them not yet started
+            # Every fourth cut, never the first of a row, may find them not yet started.
+            if cut % 4 < 3:
                 host.start()
             seconds = dice.uniform(0, LONGEST_SECONDS)
             time.sleep(seconds)

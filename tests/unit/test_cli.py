@@ -174,8 +174,12 @@ def test_retry_asks_again_with_the_same_options(config: Path) -> None:
 
 def keep_result(config: Path, finished_at: str, outcome: str) -> None:
     directory = config.parent / "spool/.dsgmigd/results"
-    result = {"request_id": finished_at, "outcome": outcome, "request": {}}
-    result["finished_at"] = finished_at
+    result = {
+        "request_id": finished_at,
+        "outcome": outcome,
+        "finished_at": finished_at,
+        "request": {},
+    }
     (directory / f"SV.{finished_at}.json").write_text(json.dumps(result))
 
 
