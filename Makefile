@@ -4,34 +4,29 @@ PYTHON ?= /usr/bin/python3
 quickstart = packaging/quickstart
 venv = .venv
 pytest = $(venv)/bin/pytest -q
+# Each test process has its own btrfs, its own pool and, without the kernel's ZFS, its own zfs-fuse.
+parallel = -n auto --maxprocesses 4 --dist worksteal
+on_openzfs = tests/system/test_integration.py
 
-.PHONY: help demo demo-clean package package-test test check unit integration nightly \
-    vm system-test system-nightly bench bench-journal bench-large bench-later bench-long bench-memory \
-    bench-metadata bench-openzfs bench-queue bench-workers fmt clean
+.PHONY: help demo demo-clean package package-test test test-long run-test run-test-long check unit \
+    integration nightly vm system-test system-nightly test-openzfs bench bench-help fmt clean
 
 help:
 	@echo "make demo         migrate three sample repositories, on file-backed btrfs and ZFS (root)"
 	@echo "make demo-clean   remove all that the demo made (root)"
 	@echo "make package      build dist/dsgmigd_VERSION_all.deb (root, if something is missing)"
 	@echo "make package-test install, upgrade, remove and purge it on a fresh Debian 12 (root)"
-	@echo "make test         check, unit and integration; installs what is missing (root)"
+	@echo "make test         check, unit and integration, in ten minutes; installs what is missing (root)"
+	@echo "make test-long    larger samples of the tests that try random or very many cases (root)"
 	@echo "make check        ruff and mypy"
 	@echo "make unit         unit tests"
 	@echo "make integration  tests on real btrfs and real ZFS (root)"
-	@echo "make nightly      thousands of random histories, faulty streams, faults and kills (root)"
-	@echo "make system-test  the package in a virtual machine: systemd, OpenZFS, power cuts (root)"
-	@echo "make system-nightly  that with 40 power cuts, and the integration tests in there (root)"
+	@echo "make nightly      the same with thousands of cases; takes hours (root)"
+	@echo "make test-openzfs the integration tests in virtual machines, on the kernel's OpenZFS (root)"
+	@echo "make system-test  the package in a virtual machine: systemd, OpenZFS, a power cut (root)"
+	@echo "make system-nightly  that with 40 power cuts (root)"
 	@echo "make vm           a root shell in that machine (root)"
-	@echo "make bench        dsgmigd beside rsync, hashing and the floor, in ten minutes (root)"
-	@echo "make bench-journal  what a journal costs that does not read (root)"
-	@echo "make bench-large  what a small change in a large file reads, writes and takes (root, 25 GB)"
-	@echo "make bench-later  what one later snapshot costs, beside rsync and hashing all (root)"
-	@echo "make bench-long   the same for many sizes, with plots; takes hours (root)"
-	@echo "make bench-openzfs   some of it in the virtual machine, on the kernel's OpenZFS (root)"
-	@echo "make bench-memory the memory that two million entries take (root, 10 GB, ten minutes)"
-	@echo "make bench-metadata  what DSG's metadata takes of a migration's time and space (root)"
-	@echo "make bench-queue  how soon the first of 100,000 waiting requests is claimed"
-	@echo "make bench-workers  what four workers gain over one (root)"
+	@echo "make bench WHAT=... measure speed or memory; make bench-help lists what (root)"
 	@echo "make fmt          format the code"
 	@echo "make clean        remove what make made here"
 
@@ -52,12 +47,18 @@ package-test:
 	@$(MAKE) --no-print-directory $(venv)/ready
 	@$(pytest) tests/package
 
-# Recursion, so that the .venv is made after the packages that it is made of.
-test:
+# Recursion, because the .venv is made of packages that are installed first.
+test test-long:
 	@if [ "$$(id -u)" -eq 0 ]; then $(quickstart)/install-requirements test; \
-	else echo "not root: integration tests need root and are skipped; try: sudo make test"; fi
-	@$(MAKE) --no-print-directory check
-	@$(pytest)
+	else echo "not root: integration tests need root and are skipped; try: sudo make $@"; fi
+	@$(MAKE) --no-print-directory run-$@
+
+run-test: check
+	@DSGMIGD_TESTS=short $(pytest) $(parallel)
+
+# The tests without the marker do the same in `make test`.
+run-test-long: $(venv)/ready
+	@DSGMIGD_TESTS=long $(pytest) $(parallel) -m sweep -rP
 
 check: $(venv)/ready
 	$(venv)/bin/ruff check
@@ -65,62 +66,72 @@ check: $(venv)/ready
 	$(venv)/bin/mypy
 
 unit: $(venv)/ready
-	$(pytest) tests/unit
+	$(pytest) $(parallel) tests/unit
 
 integration: $(venv)/ready
 	@[ "$$(id -u)" -eq 0 ] || echo "not root: integration tests need root and are skipped"
-	$(pytest) tests/integration
+	$(pytest) $(parallel) tests/integration
 
-# The first asks for new histories, the last two for every kill and every kind of call that fails,
-# the others for more of the same.
+# tests/amounts.py says how much each sweep does.
 nightly: $(venv)/ready
 	@[ "$$(id -u)" -eq 0 ] || echo "not root: integration tests need root and are skipped"
-	DSGMIGD_HISTORIES=2000 DSGMIGD_STREAMS=100000 DSGMIGD_FAULTS=1000 DSGMIGD_KILLS=all \
-	DSGMIGD_RANDOM_KILLS=500 DSGMIGD_DROPS=20000 DSGMIGD_REQUESTS=1000000 \
-	DSGMIGD_FAILING_CALLS=kinds \
-	    $(pytest) tests/integration/test_random_histories.py \
-	    tests/unit/btrfs/test_fuzzed_streams.py tests/integration/test_corruption.py \
-	    tests/integration/test_every_kill.py tests/integration/test_random_kills.py \
-	    tests/integration/test_deep_queue.py tests/unit/test_fuzzed_requests.py \
-	    tests/integration/test_failing_calls.py
+	DSGMIGD_TESTS=nightly $(pytest) $(parallel) -m sweep -rP
 
-# The machine's disk is built first, once. tests/system/image.py says where it stays.
+# What the machines boot from is built first, once. tests/system/image.py says where it stays.
+# Each process has machines of its own.
 system-test:
+	@$(quickstart)/install-requirements test
+	@$(quickstart)/install-requirements emulated
+	@$(MAKE) --no-print-directory $(venv)/ready package
+	@$(pytest) $(parallel) tests/system --ignore=$(on_openzfs)
+
+test-openzfs:
 	@$(quickstart)/install-requirements test
 	@$(quickstart)/install-requirements vm
 	@$(MAKE) --no-print-directory $(venv)/ready package
-	@$(pytest) tests/system
+	@$(pytest) $(parallel) $(on_openzfs)
 
-system-nightly: export DSGMIGD_POWER_CUTS ?= 40
-system-nightly: export DSGMIGD_NIGHTLY = 1
+system-nightly: export DSGMIGD_TESTS = nightly
 system-nightly: system-test
 
 vm: package
 	@$(quickstart)/install-requirements vm
 	@$(PYTHON) -m tests.system.shell
 
-bench: program = compare
-bench-journal: program = deaf_journal
-bench-large: program = large_file
-bench-later: program = later_snapshot
-bench-memory: program = many_entries
-bench-metadata: program = metadata_share
-bench-workers: program = several_workers
-bench bench-journal bench-large bench-later bench-memory bench-metadata bench-workers:
-	@$(quickstart)/install-requirements
-	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/$(program).py $(BENCH)
+# WHAT is one of these; BENCH are options of the program.
+bench-compare = compare.py
+bench-journal = deaf_journal.py
+bench-large = large_file.py
+bench-later = later_snapshot.py
+bench-long = compare.py --set long --rounds 3 --json bench.json --plots bench-plots
+bench-memory = many_entries.py
+bench-metadata = metadata_share.py
+bench-openzfs = openzfs.py --
+bench-queue = waiting_requests.py
+bench-workers = several_workers.py
+# What a bench needs, if not what the demo needs.
+bench-long-needs = bench
+bench-openzfs-needs = vm
 
-bench-openzfs: package
-	@$(quickstart)/install-requirements vm
-	@PYTHONPATH=$(CURDIR) $(PYTHON) bench/openzfs.py -- $(BENCH)
+WHAT ?= compare
+bench:
+	@[ -n "$(bench-$(WHAT))" ] || { echo "make bench: WHAT=$(WHAT) is unknown. Known are:"; \
+	    $(MAKE) --no-print-directory bench-help; exit 2; }
+	@[ "$(WHAT)" = queue ] || $(quickstart)/install-requirements $(bench-$(WHAT)-needs)
+	@[ "$(WHAT)" != openzfs ] || $(MAKE) --no-print-directory package
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/$(bench-$(WHAT)) $(BENCH)
 
-bench-long:
-	@$(quickstart)/install-requirements bench
-	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/compare.py \
-	    --set long --rounds 3 --json bench.json --plots bench-plots $(BENCH)
-
-bench-queue:
-	@PYTHONPATH=$(CURDIR) $(PYTHON) bench/waiting_requests.py $(BENCH)
+bench-help:
+	@echo "WHAT=compare   dsgmigd beside rsync, hashing and the floor, in ten minutes (root)"
+	@echo "WHAT=journal   what a migration costs when journald does not read (root)"
+	@echo "WHAT=large     what a small change in a large file reads, writes and costs (root, 25 GB)"
+	@echo "WHAT=later     what one later snapshot costs, beside rsync and hashing all (root)"
+	@echo "WHAT=long      the same as compare for many sizes, with plots; takes hours (root)"
+	@echo "WHAT=memory    the memory that two million entries take (root, 10 GB, ten minutes)"
+	@echo "WHAT=metadata  the share of DSG's metadata in a migration's time and space (root)"
+	@echo "WHAT=openzfs   compare in the virtual machine, on the kernel's OpenZFS (root)"
+	@echo "WHAT=queue     how soon the first of 100,000 waiting requests is claimed"
+	@echo "WHAT=workers   what four workers gain over one (root)"
 
 fmt: $(venv)/ready
 	$(venv)/bin/ruff format

@@ -23,22 +23,22 @@ from ways import (
     Place,
     by_bare_rsync,
     by_dsgmigd,
+    by_scripts,
     by_the_floor,
-    by_the_seed,
     read_both_sides,
 )
 
 WAYS: dict[str, Callable[[Place], Carried]] = {
     "complete": by_dsgmigd("complete"),
     "changes": by_dsgmigd("changes"),
-    "seed": by_the_seed,
+    "scripts": by_scripts,
     "bare": by_bare_rsync,
     "floor": by_the_floor,
 }
 WORDS = {
     "complete": "dsgmigd, complete verification",
     "changes": "dsgmigd, changes between full walks",
-    "seed": "rsync, chown, hash all, validate a sample",
+    "scripts": "rsync, chown, hash all, validate a sample",
     "bare": "bare rsync, neither manifest nor validation",
     "floor": "btrfs send to nobody, rsync of s1, snapshots",
 }
@@ -170,7 +170,7 @@ def print_table(samples: Samples) -> None:
 def print_ratios(samples: Samples, way: str) -> None:
     """Print how many times faster a way of ours is than the others."""
     ours = samples.figures(way)
-    for other in ("seed", "bare", "floor"):
+    for other in ("scripts", "bare", "floor"):
         if other in samples.carried:
             theirs = samples.figures(other)
             total, later = (theirs[key] / ours[key] for key in ("total", "later"))
@@ -194,9 +194,9 @@ def print_growth(small: Samples, large: Samples) -> None:
 def claim(size: Size, way: str, other: str, total: float, later: float) -> str:
     """Say whether what is claimed of this size holds; "" if nothing is."""
     claimed = {
-        ("complete", "seed"): (10, 12),
+        ("complete", "scripts"): (10, 12),
         ("complete", "bare"): (1.2, 1.3),
-        ("changes", "seed"): (18, 50),
+        ("changes", "scripts"): (18, 50),
         ("changes", "bare"): (2, 5),
         ("changes", "floor"): (0, 1 / 3),
     }.get((way, other))

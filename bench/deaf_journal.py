@@ -25,7 +25,8 @@ LONGEST_RECORD = 1 << 16
 PROGRAM = """
 import sys
 sys.path.insert(0, {checkout!r})
-from dsgmigd import __main__, journal
+from dsgmigd import __main__
+from dsgmigd.service import journal
 journal.configure_logging.__kwdefaults__["socket_path"] = {socket!r}
 __main__.main()
 """
@@ -126,7 +127,7 @@ def migrate(root: Path, pool: bed.FilePool, directory: Path, journal: Path) -> f
             )
             seconds = time.monotonic() - began
     finally:
-        bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", parent))
+        bed.destroy("-R", parent)
     if json.loads(done.stdout)["outcome"] != "done":
         sys.exit("the migration failed")
     return seconds

@@ -6,6 +6,7 @@ how much it grew. Hashing and verifying, which read the whole file, are not part
 """
 
 import argparse
+import contextlib
 import random
 import sys
 import time
@@ -15,10 +16,11 @@ import bed
 from series import beds, verdict
 from ways import used_bytes
 
-from dsgmigd.btrfs.replay import Replay
-from dsgmigd.btrfs.stream import read_commands
-from dsgmigd.command import Commands
 from dsgmigd.dsg.manifest import Manifest
+from dsgmigd.host.command import Commands
+from dsgmigd.host.directories import Directories
+from dsgmigd.source.send_stream import read_commands
+from dsgmigd.transfer.replay import Replay
 
 MIB = 1 << 20
 # Each costs a record of ZFS, or two: 128 KiB unless somebody set another recordsize.
@@ -50,7 +52,7 @@ def main() -> int:
         print(f"replayed {options.changed_mib:g} MiB in {EDITS} places in {seconds:.2f} s")
         print_claim("read and written", (read + written) / MIB, 2 * CLAIMED_IO_MIB)
         print_claim("grown in the pool", grown / MIB, CLAIMED_GROWTH_MIB)
-        bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", name))
+        bed.destroy("-R", name)
     return 0
 
 
@@ -76,8 +78,15 @@ def build(root: Path, file_mib: int, changed_bytes: int) -> tuple[Path, Path]:
 def replay(root: Path, snapshot: Path, parent: Path | None) -> None:
     """Bring `root` from `parent` to `snapshot`."""
     base = ["-p", str(parent)] if parent else []
-    with Commands().pipe("btrfs", "send", "-q", *base, str(snapshot)) as stream:
-        made = Replay(str(root), Manifest(), parent_root=str(parent) if parent else None)
+    with (
+        Commands().pipe("btrfs", "send", "-q", *base, str(snapshot)) as stream,
+        contextlib.ExitStack() as opened,
+    ):
+        made = Replay(
+            opened.enter_context(Directories(str(root))),
+            Manifest(),
+            parent=opened.enter_context(Directories(str(parent))) if parent else None,
+        )
         made.apply(read_commands(stream.read), checkpoint=lambda: None)
 
 

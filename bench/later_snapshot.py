@@ -93,7 +93,7 @@ def migrate(
     """Migrate by dsgmigd and destroy the target; return the rows of the later snapshots."""
     parent = f"{pool.name}/{level}"
     rows: list[dict[str, Any]] = migrate_into(parent, source_root, directory, level)["snapshots"]
-    bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", parent))
+    bed.destroy("-R", parent)
     return rows[1:]
 
 
@@ -114,7 +114,7 @@ def measure_rsync(trees: list[Path], pool: bed.FilePool, samples: Samples, optio
             samples.rsync_hash.append(ended - began)
             samples.rsync.append(copied - began)
             samples.hash.append(hashed - copied)
-    bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", dataset))
+    bed.destroy("-R", dataset)
 
 
 def summary(samples: Samples, options: argparse.Namespace) -> dict[str, Any]:

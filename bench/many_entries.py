@@ -24,17 +24,17 @@ from pathlib import Path
 
 import bed
 
-from dsgmigd.abilities import Abilities
-from dsgmigd.descriptors import Directories
 from dsgmigd.dsg.archive import DsgDirectory
 from dsgmigd.dsg.manifest import Manifest
 from dsgmigd.dsg.metadata import Metadata, Previous, make_metadata, render_manifest
-from dsgmigd.dsg.pushlog import Push
+from dsgmigd.dsg.push_line import Push
 from dsgmigd.dsg.refresh import Refresher
 from dsgmigd.exclusion import DSG_DIRECTORY
+from dsgmigd.host.directories import Directories
 from dsgmigd.names import SnapshotName
-from dsgmigd.verify.proof import Moments
-from dsgmigd.verify.verifier import Verifier
+from dsgmigd.target.capabilities import Capabilities
+from dsgmigd.verification.proof import Moments
+from dsgmigd.verification.verifier import Verifier
 
 FILES_IN_DIRECTORY = 1000
 CHANGED_FILES = 100
@@ -185,7 +185,7 @@ def measure_rewrite(directory: Path) -> Seconds:
 
 def measure_verify(directory: Path) -> Seconds:
     """Verify what the part before left; the second time, all is proven."""
-    verifier = Verifier(level="complete", abilities=Abilities())
+    verifier = Verifier(level="complete", hash_threads=2, capabilities=Capabilities())
     return {
         "first verification, all files read": taken(lambda: verify(verifier, directory, 2)),
         "second verification, all proven": taken(lambda: verify(verifier, directory, 2)),
@@ -195,7 +195,10 @@ def measure_verify(directory: Path) -> Seconds:
 def measure_together(directory: Path) -> Seconds:
     """Write and verify two snapshots."""
     shutil.rmtree(directory / "target" / ".dsg")
-    writer, verifier = Writer(directory), Verifier(level="complete", abilities=Abilities())
+    writer, verifier = (
+        Writer(directory),
+        Verifier(level="complete", hash_threads=2, capabilities=Capabilities()),
+    )
     return {
         "first snapshot: manifest": taken(writer.write_first),
         "first snapshot: verification": taken(lambda: verify(verifier, directory, 1)),

@@ -32,7 +32,7 @@ def main() -> int:
         print_shares(result["snapshots"], result["seconds"])
         names = [tree.name for tree in trees]
         print_space(occupied(f"{parent}/{REPO}", names, directory / "view"))
-        bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", parent))
+        bed.destroy("-R", parent)
     return 0
 
 

@@ -1,7 +1,7 @@
 """Compare the ways, as compare.py does, on the kernel's OpenZFS: in the system tests' machine.
 
-Its processor is imitated, so that everything takes ten to thirty times as long, and programs longer
-than waiting. Only the ratios mean anything, and those not much more than their order.
+Programs run there at the processor's own speed. Each system call costs about 7 microseconds more
+than on a real machine, and each page fault about 12; /sys/module/um_count/parameters counts both.
 """
 
 import argparse

@@ -62,7 +62,7 @@ def migrate_all(repos: list[str], count: int, root: Path, pool: str, directory: 
             wait_results(spool, repos)
             return time.monotonic() - began
     finally:
-        bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", parent))
+        bed.destroy("-R", parent)
         shutil.rmtree(spool)
 
 

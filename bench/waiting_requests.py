@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dsgmigd.spool import Spool
+from dsgmigd.spool.spool import Spool
 
 CLAIMED_FIRST_SECONDS = 1.0
 WORKERS = 4
@@ -53,7 +53,7 @@ def measure(count: int, base: float, seconds: float) -> None:
         began = time.monotonic()
         look = Spool(str(spool))
         look.records.claims()
-        look.incoming()
+        look.waiting()
         looked = time.monotonic() - began
         with workers(configured(spool), 1):
             first = wait_first(spool) - base

@@ -20,9 +20,9 @@ import bed
 import xxhash
 from series import REPO, migrate_into
 
-# The seed's scripts validated a sample of the files.
+# The usual scripts validate a sample of the files.
 SAMPLED = 0.1
-SEED_OWNER = "0:0"
+SCRIPTS_OWNER = "0:0"
 
 
 @dataclass
@@ -72,7 +72,7 @@ def dataset(place: Place, name: str) -> Iterator[str]:
     try:
         yield full
     finally:
-        bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", full))
+        bed.destroy("-R", full)
 
 
 def used_bytes(name: str) -> int:
@@ -102,7 +102,7 @@ def by_dsgmigd(level: str) -> Callable[[Place], Carried]:
             carried.all_bytes = used_bytes(parent)
             carried.first_bytes = _first_bytes(f"{parent}/{REPO}")
         finally:
-            bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", parent))
+            bed.destroy("-R", parent)
         return carried
 
     return carry
@@ -119,11 +119,11 @@ def _first_bytes(name: str) -> int:
     return int(bed.run("zfs", "get", "-Hp", "-o", "value", "referenced", f"{name}@s1"))
 
 
-def by_the_seed(place: Place) -> Carried:
+def by_scripts(place: Place) -> Carried:
     """Carry over by rsync, chown, a manifest of all files' hashes; validate a sample in the end."""
     carried = Carried()
-    with dataset(place, "seed") as name:
-        root = place.pool.mountpoint / "seed"
+    with dataset(place, "scripts") as name:
+        root = place.pool.mountpoint / "scripts"
         for tree in place.trees:
             began = time.monotonic()
             bed.run(
@@ -135,7 +135,7 @@ def by_the_seed(place: Place) -> Carried:
                 f"{tree}/",
                 f"{root}/",
             )
-            bed.run("chown", "-R", SEED_OWNER, root)
+            bed.run("chown", "-R", SCRIPTS_OWNER, root)
             write_manifest(root)
             bed.run("zfs", "snapshot", f"{name}@{tree.name}")
             carried.seconds.append(time.monotonic() - began)

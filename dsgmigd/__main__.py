@@ -5,11 +5,14 @@ import sys
 import structlog
 
 from dsgmigd.cli import main as run_command_line
-from dsgmigd.journal import flush_journal
+from dsgmigd.host.encoding import enter_utf8_mode, escape_output
+from dsgmigd.service.journal import flush_journal
 
 
 def main() -> None:
-    """Run the command line; what nobody expected is logged with its traceback, status 1."""
+    """Run the command line; an unexpected exception is logged with its traceback, exit status 1."""
+    enter_utf8_mode()
+    escape_output()
     try:
         run_command_line()
     except Exception:  # noqa: BLE001 # the last resort: a bug, or a broken host

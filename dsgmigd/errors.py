@@ -1,8 +1,9 @@
-"""The one tree of errors that an operator may see.
+"""Every failure and interruption that an operator may see.
 
-Every error says what happened (`message`), what to do (`hint`), what kind it is (`code`, a stable
-string that results and the journal carry) and who can mend it (`error_class`). The daemon catches
-`DsgmigdError` in one place; anything else is a bug or a broken host.
+Each has a message (what happened), a hint (what to do), a `code` (its kind, a stable string in
+results and in the journal) and an `error_class` (who can fix it). A worker catches them in one
+place, `service.processing`, and the command line in another, `cli.output`; any other exception is a
+bug or a broken host.
 """
 
 from typing import ClassVar, Literal
@@ -10,8 +11,8 @@ from typing import ClassVar, Literal
 ErrorClass = Literal["transient", "permanent", "operator"]
 
 
-class DsgmigdError(Exception):
-    """Root of all errors that leave dsgmigd's own code."""
+class Explained(Exception):
+    """An exception that explains itself; raise a subclass of the two roots below."""
 
     code: ClassVar[str] = "internal"
     error_class: ClassVar[ErrorClass] = "permanent"
@@ -22,7 +23,15 @@ class DsgmigdError(Exception):
         self.hint = hint
 
 
-class InterruptedByStop(DsgmigdError):
+class DsgmigdError(Explained):
+    """Root of all failures."""
+
+
+class Interruption(Explained):
+    """Root of what ends work by request; `except DsgmigdError` does not catch it."""
+
+
+class InterruptedByStop(Interruption):
     """The instance was asked to stop: the work stays resumable and no result is written."""
 
     code = "interrupted"
@@ -35,31 +44,31 @@ class InterruptedByStop(DsgmigdError):
         )
 
 
-class RequestCancelled(DsgmigdError):
-    """An operator ended the request: a result is written, and nobody takes it up again."""
+class RequestCancelled(Interruption):
+    """An operator cancelled the request: a result is written and the request is not resumed."""
 
     code = "cancelled"
     error_class = "operator"
 
     def __init__(self, *, is_discarded: bool = False) -> None:
-        kept = "what was built is kept: the next request goes on after the last verified snapshot"
         super().__init__(
             "cancelled by an operator",
-            hint="what was built is destroyed; ask again with: dsgmigd retry"
+            hint="what was built was destroyed; submit again with: dsgmigd retry"
             if is_discarded
-            else kept,
+            else "what was built is kept: the next request continues after the last verified "
+            "snapshot",
         )
 
 
 class NothingToCancel(DsgmigdError):
-    """No request of that repository waits or is worked on."""
+    """No request for the repository is waiting or running."""
 
     code = "nothing_to_cancel"
     error_class = "operator"
 
 
 class NothingToRetry(DsgmigdError):
-    """The last request of that repository did not end in a way that asks for another try."""
+    """The last request for the repository neither failed nor was cancelled."""
 
     code = "nothing_to_retry"
     error_class = "operator"
@@ -73,14 +82,14 @@ class InvalidName(DsgmigdError):
 
 
 class InvalidConfig(DsgmigdError):
-    """The configuration file is missing, unreadable, or says something impossible."""
+    """The configuration file is missing, cannot be read, or has an invalid value."""
 
     code = "invalid_config"
     error_class = "operator"
 
 
 class InvalidRequest(DsgmigdError):
-    """A request that is not an empty file or one JSON object with known keys."""
+    """A request is neither an empty file nor one JSON object with known keys."""
 
     code = "invalid_request"
     error_class = "operator"
@@ -93,6 +102,20 @@ class SourceMissing(DsgmigdError):
     error_class = "operator"
 
 
+class SourceUnavailable(DsgmigdError):
+    """The source root does not exist, is empty or not mounted, or its device is gone."""
+
+    code = "source_unavailable"
+    error_class = "transient"
+
+
+class SourceUnsafe(DsgmigdError):
+    """Others than root and the daemon's user may exchange what is in the source root."""
+
+    code = "source_unsafe"
+    error_class = "operator"
+
+
 class NoSnapshots(DsgmigdError):
     """The repository has no snapshot s1 … sN."""
 
@@ -101,42 +124,42 @@ class NoSnapshots(DsgmigdError):
 
 
 class SnapshotGap(DsgmigdError):
-    """The series s1 … sN has holes."""
+    """The series s1 … sN has gaps."""
 
     code = "snapshot_gap"
     error_class = "operator"
 
 
 class SourceInvalid(DsgmigdError):
-    """Something that looks like a snapshot of the series is not one."""
+    """Something named sK or SV-norm is not a directory, or sK has a leading zero."""
 
     code = "source_invalid"
     error_class = "operator"
 
 
 class SourceChanged(DsgmigdError):
-    """The source changed or vanished while it was read."""
+    """The source changed or was removed while it was read."""
 
     code = "source_changed"
     error_class = "operator"
 
 
 class SourceUnreadable(DsgmigdError):
-    """The source file system refused or failed a read."""
+    """Reading the source failed."""
 
     code = "source_io"
     error_class = "permanent"
 
 
 class SourceConflict(DsgmigdError):
-    """The source holds something at its root that dsgmigd itself must write there."""
+    """The source has something at its root where dsgmigd must write its own."""
 
     code = "dsg_conflict"
     error_class = "operator"
 
 
 class StreamCorrupt(DsgmigdError):
-    """A btrfs send stream that is truncated, damaged or holds an unknown command."""
+    """A btrfs send stream is truncated or damaged, or has an unknown command."""
 
     code = "stream_corrupt"
     error_class = "permanent"
@@ -150,91 +173,98 @@ class TargetExists(DsgmigdError):
 
 
 class TargetMissing(DsgmigdError):
-    """The parent dataset, or what was asked for in it, is not there or cannot be used."""
+    """The parent dataset, or what was asked for in it, does not exist or cannot be used."""
 
     code = "target_missing"
     error_class = "operator"
 
 
 class TargetUnavailable(DsgmigdError):
-    """The pool is away, suspended or takes no writes, or the parent is not mounted."""
+    """The pool is exported, suspended or takes no writes, or the parent is not mounted."""
 
     code = "target_unavailable"
     error_class = "transient"
 
 
+class MountsHidden(DsgmigdError):
+    """The worker has a mount namespace of its own: the host does not see what it mounts."""
+
+    code = "mounts_hidden"
+    error_class = "operator"
+
+
 class TargetFull(DsgmigdError):
-    """The pool, or a quota on the way to it, has no space left."""
+    """The pool or a quota has no space left."""
 
     code = "target_full"
     error_class = "transient"
 
 
 class TargetBusy(DsgmigdError):
-    """Something holds the dataset open."""
+    """A process or a hold keeps the dataset busy."""
 
     code = "target_busy"
     error_class = "transient"
 
 
 class TargetRefused(DsgmigdError):
-    """The target cannot hold something that the source has."""
+    """The target cannot store something that the source has, and no request may allow that."""
 
     code = "target_refused"
     error_class = "operator"
 
 
 class TargetUnwritable(DsgmigdError):
-    """The target's file system failed a read or a write."""
+    """Reading or writing the target failed."""
 
     code = "target_io"
     error_class = "permanent"
 
 
 class TargetChanged(DsgmigdError):
-    """Somebody else changed the staging or the target dataset during the run."""
+    """Another program or user changed the staging or the target dataset."""
 
     code = "target_changed"
     error_class = "operator"
 
 
 class MetadataDamaged(DsgmigdError):
-    """A document below `.dsg/` of a snapshot is missing, unreadable, or not the one it was."""
+    """A document in `.dsg/` of a snapshot is missing, cannot be read, or was changed."""
 
     code = "metadata_damaged"
     error_class = "permanent"
 
 
 class PathUnknown(DsgmigdError):
-    """A path that stands in no manifest of the dataset."""
+    """No manifest of the dataset lists the path."""
 
     code = "path_unknown"
     error_class = "operator"
 
 
 class LossNotAllowed(DsgmigdError):
-    """The target cannot keep an attribute, and the request does not allow that loss."""
+    """The target cannot store an attribute, and the request does not allow that loss."""
 
     code = "loss_not_allowed"
     error_class = "operator"
 
 
 class VerificationFailed(DsgmigdError):
-    """Source and target differ, or the target and its own manifests."""
+    """Source and target differ, or the target differs from its own manifests."""
 
     code = "verification_failed"
     error_class = "permanent"
 
 
 class CrashLoop(DsgmigdError):
-    """The workers died several times on the same request."""
+    """The worker crashed several times while processing the same request."""
 
     code = "crash_loop"
     error_class = "operator"
 
 
 class HostExhausted(DsgmigdError):
-    """The host has no memory, process or open file to spare at this moment."""
+    """The host has no memory, processes or open files left at this moment."""
 
     code = "host_exhausted"
     error_class = "transient"
@@ -248,14 +278,14 @@ class AlreadyRunning(DsgmigdError):
 
 
 class SpoolUnusable(DsgmigdError):
-    """The spool directory is missing or is not a place where requests are safe."""
+    """The spool directory is missing, cannot be used, or its location is unsafe."""
 
     code = "spool_unusable"
     error_class = "operator"
 
 
 class SpoolReplaced(DsgmigdError):
-    """The spool's name leads to another directory than when this instance began, or to none."""
+    """The path of the spool now leads to another directory, or to none."""
 
     code = "spool_replaced"
     error_class = "transient"
@@ -263,34 +293,34 @@ class SpoolReplaced(DsgmigdError):
     def __init__(self, directory: str) -> None:
         super().__init__(
             f"the spool {directory} was moved, removed, or mounted over",
-            hint="what waits and what was claimed is in the directory that was there: "
-            "put it back, or move its *.request and *.claim.* files into the new one",
+            hint="the old directory still has the waiting and claimed requests: put it back, or "
+            "move its *.request and *.claim.* files into the new one",
         )
 
 
 class StateTooNew(DsgmigdError):
-    """A newer version of dsgmigd wrote this; it is left as it is."""
+    """A newer version of dsgmigd wrote this; it is not changed."""
 
     code = "state_too_new"
     error_class = "operator"
 
 
 class SpoolFailing(DsgmigdError):
-    """The spool's file system failed a read or a write; nothing that is in it is given up."""
+    """Reading or writing the spool failed; its requests and results are kept."""
 
     code = "spool_io"
     error_class = "transient"
 
 
 class PinImpossible(DsgmigdError):
-    """The source's file system cannot take a pin: it is read-only, full, or not this one."""
+    """A pin cannot be created or deleted: the source is read-only or full, for example."""
 
     code = "pin_impossible"
     error_class = "operator"
 
 
 class CommandFailed(DsgmigdError):
-    """A program that dsgmigd runs ended with an error that no adapter knows."""
+    """A program that dsgmigd runs failed with an error that dsgmigd does not know."""
 
     code = "command_failed"
     error_class = "permanent"
@@ -299,7 +329,7 @@ class CommandFailed(DsgmigdError):
         last_words = stderr.strip() or "no message"
         super().__init__(
             f"{' '.join(argv)} ended with status {status}: {last_words}",
-            hint="the message is the program's own; run the command by hand to see more",
+            hint="this is the program's own message; run the command by hand to see more",
         )
         self.argv = argv
         self.status = status
@@ -315,6 +345,6 @@ class CommandTimedOut(DsgmigdError):
     def __init__(self, argv: tuple[str, ...], *, timeout_seconds: float) -> None:
         super().__init__(
             f"{' '.join(argv)} did not end within {timeout_seconds:g} seconds",
-            hint="look at the pool's health: a suspended pool lets commands hang",
+            hint="check the pool: zpool status; commands hang while a pool is suspended",
         )
         self.argv = argv

@@ -1,8 +1,8 @@
-"""Which paths of a source snapshot stay out of the dataset.
+"""Which paths of a source snapshot are excluded from the dataset.
 
-One rule serves replay, rsync, manifest and verifier. It looks at the first component of a path
-only: a `HEAD` or a `lost+found` deeper down is data. Paths are bytes, relative to the snapshot's
-root, without a leading slash.
+Replay, rsync, manifest and verifier use this one rule. It looks only at the first component of a
+path: a `HEAD` or a `lost+found` deeper down is data. Paths are bytes, relative to the root of the
+snapshot, without a leading slash.
 """
 
 DSG_DIRECTORY = b".dsg"
@@ -12,12 +12,12 @@ _TRASH_PREFIX = b".Trash-"
 
 
 def is_excluded_name(name: bytes) -> bool:
-    """Say whether an entry `name` of a snapshot's root stays out of the dataset."""
+    """Say whether the entry `name` at the root of a snapshot is excluded."""
     return name in _NAMES or name.startswith(_TRASH_PREFIX)
 
 
 def is_excluded(path: bytes) -> bool:
-    """Say whether `path` is, or lies below, an entry that stays out of the dataset."""
+    """Say whether `path` is, or is below, an entry that is excluded."""
     return is_excluded_name(path.partition(b"/")[0])
 
 

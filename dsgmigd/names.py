@@ -1,10 +1,13 @@
-"""Names that may become paths or dataset names: parse or raise `InvalidName`.
+"""Names that may become paths or dataset names.
 
-Nothing that came from a file name, a request or the command line reaches a path or a dataset name
-without passing here.
+A name from a file, a request or the command line is parsed here before it becomes part of a path
+or of a dataset name.
+
+Raises: InvalidName.
 """
 
 import re
+import uuid
 from dataclasses import dataclass
 from typing import NewType, Self
 
@@ -13,8 +16,12 @@ from dsgmigd.errors import InvalidName
 RepoName = NewType("RepoName", str)
 DatasetName = NewType("DatasetName", str)
 
+# The ending of the directory with the normalised copy of a repository.
+NORMALISED = "-norm"
+
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-_RESERVED_ENDINGS = ("-norm", ".request", ".claim", ".result")
+_RESERVED_ENDINGS = (NORMALISED, ".request", ".claim", ".result")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _SNAPSHOT = re.compile(r"s([1-9][0-9]{0,8})")
 # zfs(8), "naming requirements", without the blank and without leading punctuation in the pool.
 _DATASET = re.compile(r"[A-Za-z][A-Za-z0-9._:-]*(/[A-Za-z0-9._:-]+)*")
@@ -28,13 +35,36 @@ def parse_repo_name(text: str) -> RepoName:
             f"{text!r} is not a repository name",
             hint="a name has 1 to 200 of A-Z a-z 0-9 . _ - and starts with a letter or a digit",
         )
-    ending = next((ending for ending in _RESERVED_ENDINGS if text.endswith(ending)), None)
+    ending = _reserved_ending(text)
     if ending:
         raise InvalidName(
             f"{text!r} is not a repository name: it ends in {ending}",
-            hint="name the repository itself; dsgmigd finds its normalised copy by itself",
+            hint=f"write {_without_endings(text)}, not {text}",
         )
     return RepoName(text)
+
+
+def _reserved_ending(text: str) -> str | None:
+    return next((ending for ending in _RESERVED_ENDINGS if text.endswith(ending)), None)
+
+
+def _without_endings(text: str) -> str:
+    while ending := _reserved_ending(text):
+        text = text.removesuffix(ending)
+    return text
+
+
+def is_request_id(value: object) -> bool:
+    """Say whether `value` may be the id of a request: it becomes part of names on disk."""
+    return isinstance(value, str) and _REQUEST_ID.fullmatch(value) is not None
+
+
+def is_uuid(text: str) -> bool:
+    """Say whether `text` is a UUID as dsgmigd writes it."""
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, order=True)
@@ -48,17 +78,15 @@ class SnapshotName:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the snapshot name that `text` spells."""
+        """Return `text` as a snapshot name."""
         match = _SNAPSHOT.fullmatch(text)
         if not match:
-            raise InvalidName(
-                f"{text!r} is not a snapshot name", hint="snapshots are called s1, s2, … s10, …"
-            )
+            raise InvalidName(f"{text!r} is not a snapshot name", hint="write s1, s2, … s10, …")
         return cls(int(match[1]))
 
     @classmethod
     def is_valid(cls, text: str) -> bool:
-        """Say whether `text` spells a snapshot name."""
+        """Say whether `text` is a snapshot name."""
         return _SNAPSHOT.fullmatch(text) is not None
 
 

@@ -30,6 +30,7 @@ METADATA_KEYS = [
 TAG_KEYS = ["tag_id", "snapshot_id", "tag_message", "created_by", "created_at"]
 IGNORED_NAMES = {"__pycache__", ".Rdata", ".rdata", ".RData", ".Rproj.user", ".DS_Store"}
 IGNORED_SUFFIXES = (".pyc", ".tmp")
+BACKUP = re.compile(r"~\d{8}T\d{6}-\d{4}~$")
 NEVER_AT_ROOT = re.compile(r"\.snap|\.zfs|HEAD|lost\+found|\.Trash-.*")
 DIGEST = re.compile(r"[0-9a-f]{16}")
 
@@ -226,7 +227,10 @@ def is_listed_path(path: bytes) -> bool:
     if not is_text(path):
         return False
     return not any(
-        part.startswith(".") or part in IGNORED_NAMES or part.endswith(IGNORED_SUFFIXES)
+        part.startswith(".")
+        or part in IGNORED_NAMES
+        or part.endswith(IGNORED_SUFFIXES)
+        or BACKUP.search(part)
         for part in path.decode().split("/")
     )
 

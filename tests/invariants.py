@@ -310,10 +310,10 @@ def _of_leftovers(world: World, repo: str, results: list[dict[str, Any]]) -> Ite
     if any(".claim." in name for name in waiting):
         return  # its work goes on with what is there
     area = world.source_root / PINS
-    pins = sorted(os.listdir(area)) if area.exists() else []
-    for name in pins:
-        if name.startswith(f"{repo}."):
-            yield f"I7 {repo}: the pins {name} are left"
+    # Each spool has a directory of its own there; earlier versions had none.
+    for path in sorted((*area.glob("*"), *area.glob("*/*"))):
+        if path.name.startswith(f"{repo}."):
+            yield f"I7 {repo}: the pins {path.name} are left"
     things = _things(world.parent)
     for part in ("staging", "views"):
         if f"{world.parent}/.dsgmigd/{part}/{repo}" in things:

@@ -1,9 +1,11 @@
-"""`dsgmigd config`: look at the configuration."""
+"""The command config."""
 
 import click
 
 from dsgmigd.cli.context import Context
-from dsgmigd.cli.output import errors_for_people
+from dsgmigd.cli.output import say
+from dsgmigd.host.terminal import printable
+from dsgmigd.target.area import check_namespace
 
 
 @click.group(name="config")
@@ -14,25 +16,28 @@ def config_command() -> None:
 @config_command.command(name="check")
 @click.pass_obj
 def check_command(context: Context) -> None:
-    """Say whether the configuration is valid and the spool is safe; exit status 78 if not.
+    """Check that the configuration is valid, the spool safe, and no mount would be hidden.
+
+    The exit status is 78 if something is wrong.
 
     \b
     Example:  dsgmigd --config /etc/dsgmigd/dsgmigd.toml config check
     """
-    with errors_for_people():
-        context.config.settings()
-        warning = context.spool().check_place()
-    click.echo("the configuration is valid")
+    context.config.settings()
+    context.config.worker_settings()
+    check_namespace()
+    warning = context.spool().check_usable()
+    say("the configuration is valid")
     if warning:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {printable(warning)}", err=True)
 
 
 @config_command.command(name="show")
 @click.pass_obj
 def show_command(context: Context) -> None:
-    """Print the configuration in force, defaults included, as a file that says the same.
+    """Print the configuration in force, with all defaults, as a configuration file.
 
     \b
     Example:  dsgmigd config show > /etc/dsgmigd/dsgmigd.toml
     """
-    click.echo(context.config.to_toml(), nl=False)
+    say(context.config.to_toml(), nl=False)

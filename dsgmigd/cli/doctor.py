@@ -1,64 +1,70 @@
-"""The verb that finds what dead requests left behind."""
+"""The command that finds what interrupted requests left behind."""
 
-import json
 import sys
 from dataclasses import asdict
 
 import click
 
 from dsgmigd.cli.context import Context
-from dsgmigd.cli.output import EXIT_USAGE, EXIT_WARNINGS, errors_for_people, shown, table
-from dsgmigd.doctor.examine import Doctor
-from dsgmigd.doctor.leftover import Findings, Leftover, Treatment
+from dsgmigd.cli.output import EXIT_WARNINGS, say, say_json, table
+from dsgmigd.host.terminal import printable
+from dsgmigd.maintenance.doctor.doctor import Doctor
+from dsgmigd.maintenance.doctor.leftover import Findings, Leftover, Treatment
 
 _HEADER = ("LEFT", "REPO", "REQUEST", "WHERE", "WHY", "FIX")
 _FIXES: dict[Treatment, str] = {
     "remove": "--fix removes it",
     "discard": "--fix --discard-staging removes it",
-    "keep": "it is kept",
-    "look": "look at it",
+    "keep": "kept",
+    "look": "inspect it",
 }
 
 
 @click.command(name="doctor")
-@click.option("--fix", "is_fixing", is_flag=True, help="Remove what is ours and of no more use.")
+@click.option(
+    "--fix",
+    "is_fixing",
+    is_flag=True,
+    help="Remove leftovers that dsgmigd created and no longer needs.",
+)
 @click.option(
     "--discard-staging",
     "is_discarding",
     is_flag=True,
-    help="With --fix: give up interrupted work as well.",
+    help="With --fix: also destroy interrupted work that could be resumed.",
 )
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def doctor_command(
     context: Context, *, is_fixing: bool, is_discarding: bool, is_json: bool
 ) -> None:
-    """List what dead requests left behind; touch nothing unless asked to.
+    """List leftovers of interrupted requests; without --fix, change nothing.
 
-    What belongs to living or waiting work is not listed, what is not ours is never touched. All
-    who work on this source and this target must share one spool. Exit status 3: something is
-    left over, or could not be looked at.
+    Objects that a running or waiting request needs are not listed; objects that dsgmigd did not
+    create are never touched. All instances that work on this source or this target must share one
+    spool. Exit status 3: there are leftovers, or a location could not be checked.
 
     \b
     Examples:  dsgmigd doctor
                dsgmigd doctor --fix
     """
     if is_discarding and not is_fixing:
-        click.echo("dsgmigd: --discard-staging means something with --fix only", err=True)
-        sys.exit(EXIT_USAGE)
+        raise click.UsageError("--discard-staging works only with --fix")
     treatments: list[Treatment] = ["remove"] if is_fixing else []
     if is_discarding:
         treatments.append("discard")
-    with errors_for_people():
-        settings = context.config.settings()
-        doctor = Doctor(
-            context.spool(),
-            source_root=settings.source_root,
-            parent=settings.target_parent,
-            area=settings.area,
-        )
-        findings = doctor.examine(treatments)
-    click.echo(json.dumps(to_json(findings), indent=1) if is_json else to_text(findings))
+    settings = context.config.settings()
+    doctor = Doctor(
+        context.spool(),
+        source_root=settings.source_root,
+        parent=settings.target_parent,
+        area=settings.area,
+    )
+    findings = doctor.examine(treatments)
+    if is_json:
+        say_json(to_json(findings))
+    else:
+        say(to_text(findings))
     if not findings.is_clean:
         sys.exit(EXIT_WARNINGS)
 
@@ -76,39 +82,39 @@ def to_text(findings: Findings) -> str:
     """Return findings as a table, with a last line that says what to do."""
     rows = [_row(leftover) for leftover in findings.leftovers]
     lines = [table(_HEADER, rows)] if rows else []
-    lines += [f"could not look: {shown(problem)}" for problem in findings.problems]
+    lines += [f"could not check: {printable(problem)}" for problem in findings.problems]
     return "\n".join([*lines, _advice(findings)])
 
 
 def _row(leftover: Leftover) -> tuple[str, ...]:
     names = (leftover.kind, leftover.repo or "-", leftover.request_id or "-")
-    return (*names, shown(leftover.where), shown(leftover.why), _fix(leftover))
+    return (*names, printable(leftover.where), printable(leftover.why), _fix(leftover))
 
 
 def _fix(leftover: Leftover) -> str:
     if leftover.is_removed:
         return "removed"
     if leftover.error is not None:
-        return f"not removed: {shown(leftover.error)}"
+        return f"not removed: {printable(leftover.error)}"
     return _FIXES[leftover.treatment]
 
 
 def _advice(findings: Findings) -> str:
     still_open = [leftover for leftover in findings.leftovers if leftover.is_open]
     if not still_open:
-        words = "nothing is left over"
-        return f"{words} where it could be looked" if findings.problems else words
+        words = "nothing found"
+        return f"{words}; some locations could not be checked" if findings.problems else words
     count = {
         treatment: sum(one.treatment == treatment and one.error is None for one in still_open)
         for treatment in _FIXES
     }
-    sentences = [f"left over: {len(still_open)}"]
+    sentences = [f"leftovers: {len(still_open)}"]
     if count["remove"]:
         sentences.append(f"`dsgmigd doctor --fix` removes {count['remove']}")
     if count["discard"]:
-        sentences.append("`dsgmigd migrate REPO` goes on with what is in staging")
+        sentences.append("`dsgmigd migrate REPO` continues the work in staging")
     if count["look"]:
-        sentences.append(f"{count['look']} to look at: dsgmigd does not touch them")
+        sentences.append(f"{count['look']} to inspect: dsgmigd does not touch them")
     if any(one.error for one in still_open):
-        sentences.append("mend what kept the others from being removed, and try again")
+        sentences.append("fix what prevented the other removals, and run it again")
     return "; ".join(sentences)

@@ -1,67 +1,54 @@
-"""The verbs that work on repositories: run, migrate, verify, plan."""
+"""The commands that work on one repository in the foreground: migrate, verify, plan."""
 
 import contextlib
-import json
 import logging
 import signal
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import structlog
 
-from dsgmigd.cli.context import Context
+from dsgmigd.cli.context import Context, locked
 from dsgmigd.cli.output import (
     EXIT_DONE,
     EXIT_WARNINGS,
-    errors_for_people,
     exit_code,
     progress_shown,
+    say,
+    say_json,
     table,
+    unchecked,
 )
-from dsgmigd.command import Commands
-from dsgmigd.daemon import Worker
-from dsgmigd.discrepancies import DiscrepancyFile
-from dsgmigd.errors import AlreadyRunning, DsgmigdError
-from dsgmigd.journal import configure_logging
-from dsgmigd.migrate import Job, Migration, describe_plan
-from dsgmigd.names import RepoName, SnapshotName, parse_repo_name
-from dsgmigd.notify import Notifier
-from dsgmigd.progress import Progress
-from dsgmigd.report import Report
-from dsgmigd.request import VERIFY_LEVELS, Request, VerifyLevel, request_from_mapping
-from dsgmigd.result import envelope, failure, success
+from dsgmigd.errors import DsgmigdError, Interruption
+from dsgmigd.host.command import Commands
+from dsgmigd.host.encoding import to_json
+from dsgmigd.host.terminal import printable
+from dsgmigd.migration.job import Job
+from dsgmigd.migration.migration import Migration
+from dsgmigd.migration.progress import Progress
+from dsgmigd.migration.published_check import PublishedCheck
+from dsgmigd.migration.report import Report
+from dsgmigd.migration.result import Ending, Result
+from dsgmigd.migration.run import Run
+from dsgmigd.names import SnapshotName, parse_repo_name
+from dsgmigd.request import LOSS_WORDS, VERIFY_LEVELS, Request, VerifyLevel, request_from_mapping
+from dsgmigd.service.journal import configure_logging
+from dsgmigd.verification.discrepancy_file import DiscrepancyFile
 
+AnyRun = TypeVar("AnyRun", bound=Run)
+
+_HEADER = ("SNAPSHOT", "BY", "FILES", "BYTES", "READ", "ALREADY PROVEN", "DIFFERENCES", "SECONDS")
 _SILENT = logging.CRITICAL  # the highest that structlog 22.3 knows
-_PATIENCE_SECONDS = 2  # a worker shows its result a moment before it lets go of the lock
-
-
-@click.command(name="run")
-@click.option(
-    "--instance", type=click.IntRange(1, 999), required=True, help="Number of this instance."
-)
-@click.pass_obj
-def run_command(context: Context, *, instance: int) -> None:
-    """Work on requests until SIGTERM: what dsgmigd@N.service does.
-
-    \b
-    Example:  dsgmigd run --instance 1
-    """
-    config = context.config
-    configure_logging(instance=instance)
-    with errors_for_people():
-        Worker(
-            instance, context.spool(instance), config.settings(), config.habits(), Notifier()
-        ).run()
 
 
 _differences_option = click.option(
     "--differences",
     type=click.Path(dir_okay=False),
-    help="Write every difference that is found to this file, one JSON object a line.",
+    help="Write every difference to this file, one JSON object a line.",
 )
 
 
@@ -69,7 +56,7 @@ _differences_option = click.option(
 @click.argument("repo")
 @click.option("--limit", type=click.IntRange(1), help="Only the first LIMIT snapshots.")
 @click.option("--verify", type=click.Choice(VERIFY_LEVELS), help="Level of verification.")
-@click.option("--replace", is_flag=True, help="Build anew; keep an existing target aside.")
+@click.option("--replace", is_flag=True, help="Build a new dataset; keep the existing one.")
 @_differences_option
 @click.option("--migration-tag", metavar="vN", help="Add a tag for the last snapshot.")
 @click.option("--json", "is_json", is_flag=True, help="Print the result as JSON.")
@@ -85,18 +72,21 @@ def migrate_command(
     migration_tag: str | None,
     is_json: bool,
 ) -> None:
-    """Migrate one repository now, in the foreground, without the queue.
+    """Migrate one repository now, without the queue.
 
-    Interrupted by Ctrl-C it stops at a point from which the next call goes on.
+    Ctrl-C stops it; the next migration continues after the last verified snapshot.
 
     \b
     Examples:  dsgmigd migrate SV
                dsgmigd migrate SV --limit 5 --json
     """
     given = Request(limit, verify, replace or None, migration_tag=migration_tag)
-    with errors_for_people():
-        request = request_from_mapping(given.to_json())
-    _work(context, repo, request, Migration.run, differences=differences, is_json=is_json)
+    request = request_from_mapping(given.to_json())
+    _work(
+        *(context, Migration, repo, request, Migration.run),
+        differences=differences,
+        is_json=is_json,
+    )
 
 
 @click.command(name="verify")
@@ -106,12 +96,12 @@ def migrate_command(
     type=click.Choice(VERIFY_LEVELS),
     default="complete",
     show_default=True,
-    help="What is read.",
+    help="How much is read.",
 )
 @click.option(
     "--without-source",
     is_flag=True,
-    help="Check the dataset against its own manifests; the source may be gone.",
+    help="Check the dataset against its own manifests; no source is needed.",
 )
 @_differences_option
 @click.option("--json", "is_json", is_flag=True, help="Print the result as JSON.")
@@ -125,7 +115,9 @@ def verify_command(
     differences: str | None,
     is_json: bool,
 ) -> None:
-    """Compare a published dataset with its source: every snapshot of it, or the one named.
+    """Compare a published dataset with its source.
+
+    Every snapshot is compared, or only the one that is named.
 
     \b
     Examples:  dsgmigd verify SV
@@ -133,117 +125,114 @@ def verify_command(
                dsgmigd verify SV --without-source
     """
     if without_source and level == "changes":
-        raise click.UsageError("what changed is asked of the source: take another --level")
+        raise click.UsageError("the level changes needs the source: choose another --level")
     repo, at, snapshot = subject.partition("@")
 
-    def verify(migration: Migration) -> Report:
+    def verify(check: PublishedCheck) -> Report:
         wanted = SnapshotName.parse(snapshot) if at else None
-        compare = migration.check if without_source else migration.verify
+        compare = check.check if without_source else check.verify
         return compare(level=level, snapshot=wanted)
 
-    _work(context, repo, Request(), verify, differences=differences, is_json=is_json)
+    _work(
+        *(context, PublishedCheck, repo, Request(), verify),
+        differences=differences,
+        is_json=is_json,
+    )
 
 
 @click.command(name="plan")
 @click.argument("repo")
 @click.option("--limit", type=click.IntRange(1), help="Only the first LIMIT snapshots.")
-@click.option("--replace", is_flag=True, help="As if an existing target may be replaced.")
+@click.option("--replace", is_flag=True, help="Plan as if an existing target may be replaced.")
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def plan_command(
     context: Context, repo: str, *, limit: int | None, replace: bool, is_json: bool
 ) -> None:
-    """Say what a migration would do; touch nothing.
+    """Show what a migration would do; change nothing.
 
     \b
     Example:  dsgmigd plan SV
     """
-    with errors_for_people():
-        name = parse_repo_name(repo)
-        request = Request(limit=limit, replace=replace or None)
-        migration = _migration(context, name, request, Commands(), Progress(repo=name))
-        plan = describe_plan(migration.make_plan())
+    name = parse_repo_name(repo)
+    request = Request(limit=limit, replace=replace or None)
+    job = Job(name, request, str(uuid.uuid4()), context.spool_id())
+    migration = _new(Migration, context, job, Commands(), Progress(repo=name))
+    repository, plan = migration.survey()
+    document = plan.to_json()
+    warnings = migration.forecast(plan)
     if is_json:
-        click.echo(json.dumps(plan, indent=1))
+        say_json({**document, "warnings": warnings})
         return
-    click.echo(f"source: {migration.report.source['directory']}")
-    click.echo(f"target: {migration.report.target['dataset']}")
-    for key, value in plan.items():
+    say(f"source: {printable(repository.directory)}")
+    say(f"target: {migration.target_facts().dataset}")
+    for key, value in document.items():
         words = ", ".join(value) or "none" if isinstance(value, list) else value
-        click.echo(f"{key.replace('_', ' ')}: {words}")
+        say(f"{key.replace('_', ' ')}: {words}")
+    for warning in warnings:
+        say(f"warning: {printable(warning)}")
 
 
-def _migration(
+def _new(
+    kind: type[AnyRun],
     context: Context,
-    name: RepoName,
-    request: Request,
+    job: Job,
     commands: Commands,
     progress: Progress,
     *,
     differences: DiscrepancyFile | None = None,
-) -> Migration:
-    job = Job(name, request, str(uuid.uuid4()))
+) -> AnyRun:
     options = {"note": differences.add} if differences else {}
-    return Migration(job, context.config.settings(), commands, progress, **options)
+    return kind(job, context.config.settings(), commands, progress, **options)
 
 
 def _work(
     context: Context,
+    kind: type[AnyRun],
     repo: str,
     request: Request,
-    action: Callable[[Migration], Report],
+    action: Callable[[AnyRun], Report],
     *,
     differences: str | None,
     is_json: bool,
 ) -> None:
-    """Run `action` under the repository's lock, show progress and result, and end."""
+    """Run `action` under the repository's lock, print progress and result, and exit."""
     progress = Progress(repo=repo)
-    started_at = time.time()
-    error: DsgmigdError | None = None
-    migration: Migration | None = None
+    started_at, request_id = time.time(), str(uuid.uuid4())
+    report, error = Report(), None
     file = DiscrepancyFile(differences) if differences else None
     with logging_beside_progress(), _stopping_by_signal(progress), progress_shown(progress):
         try:
             name = parse_repo_name(repo)
             with locked(context, name) as commands:
-                migration = _migration(
-                    *(context, name, request, commands, progress), differences=file
-                )
-                outcome = success(action(migration))
-        except DsgmigdError as caught:
+                job = Job(name, request, request_id, context.spool().identity())
+                work = _new(kind, context, job, commands, progress, differences=file)
+                report = work.report
+                action(work)
+        except (DsgmigdError, Interruption) as caught:
             error = caught
-            outcome = failure(caught, migration.report if migration else None)
-    if file:
-        file.close()
-        outcome["warnings"] += [file.problem] if file.problem else []
-    result = outcome | envelope(
-        request_id=migration.request_id if migration else "",
+    result = Result(
+        Ending(report, error),
+        request_id=request_id,
         repo=repo,
-        options=request.to_json(),
+        request=request.to_json(),
         instance=0,
         started_at=started_at,
         finished_at=time.time(),
-    )
-    click.echo(json.dumps(result, indent=1) if is_json else _summary(result))
+        warnings=_close(file),
+    ).to_json()
+    say(to_json(result, indent=1) if is_json else _summary(result))
     if error:
         sys.exit(exit_code(error))
     sys.exit(EXIT_WARNINGS if result["warnings"] else EXIT_DONE)
 
 
-@contextlib.contextmanager
-def locked(context: Context, name: RepoName) -> Iterator[Commands]:
-    """Hold the lock of a repository; the commands inherit it."""
-    spool = context.spool()
-    spool.prepare(is_made_if_missing=True)
-    lock = spool.lock_repository(name, patience_seconds=_PATIENCE_SECONDS)
-    if lock is None:
-        raise AlreadyRunning(
-            f"somebody works on {name} already", hint="see who does: dsgmigd status"
-        )
-    try:
-        yield Commands(keep_descriptors=(lock.descriptor,))
-    finally:
-        lock.release()
+def _close(file: DiscrepancyFile | None) -> list[str]:
+    """Close the file of differences; return a warning if they could not all be written."""
+    if file is None:
+        return []
+    file.close()
+    return [file.problem] if file.problem else []
 
 
 @contextlib.contextmanager
@@ -261,7 +250,7 @@ def _stopping_by_signal(progress: Progress) -> Iterator[None]:
 
 @contextlib.contextmanager
 def logging_beside_progress() -> Iterator[None]:
-    """Log to stderr, unless a person looks at the progress line there."""
+    """Log to stderr, unless that is a terminal, which shows the progress line."""
     if sys.stderr.isatty():
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_SILENT))
     else:
@@ -270,32 +259,32 @@ def logging_beside_progress() -> Iterator[None]:
 
 
 def _summary(result: dict[str, Any]) -> str:
-    lines = []
-    rows = []
-    for row in result["snapshots"]:
-        found = row["verification"] or {}
-        rows.append(
-            (
-                row["name"],
-                row["method"] or "-",
-                row["files"],
-                row["bytes"],
-                found.get("files_read", "-"),
-                found.get("discrepancy_count", "-"),
-                row["seconds"],
-            )
-        )
-    header = ("SNAPSHOT", "BY", "FILES", "BYTES", "COMPARED", "DIFFERENCES", "SECONDS")
-    if rows:
-        lines.append(table(header, rows))
-    lines += [f"warning: {warning}" for warning in result["warnings"]]
-    lines += [f"lost: {loss['loss']}, {loss['count']} times" for loss in result["losses"]]
+    """Return a result as people read it."""
+    lines = [table(_HEADER, [_row(row) for row in result["snapshots"]])] * bool(result["snapshots"])
+    lines += unchecked(result["checks"])
+    lines += [f"warning: {printable(warning)}" for warning in result["warnings"]]
+    lines += [
+        f"allowed losses: {LOSS_WORDS[loss['loss']]} on {loss['count']:,} "
+        f"{'snapshots' if loss['loss'] == 'push_log' else 'paths'}"
+        for loss in result["losses"]
+    ]
     target = result["target"]
-    where = f" in {target['dataset']}" if target else ""
+    # What failed may have built no dataset yet.
+    where = f" in {target['dataset']}" if target and result["outcome"] != "failed" else ""
     mounted = f", mounted at {target['mountpoint']}" if target and target["mountpoint"] else ""
     alone = ", against its own manifests only" if result["source"] is None else ""
-    lines.append(f"{result['repo']}: {result['outcome']}{where}{mounted}{alone}")
-    if result["error"]:
-        error = result["error"]
-        lines.append(f"{error['code']}: {error['message']}\n  {error['hint']}")
+    lines.append(
+        f"{printable(result['repo'])}: {result['outcome']}{where}{printable(mounted)}{alone}"
+    )
+    if error := result["error"]:
+        lines.append(
+            f"{error['code']}: {printable(error['message'])}\n  {printable(error['hint'])}"
+        )
     return "\n".join(lines)
+
+
+def _row(row: dict[str, Any]) -> tuple[object, ...]:
+    found = row["verification"] or {}
+    counts = (found.get(key, "-") for key in ("files_read", "files_proven", "discrepancy_count"))
+    seconds = round(row["seconds"] + row["verify_seconds"], 3)
+    return (row["name"], row["method"] or "-", row["files"], row["bytes"], *counts, seconds)

@@ -1,24 +1,31 @@
-"""How commands speak to people, and with which status they end."""
+"""What commands print, and with which exit status they end."""
 
 import contextlib
 import os
+import shlex
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
 from dsgmigd.errors import (
     AlreadyRunning,
     DsgmigdError,
+    Explained,
+    Interruption,
     InvalidConfig,
     InvalidName,
     InvalidRequest,
+    MountsHidden,
     SpoolUnusable,
     VerificationFailed,
 )
-from dsgmigd.progress import Progress
+from dsgmigd.host.encoding import to_json
+from dsgmigd.host.terminal import printable, shown
+from dsgmigd.migration.progress import Progress
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -26,14 +33,17 @@ EXIT_USAGE = 2
 EXIT_WARNINGS = 3
 EXIT_MISMATCH = 4
 EXIT_TRY_AGAIN = 75
+EXIT_NOT_ROOT = 77
 EXIT_CONFIGURATION = 78
+EXIT_PIPE = 141  # as a shell says of a program that SIGPIPE ended
 
 _REFRESH_SECONDS = 0.5
+_END_SECONDS = 2.0
 
 
-def exit_code(error: DsgmigdError) -> int:
+def exit_code(error: Explained) -> int:
     """Return the exit status that tells scripts what kind of error it was."""
-    if isinstance(error, InvalidConfig | SpoolUnusable):
+    if isinstance(error, InvalidConfig | SpoolUnusable | MountsHidden):
         return EXIT_CONFIGURATION
     if isinstance(error, InvalidName | InvalidRequest):
         return EXIT_USAGE
@@ -44,31 +54,81 @@ def exit_code(error: DsgmigdError) -> int:
     return EXIT_FAILED
 
 
+def say_json(document: object) -> None:
+    """Print a document as JSON that every parser accepts."""
+    say(to_json(document, indent=1))
+
+
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print lines; every command prints with this, so that nothing controls the terminal.
+
+    If nobody reads standard output any more, or it is full, the command ends with what it did so
+    far. Standard error may be lost.
+    """
+    stream = sys.stderr if err else sys.stdout
+    # Without a stream, because it was closed when the program started, click prints nothing.
+    try:
+        click.echo(shown(text, getattr(stream, "encoding", None) or "utf-8"), err=err, nl=nl)
+    except OSError as error:
+        if err:
+            _discard(stream)
+        else:
+            _end_without_output(error)
+
+
+def _end_without_output(error: OSError) -> NoReturn:
+    _discard(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        sys.exit(EXIT_PIPE)
+    say(f"dsgmigd: the output cannot be written: {error.strerror}", err=True)
+    sys.exit(EXIT_FAILED)
+
+
 @contextlib.contextmanager
-def errors_for_people() -> Iterator[None]:
-    """Print errors of ours as two lines, and end with their status."""
+def failing_output_as_exit_status() -> Iterator[None]:
+    """End like `say` where click itself prints: help, the version, an error of usage."""
     try:
         yield
-    except DsgmigdError as error:
-        give_up(error)
+    except OSError as error:
+        frames = traceback.walk_tb(error.__traceback__)
+        if not any(frame.f_code is click.echo.__code__ for frame, _ in frames):
+            raise
+        if isinstance(error.__context__, click.ClickException):  # it was printed on stderr
+            _discard(sys.stderr)
+            sys.exit(error.__context__.exit_code)
+        _end_without_output(error)
+
+
+def _discard(stream: TextIO) -> None:
+    """Let a stream lead to nowhere: what waits in its buffer would fail again at the exit."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
+def errors_as_exit_status() -> Iterator[None]:
+    """Print an error of the command that runs in the block, and end with its exit status."""
+    try:
+        yield
+    except (DsgmigdError, Interruption) as error:
+        say(f"dsgmigd: {error.code}: {printable(error.message)}", err=True)
+        if error.hint:
+            say(f"         {printable(error.hint)}", err=True)
+        sys.exit(exit_code(error))
     except PermissionError as error:
         if os.geteuid() == 0:
             raise  # a broken host
-        click.echo(f"dsgmigd: {error}\n         this verb is for root", err=True)
-        sys.exit(EXIT_FAILED)
-
-
-def give_up(error: DsgmigdError) -> NoReturn:
-    """Print an error and end the process with its status."""
-    click.echo(f"dsgmigd: {error.code}: {error.message}", err=True)
-    if error.hint:
-        click.echo(f"         {error.hint}", err=True)
-    sys.exit(exit_code(error))
+        say(f"dsgmigd: {printable(str(error))}", err=True)
+        command = shlex.join(["sudo", "dsgmigd", *sys.argv[1:]])
+        say(f"         this command must be run as root: {command}", err=True)
+        sys.exit(EXIT_NOT_ROOT)
 
 
 @contextlib.contextmanager
 def progress_shown(progress: Progress) -> Iterator[None]:
-    """Show progress on stderr while the block runs: one line that moves, if a person looks."""
+    """Show progress while the block runs: one line on stderr, if that is a terminal."""
     if not sys.stderr.isatty():
         yield
         return
@@ -76,7 +136,8 @@ def progress_shown(progress: Progress) -> Iterator[None]:
 
     def show() -> None:
         while not ended.wait(_REFRESH_SECONDS):
-            click.echo(f"\r\x1b[K{progress}", nl=False, err=True)
+            click.echo("\r\x1b[K", nl=False, err=True)
+            say(printable(str(progress)), nl=False, err=True)
 
     thread = threading.Thread(target=show, daemon=True)
     thread.start()
@@ -84,22 +145,26 @@ def progress_shown(progress: Progress) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join()
+        thread.join(_END_SECONDS)  # a terminal that is stopped takes nothing
         click.echo("\r\x1b[K", nl=False, err=True)
 
 
+def unchecked(checks: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a line for each check of a result that covered nothing, unless no check did."""
+    if not any(check["checked"] for check in checks.values()):
+        return []
+    return [
+        f"not checked: {name.replace('_', ' ')}: {check['reason']}"
+        for name, check in checks.items()
+        if not check["checked"]
+    ]
+
+
 def table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    """Return rows as aligned columns."""
-    texts = [header, *(tuple(str(cell) for cell in row) for row in rows)]
+    """Return rows as aligned columns; what is not printable in a cell is escaped."""
+    texts = [header, *(tuple(printable(str(cell)) for cell in row) for row in rows)]
     widths = [max(len(row[index]) for row in texts) for index in range(len(header))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in texts
-    )
-
-
-def shown(text: str) -> str:
-    """Return text that does nothing to a terminal, whatever the names in it are."""
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
     )

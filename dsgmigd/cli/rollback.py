@@ -1,51 +1,63 @@
-"""The verbs for what stood in a target's place before: rollback and purge."""
+"""The commands rollback and purge, for datasets that were replaced and kept."""
 
 import sys
 import time
 
 import click
 
-from dsgmigd.cli.context import Context
-from dsgmigd.cli.migration import locked
-from dsgmigd.cli.output import EXIT_USAGE, errors_for_people, table
+from dsgmigd.cli.context import Context, locked
+from dsgmigd.cli.output import EXIT_WARNINGS, say, table
+from dsgmigd.host.terminal import printable
 from dsgmigd.names import parse_repo_name
-from dsgmigd.replaced import ReplacedTargets, free_moment
+from dsgmigd.target.layout import free_moment
+from dsgmigd.target.replaced import ReplacedTargets
 
 
 @click.command(name="rollback")
 @click.argument("repo")
-@click.option("--to", "when", metavar="TIME", help="What was moved aside then, not the last.")
+@click.option(
+    "--to",
+    "when",
+    metavar="TIME",
+    help="Restore what was replaced then.",
+)
 @click.pass_obj
 def rollback_command(context: Context, repo: str, *, when: str | None) -> None:
-    """Bring back the dataset that stood in a target's place before it was replaced or extended.
+    """Restore the dataset that was replaced or extended.
 
-    Nothing is lost: the target is moved aside in its turn. No client may use it meanwhile.
+    The present dataset is kept in its place. No client may use it meanwhile.
 
     \b
     Examples:  dsgmigd rollback SV
                dsgmigd rollback SV --to 20260131T120000Z
     """
-    with errors_for_people():
-        name = parse_repo_name(repo)
-        places = context.config.settings().places(name)
-        with locked(context, name) as commands:
-            replaced = ReplacedTargets(commands, places)
-            now = free_moment(time.time(), replaced.moments().__contains__)
-            done = replaced.bring_back(when, now)
-    click.echo(f"{done.brought} is {places.target} again, mounted at {done.mountpoint}")
+    name = parse_repo_name(repo)
+    layout = context.config.settings().layout(name)
+    with locked(context, name) as commands:
+        replaced = ReplacedTargets(commands, layout)
+        now = free_moment(time.time(), replaced.moments().__contains__)
+        done = replaced.bring_back(when, now)
+    place = done.mounted.mountpoint
+    where = f"mounted at {printable(place)}" if place else "not mounted"
+    say(f"{done.brought} is {layout.target} again, {where}")
     if done.aside:
-        click.echo(f"what it was is kept as {done.aside}")
+        say(f"the dataset from before is kept as {done.aside}")
+    for warning in done.mounted.warnings:
+        say(f"warning: {printable(warning)}", err=True)
+    if done.mounted.warnings:
+        sys.exit(EXIT_WARNINGS)
 
 
 @click.command(name="purge")
 @click.argument("repo")
 @click.argument("moments", metavar="[TIME]...", nargs=-1)
-@click.option("--all", "is_all", is_flag=True, help="Everything that is kept for REPO.")
+@click.option("--all", "is_all", is_flag=True, help="Every dataset that is kept for REPO.")
 @click.pass_obj
 def purge_command(context: Context, repo: str, moments: tuple[str, ...], *, is_all: bool) -> None:
-    """Destroy datasets that were moved aside; without TIME or --all, list them.
+    """List or destroy datasets that were replaced and kept.
 
-    What does not carry a request id of ours is never destroyed.
+    Without TIME or --all it lists them. A dataset without a request id of dsgmigd is never
+    destroyed.
 
     \b
     Examples:  dsgmigd purge SV
@@ -53,19 +65,15 @@ def purge_command(context: Context, repo: str, moments: tuple[str, ...], *, is_a
                dsgmigd purge SV --all
     """
     if is_all and moments:
-        click.echo("dsgmigd: name times, or give --all", err=True)
-        sys.exit(EXIT_USAGE)
-    with errors_for_people():
-        name = parse_repo_name(repo)
-        places = context.config.settings().places(name)
-        with locked(context, name) as commands:
-            replaced = ReplacedTargets(commands, places)
-            kept = replaced.moments()
-            rows = [(when, replaced.used_bytes(when), places.replaced(when)) for when in kept]
-            for when in kept if is_all else moments:
-                replaced.destroy(when)
-                click.echo(f"{places.replaced(when)}: destroyed")
+        raise click.UsageError("name times, or give --all")
+    name = parse_repo_name(repo)
+    layout = context.config.settings().layout(name)
+    with locked(context, name) as commands:
+        replaced = ReplacedTargets(commands, layout)
+        kept = replaced.moments()
+        rows = [(when, replaced.used_bytes(when), layout.replaced(when)) for when in kept]
+        for when in kept if is_all else moments:
+            replaced.destroy(when)
+            say(f"{layout.replaced(when)}: destroyed")
     if not moments and not is_all:
-        click.echo(
-            table(("TIME", "BYTES", "DATASET"), rows) if rows else f"{repo}: nothing is kept"
-        )
+        say(table(("TIME", "BYTES", "DATASET"), rows) if rows else f"{repo}: nothing is kept")

@@ -1,10 +1,10 @@
-"""The directory `.dsg/` of a staging dataset.
+"""Read and write the directory `.dsg/` of a staging dataset.
 
-Each archive file is written once and then left alone, so that ZFS shares its blocks over all later
-snapshots. Nothing is written atomically: the ZFS snapshot that follows is the commit, and an
+Each archive file is written once and never changed, so that all later ZFS snapshots share its
+blocks. No file is written atomically: the ZFS snapshot that follows is the commit, and an
 interrupted step is rolled back.
 
-Leaving errors: TargetFull, TargetUnwritable, TargetChanged.
+Raises: TargetFull, TargetUnwritable, TargetChanged.
 """
 
 import contextlib
@@ -18,7 +18,8 @@ from dsgmigd.dsg.metadata import Metadata, render_messages, split_messages
 from dsgmigd.dsg.tags import Tag, render_tags, split_tags
 from dsgmigd.errors import TargetChanged
 from dsgmigd.exclusion import DSG_DIRECTORY
-from dsgmigd.file_errors import status_of, target_errors
+from dsgmigd.host.file_errors import status_of, target_errors
+from dsgmigd.host.regular import DOCUMENT_LIMIT_BYTES, Unfit, open_regular, read_regular
 
 MANIFEST_NAME = "last-sync.json"
 MESSAGES_NAME = "sync-messages.json"
@@ -27,6 +28,8 @@ ARCHIVE_NAME = "archive"
 _DIRECTORY_MODE = 0o755
 _FILE_MODE = 0o644
 _PIECE_BYTES = 1024 * 1024
+# O_NONBLOCK: a FIFO in place of a document is an error, and no wait for a reader.
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def archive_name(snapshot: str) -> str:
@@ -47,35 +50,33 @@ class DsgDirectory:
             yield from file
 
     def read_messages(self) -> list[Metadata]:
-        """Return the metadata of the snapshots so far."""
-        with self._reading(MESSAGES_NAME) as file:
-            content = file.read()
+        """Return the metadata of all snapshots up to the last one."""
+        content = self._read_whole(MESSAGES_NAME)
         try:
             return split_messages(content)
         except (ValueError, KeyError, AttributeError) as error:
-            raise self._touched(MESSAGES_NAME, error) from error
+            raise self._changed(MESSAGES_NAME, error) from error
 
     def read_tags(self) -> list[Tag]:
-        """Return the tags; none if there is no such document."""
+        """Return the tags; an empty list if the document does not exist."""
         path = os.path.join(self._path, TAGS_NAME)
         with target_errors(f"looking for {path}"):
             if status_of(path) is None:
                 return []
-        with self._reading(TAGS_NAME) as file:
-            content = file.read()
+        content = self._read_whole(TAGS_NAME)
         try:
             return split_tags(content)
         except ValueError as error:
-            raise self._touched(TAGS_NAME, error) from error
+            raise self._changed(TAGS_NAME, error) from error
 
-    def _touched(self, name: str, error: Exception) -> TargetChanged:
+    def _changed(self, name: str, error: object) -> TargetChanged:
         return TargetChanged(
-            f"{self._path}/{name} is not what dsgmigd wrote: {error}",
-            hint="the staging dataset was touched; destroy it, the migration starts anew",
+            f"{self._path}/{name} is not the document that dsgmigd wrote: {error}",
+            hint="the staging dataset was modified; destroy it and submit again to start over",
         )
 
     def write_manifest(self, pieces: Iterable[bytes], *, previous: str | None) -> None:
-        """Write last-sync.json; the one that is there goes into the archive, as `previous`'s."""
+        """Write last-sync.json; archive the existing one as the manifest of `previous`."""
         with target_errors(f"writing {self._path}"):
             if not self._is_there:
                 self._make_directories()
@@ -84,12 +85,12 @@ class DsgDirectory:
             self._write(MANIFEST_NAME, pieces)
 
     def write_messages(self, all_metadata: list[Metadata]) -> None:
-        """Write sync-messages.json: the metadata of the snapshots so far."""
+        """Write sync-messages.json: the metadata of all snapshots up to the last one."""
         with target_errors(f"writing {self._path}"):
             self._write(MESSAGES_NAME, [render_messages(all_metadata)])
 
     def write_tags(self, tags: list[Tag]) -> None:
-        """Write tag-messages.json; without tags there is none."""
+        """Write tag-messages.json; remove it if there are no tags."""
         with target_errors(f"writing {self._path}"):
             if tags:
                 self._write(TAGS_NAME, [render_tags(tags)])
@@ -108,19 +109,29 @@ class DsgDirectory:
     def _make_directories(self) -> None:
         for directory in (self._path, os.path.join(self._path, ARCHIVE_NAME)):
             os.makedirs(directory, exist_ok=True)
-            os.chmod(directory, _DIRECTORY_MODE)  # whatever the umask is
+            os.chmod(directory, _DIRECTORY_MODE)  # regardless of the umask
         self._is_there = True
+
+    def _read_whole(self, name: str) -> bytes:
+        with self._errors(name) as path:
+            return read_regular(path, DOCUMENT_LIMIT_BYTES)
 
     @contextlib.contextmanager
     def _reading(self, name: str) -> Iterator[BinaryIO]:
-        path = os.path.join(self._path, name)
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-        with target_errors(f"reading {path}"), open(os.open(path, flags), "rb") as file:
+        with self._errors(name) as path, open(open_regular(path), "rb") as file:
             yield file
 
+    @contextlib.contextmanager
+    def _errors(self, name: str) -> Iterator[str]:
+        path = os.path.join(self._path, name)
+        with target_errors(f"reading {path}"):
+            try:
+                yield path
+            except Unfit as error:
+                raise self._changed(name, str(error.strerror)) from error
+
     def _write(self, name: str, pieces: Iterable[bytes]) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(os.path.join(self._path, name), flags, _FILE_MODE)
+        descriptor = os.open(os.path.join(self._path, name), _WRITE, _FILE_MODE)
         with open(descriptor, "wb", buffering=_PIECE_BYTES) as file:
             os.fchmod(descriptor, _FILE_MODE)
             file.writelines(pieces)

@@ -1,8 +1,10 @@
-"""The lines of a manifest, sorted bytewise by path: some of them change, no other is looked at.
+"""The lines of a manifest, sorted bytewise by path; a change touches only the lines that change.
 
-A line is a path as JSON, a colon and the entry; no line has a newline in it. Lines are kept in
-compressed blocks, joined as they stand in the document, so that writing millions again costs little
-more than moving their bytes.
+A line is a path as JSON, a colon and the entry, without a newline. Lines are kept in compressed
+blocks, joined as in the document, so that writing millions of lines again costs little more than
+copying their bytes.
+
+Raises: ValueError, if a line is not an entry.
 """
 
 import json
@@ -16,11 +18,13 @@ from dsgmigd.dsg.entry import path_in_json
 
 _BLOCK_LINES = 32
 _BETWEEN = b",\n"
-# Within a JSON string a quotation mark has a backslash before it: this is the end of the path.
-_BEHIND_PATH = b'":{"'
+# What follows the path in a line, with the first key of every entry. A path cannot contain it,
+# because its quotation marks are escaped. `":{"` alone would match in a path that ends in `":{`.
+_BEHIND_PATH = b'":{"type":'
+_FIRST_KEY = b'{"type":'
 
 Change = tuple[bytes, bytes | None]
-"""A path, and the entry that is to stand there, if any."""
+"""A path, and its new entry; None if it has none."""
 
 
 def line_of(entry: bytes) -> bytes:
@@ -29,32 +33,34 @@ def line_of(entry: bytes) -> bytes:
 
 
 def path_of(line: bytes) -> bytes:
-    """Return the path of a line that is known to be one."""
+    """Return the path of a valid line."""
     key = line.partition(_BEHIND_PATH)[0] + b'"'
     return str(json.loads(key)).encode() if b"\\" in key else key[1:-1]
 
 
 def split_line(line: bytes) -> tuple[bytes, bytes]:
-    """Return path and entry of a line; ValueError if it is none, or has another path as its key."""
+    """Return path and entry of a line; ValueError if it is not a line, or its key is wrong."""
     key, separator, rest = line.partition(_BEHIND_PATH)
-    entry = b'{"' + rest
+    entry = _FIRST_KEY + rest
     if not separator or path_in_json(entry) != key + b'"':
-        raise ValueError(f"no entry under its own path: {line[:200]!r}")
+        raise ValueError(f"not an entry with its own path as key: {line[:200]!r}")
     return path_of(line), entry
 
 
 def entries_in(block: bytes) -> bytes:
-    """Return the entries of a block, one right behind the other."""
-    return b"".join([b'{"' + line.partition(_BEHIND_PATH)[2] for line in block.split(_BETWEEN)])
+    """Return the entries of a block, joined without a separator."""
+    return b"".join(
+        [_FIRST_KEY + line.partition(_BEHIND_PATH)[2] for line in block.split(_BETWEEN)]
+    )
 
 
 def count_in(block: bytes) -> int:
-    """Return how many lines there are in a block."""
+    """Return the number of lines in a block."""
     return block.count(b"\n") + 1
 
 
 class Lines:
-    """The lines of one manifest; `entries` come sorted."""
+    """The lines of one manifest; `entries` must be sorted."""
 
     def __init__(self, entries: Iterable[bytes]) -> None:
         self._firsts: list[bytes] = []
@@ -65,11 +71,11 @@ class Lines:
             self._blocks.append(_packed(some))
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield all lines, joined as in the document, some at a time."""
+        """Yield all lines in blocks, joined as in the document."""
         return map(lz4.block.decompress, self._blocks)
 
     def change(self, changes: Iterable[Change]) -> None:
-        """Let other entries stand at some paths; `changes` are sorted by path."""
+        """Replace, add or remove entries; `changes` must be sorted by path."""
         firsts: list[bytes] = []
         blocks: list[bytes] = []
         done = 0
@@ -87,7 +93,7 @@ class Lines:
         return max(0, bisect_right(self._firsts, path) - 1)
 
     def _changed(self, number: int, changes: Iterable[Change]) -> dict[bytes, bytes]:
-        """Return the lines of a block by path, after some changes; there may be none yet."""
+        """Return the lines of a block by path after some changes; the block may not exist yet."""
         lines = {}
         for block in self._blocks[number : number + 1]:
             for line in lz4.block.decompress(block).split(_BETWEEN):
@@ -100,7 +106,7 @@ class Lines:
 
 
 def _cut(lines: dict[bytes, bytes]) -> Iterator[tuple[bytes, list[bytes]]]:
-    """Yield equal parts that are large enough for a block, each with its first path."""
+    """Yield parts of equal size, each enough for a block, with their first paths."""
     paths = sorted(lines)
     count = -(-len(paths) // _BLOCK_LINES)
     for number in range(count):

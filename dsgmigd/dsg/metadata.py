@@ -1,8 +1,10 @@
 """The documents below `.dsg/`, as bytes: last-sync.json and sync-messages.json.
 
-last-sync.json has one entry a line, so that it can be searched and compared with line tools, and so
-that it can be written and read in pieces: with millions of entries it is large.
-`snapshot_hash` chains the snapshots: it covers the entries, the message and the hash before.
+last-sync.json has one entry per line, so that line tools can search and compare it, and so that it
+can be written and read in pieces: with millions of entries it is large. `snapshot_hash` chains the
+snapshots: it covers the entries, the message and the previous hash.
+
+Raises: ValueError, if bytes are not such a document.
 """
 
 import json
@@ -12,8 +14,8 @@ from typing import Any
 
 from dsgmigd.dsg.entry import local_time, to_json
 from dsgmigd.dsg.lines import count_in, entries_in, split_line
-from dsgmigd.dsg.pushlog import Push
-from dsgmigd.hashing import hash_bytes, start_hash
+from dsgmigd.dsg.push_line import Push
+from dsgmigd.host.hashing import hash_bytes, start_hash
 from dsgmigd.names import SnapshotName
 
 MANIFEST_VERSION = "0.1.0"
@@ -28,7 +30,7 @@ Metadata = dict[str, Any]
 
 @dataclass(frozen=True)
 class Previous:
-    """The snapshot before, as far as the chain needs it."""
+    """The previous snapshot, as the chain needs it."""
 
     snapshot: SnapshotName
     snapshot_hash: str
@@ -41,7 +43,7 @@ def make_metadata(
     push: Push,
     previous: Previous | None,
 ) -> Metadata:
-    """Return the metadata of a snapshot, keys in DSG's order."""
+    """Return the metadata of a snapshot, with its keys in DSG's order."""
     chained = entries_hash + push.message + (previous.snapshot_hash if previous else "")
     return {
         "manifest_version": MANIFEST_VERSION,
@@ -60,10 +62,10 @@ def make_metadata(
 def render_manifest(
     blocks: Iterable[bytes], describe: Callable[[int, str], Metadata]
 ) -> Iterator[bytes]:
-    """Yield last-sync.json in pieces, of lines as `lines.py` has them in blocks.
+    """Yield last-sync.json in pieces, from blocks of lines as `lines` yields them.
 
-    `describe` gets the count and the hash of the entries, when all are through, and returns the
-    metadata, which stands behind them.
+    After the entries, `describe` is called with their count and hash, and returns the metadata that
+    follows them.
     """
     digest = start_hash()
     count = 0
@@ -80,7 +82,7 @@ def render_manifest(
 def split_manifest(lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Yield path and entry of every entry in the lines of a last-sync.json that dsgmigd wrote.
 
-    Raises ValueError if they are not such a document, at their end if hash or count are others.
+    Raises ValueError if they are not such a document; at the end, if hash or count are wrong.
     """
     waiting = iter(lines)
     digest = start_hash()
@@ -99,13 +101,13 @@ def split_manifest(lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
         metadata = json.loads(line + b"".join(waiting))["metadata"]
         described = metadata["entry_count"], metadata["entries_hash"]
     except _OTHER_SHAPE as error:
-        raise ValueError(f"it is no manifest: {error!r}") from error
+        raise ValueError(f"not a manifest: {error!r}") from error
     if described != (count, digest.hexdigest()):
-        raise ValueError("its entries are not those that its metadata describes")
+        raise ValueError("the entries do not match the count or the hash in the metadata")
 
 
 def render_messages(all_metadata: Iterable[Metadata]) -> bytes:
-    """Return the bytes of sync-messages.json for the snapshots up to one, in order."""
+    """Return the bytes of sync-messages.json for these snapshots, in order."""
     snapshots = b",\n".join(
         to_json(metadata["snapshot_id"]) + b":" + to_json(metadata) for metadata in all_metadata
     )
@@ -122,4 +124,4 @@ def split_messages(content: bytes) -> list[Metadata]:
     try:
         return list(document["snapshots"].values())
     except _OTHER_SHAPE as error:
-        raise ValueError(f"it holds no messages: {error!r}") from error
+        raise ValueError(f"no messages in the document: {error!r}") from error

@@ -1,45 +1,33 @@
 """The push log: who made a snapshot, when and why.
 
-A line is `SV/s7 | pball | 2014-05-07 17:27:26 UTC (Wed) | message text`; the message may hold
-" | ", and an empty one is written as `--`. The repository's name is data, not a pattern; that of
-its normalised copy, `SV-norm`, means the same repository, because no other can be called so.
+The form of a line is in `push_line`. Its message may contain " | ", and an empty one is written as
+`--`. The repository's name is data, not a pattern; the name of its normalised copy, `SV-norm`,
+means the same repository: no other can have this name. A file may begin with a byte order mark.
 
-The same growing log lies in every snapshot. `PushLogs` takes all of them, the newest first, and its
-work is linear all the same: a file that is how a newer one begins says nothing new and is only
-compared with it, byte for byte; of any other file the lines that a newer one has are looked up, not
-parsed. So each distinct line is parsed once, and what files say against each other is still found.
+Every snapshot contains the same growing log. `PushLogs` takes all of them, the newest first, in
+linear time: a file that is the beginning of a newer one adds nothing and is only compared with it
+byte by byte; in any other file, the lines of newer files are looked up and not parsed. Each
+distinct line is therefore parsed once, and contradictions between files are still found. Memory has
+a bound, whatever the files are: of lines that were read, digests are kept, and a limited number.
 
-No error leaves this module: what cannot be read is a warning.
+Raises: nothing; what cannot be read is a warning, and is noted for the snapshots it may concern.
 """
 
-# strptime() imports it at its first call, in the middle of work, when a file may not open.
-import _strptime  # type: ignore[import-not-found]  # noqa: F401
+import codecs
+import io
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 
+import xxhash
+
+from dsgmigd.dsg.push_line import Push, named_snapshot, parse_line
 from dsgmigd.names import RepoName, SnapshotName
 
-NO_MESSAGE = "--"
-UNKNOWN_USER = "unknown"
-
-_SEPARATOR = " | "
-_FIELDS = 4
-_TIME_FORMAT = "%Y-%m-%d %H:%M:%S UTC"
-_NORMALISED = "-norm"
 _CONTENTS_KEPT = 8
+_DIGESTS_KEPT = 1_000_000
 _WARNINGS_SHOWN = 20
-_CHARACTERS_SHOWN = 80
-
-
-@dataclass(frozen=True)
-class Push:
-    """One line: `pushed_at` is in seconds since the epoch."""
-
-    user: str
-    pushed_at: float
-    message: str
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -52,115 +40,103 @@ class LogFile:
 
 
 @dataclass(frozen=True)
-class _Said:
-    """What a line says, and where it stands."""
+class _Record:
+    """The content of a line, and its position."""
 
     push: Push
     origin: str
     number: int
 
     @property
-    def place(self) -> str:
+    def position(self) -> str:
         return f"{self.origin}, line {self.number}"
 
 
 class PushLogs:
-    """What the push logs of `repo` say of the snapshots in `wanted`, a line of the newest first."""
+    """Collects the pushes of the `wanted` snapshots of `repo`; the newest file has precedence."""
 
     def __init__(self, repo: RepoName, wanted: Iterable[SnapshotName]) -> None:
         self._repo = repo
         self._wanted = frozenset(wanted)
-        self._said: dict[SnapshotName, _Said] = {}
+        self._records: dict[SnapshotName, _Record] = {}
         self._contents: deque[bytes] = deque(maxlen=_CONTENTS_KEPT)
-        self._lines: set[bytes] = set()
+        self._digests: set[bytes] = set()
+        self._unread: dict[SnapshotName | None, str] = {}
         self.warnings: list[str] = []
 
     def pushes(self) -> dict[SnapshotName, Push]:
-        """Return what is known; a snapshot without a line is not there."""
-        return {name: said.push for name, said in self._said.items()}
+        """Return the known pushes by snapshot; a snapshot without a line is missing."""
+        return {name: record.push for name, record in self._records.items()}
+
+    def unread(self) -> dict[SnapshotName, str]:
+        """Return the snapshots without a push for which something could not be read, and what."""
+        missing = self._wanted - self._records.keys()
+        anything = self._unread.get(None)
+        found = {name: self._unread.get(name, anything) for name in sorted(missing)}
+        return {name: what for name, what in found.items() if what is not None}
 
     def take(self, file: LogFile) -> None:
-        """Take in one more file, which is older than those before."""
+        """Read one more file, which must be older than those before."""
+        file = replace(file, content=_as_utf_8(file.content))
         if file.problem is not None:
-            self.warnings.append(f"{file.origin} cannot be read: {file.problem}")
+            problem = f"{file.origin} cannot be read: {file.problem}"
+            self.warnings.append(problem)
+            self._unread.setdefault(None, problem)
             return
         if any(content.startswith(file.content) for content in self._contents):
             return
         self._contents.append(file.content)
         warnings: list[str] = []
-        for name, said in self._read(file, warnings).items():
-            newer = self._said.setdefault(name, said)
-            if newer.push != said.push:
-                warnings.append(_contradiction(name, newer, said))
+        for name, record in self._read(file, warnings).items():
+            newer = self._records.setdefault(name, record)
+            if newer.push != record.push:
+                warnings.append(_contradiction(name, newer, record))
         if len(warnings) > _WARNINGS_SHOWN:
             more = f"{file.origin}: {len(warnings) - _WARNINGS_SHOWN} more such lines"
             warnings[_WARNINGS_SHOWN:] = [more]
         self.warnings += warnings
 
-    def _read(self, file: LogFile, warnings: list[str]) -> dict[SnapshotName, _Said]:
-        """Return what the lines say that no newer file has; of several in one file the last."""
-        found: dict[SnapshotName, _Said] = {}
-        lines = file.content.split(b"\n")
-        for number, line in enumerate(lines, start=1):
-            if line in self._lines or not line.strip():
+    def _read(self, file: LogFile, warnings: list[str]) -> dict[SnapshotName, _Record]:
+        """Return the content of lines that no newer file has; if several match, of the last."""
+        found: dict[SnapshotName, _Record] = {}
+        digests: set[bytes] = set()
+        for number, line in enumerate(io.BytesIO(file.content), start=1):
+            digest = xxhash.xxh3_128_digest(line.rstrip(b"\n"))
+            if digest in self._digests or not line.strip():
                 continue
+            if len(self._digests) + len(digests) < _DIGESTS_KEPT:
+                digests.add(digest)
+            text = line.decode("utf-8", "backslashreplace")
             try:
-                name, push = _parse_line(_decode(line), self._repo)
+                name, push = parse_line(text, self._repo)
             except ValueError as error:
-                warnings.append(f"{file.origin}, line {number}: {error}")
+                problem = f"{file.origin}, line {number}: {error}"
+                warnings.append(problem)
+                concerned = named_snapshot(text)
+                if concerned is None or concerned in self._wanted:
+                    self._unread.setdefault(concerned, problem)
                 continue
             if name not in self._wanted:
                 continue
-            said = _Said(push, file.origin, number)
+            record = _Record(push, file.origin, number)
             if not _is_text(line):
-                warnings.append(f"{said.place}: not UTF-8; odd bytes are written as \\xNN")
+                warnings.append(
+                    f"{record.position}: not UTF-8; the invalid bytes are written as \\xNN"
+                )
             before = found.get(name)
             if before is not None and before.push != push:
-                warnings.append(_contradiction(name, said, before))
-            found[name] = said
-        self._lines.update(lines)
+                warnings.append(_contradiction(name, record, before))
+            found[name] = record
+        self._digests |= digests
         return found
 
 
-def find_pushes(
-    files: Iterable[LogFile], repo: RepoName, wanted: Iterable[SnapshotName]
-) -> tuple[dict[SnapshotName, Push], list[str]]:
-    """Return the push of each wanted snapshot, from `files` given newest first, and warnings.
-
-    A snapshot without a line is not in the answer.
-    """
-    logs = PushLogs(repo, wanted)
-    for file in files:
-        logs.take(file)
-    return logs.pushes(), logs.warnings
-
-
-def _parse_line(text: str, repo: RepoName) -> tuple[SnapshotName, Push]:
-    fields = text.strip().split(_SEPARATOR, _FIELDS - 1)
-    if len(fields) == _FIELDS - 1:
-        fields.append("")
-    if len(fields) != _FIELDS:
-        raise ValueError(f"not REPO/sN | user | time | message: {_shown(text)}")
-    subject, user, time, message = (field.strip() for field in fields)
-    owner, _, snapshot = subject.partition("/")
-    if owner not in {repo, repo + _NORMALISED} or not SnapshotName.is_valid(snapshot):
-        raise ValueError(f"{_shown(subject)} is not a snapshot of {repo}")
-    push = Push(user or UNKNOWN_USER, _parse_time(time), message or NO_MESSAGE)
-    return SnapshotName.parse(snapshot), push
-
-
-def _parse_time(text: str) -> float:
-    try:
-        moment = datetime.strptime(text.partition(" (")[0], _TIME_FORMAT).replace(tzinfo=UTC)
-    except ValueError as error:
-        raise ValueError(f"{_shown(text)} is not a time: YYYY-MM-DD HH:MM:SS UTC") from error
-    if moment.timestamp() < 0:  # the first years of all have no time in Los Angeles
-        raise ValueError(f"{_shown(text)} is a time before 1970")
-    return moment.timestamp()
-
-
-def _decode(line: bytes) -> str:
-    return line.decode("utf-8", "backslashreplace")
+def _as_utf_8(content: bytes) -> bytes:
+    """Return the content of a log without a byte order mark, and with line feeds."""
+    if content.startswith(_UTF_16):
+        content = content.decode("utf-16", "backslashreplace").encode("utf-8", "backslashreplace")
+    content = content.removeprefix(codecs.BOM_UTF8)
+    return content if b"\n" in content else content.replace(b"\r", b"\n")
 
 
 def _is_text(line: bytes) -> bool:
@@ -171,10 +147,5 @@ def _is_text(line: bytes) -> bool:
     return True
 
 
-def _shown(text: str) -> str:
-    is_long = len(text) > _CHARACTERS_SHOWN
-    return repr(text[:_CHARACTERS_SHOWN]) + ("…" if is_long else "")
-
-
-def _contradiction(name: SnapshotName, taken: _Said, other: _Said) -> str:
-    return f"{name}: taken from {taken.place}; {other.place} says something else"
+def _contradiction(name: SnapshotName, taken: _Record, other: _Record) -> str:
+    return f"{name}: {taken.position} and {other.position} differ; the first is used"

@@ -1,29 +1,34 @@
-"""Bring the entries of a manifest up to date from the files themselves.
+"""Bring the entries of a manifest up to date from the files.
 
-Files are looked at in the source, so that the manifest says what they have to be; their times are
-written as the target holds them, since DSG will look at them there. Which names are one file, and
-what stands in a directory that turned up, staging says. The verifier reads both sides by itself.
+Files are read in the source, so that the manifest says what they must be. Their times are written
+as the target stores them, because DSG reads the target. Hard links and the contents of new
+directories are read in staging. The verifier reads both sides by itself.
+
+Raises: the errors of `source_error` and `target_error`, TargetRefused, and whatever the checkpoint
+raises.
 """
 
 import os
 import stat
 from collections.abc import Callable
 
-from dsgmigd.descriptors import Directories
-from dsgmigd.dsg.manifest import Manifest, StaleEntry, Staleness
+from dsgmigd.dsg.entry_tree import Staleness
+from dsgmigd.dsg.manifest import Manifest, StaleEntry
 from dsgmigd.dsg.refused import is_refused
 from dsgmigd.dsg.scope import EVERYTHING, Scope
 from dsgmigd.errors import TargetRefused
-from dsgmigd.file_errors import source_error, target_error
-from dsgmigd.hashing import hash_file
+from dsgmigd.host.directories import Directories
+from dsgmigd.host.file_errors import source_error, target_error
+from dsgmigd.host.hashing import hash_file
 
 
 class Refresher:
-    """Settles the stale entries of one step; `user` pushed the snapshot that has this `scope`.
+    """Settles the stale entries of one step; `user` pushed the snapshot, which has this `scope`.
 
-    `held_mtime_ns` says which time a file has in the target that has this one in the source.
+    `held_mtime_ns` returns the time that the target stores for a time in the source, both in
+    nanoseconds since the epoch.
 
-    `refused` are the paths, of those that were settled, that DSG's client would not take.
+    `refused` are the settled paths that DSG's client refuses.
     """
 
     def __init__(
@@ -46,11 +51,12 @@ class Refresher:
         self._checkpoint = checkpoint
         self._linked_digests: dict[int, str] = {}
         self._linked_times: set[int] = set()
+        self._linked_outside: set[int] = set()
         self.files_hashed = 0
         self.refused: list[str] = []
 
     def settle_all(self) -> None:
-        """Settle every stale entry, and those that turn up while settling."""
+        """Settle every stale entry, and those that settling adds."""
         while self._manifest.has_stale():
             for stale in self._manifest.take_stale():
                 self._checkpoint()
@@ -61,10 +67,9 @@ class Refresher:
 
     def _settle(self, stale: StaleEntry) -> None:
         try:
-            parent, name = self._source.parent_of(stale.path)
-            status = os.lstat(name, dir_fd=parent)
+            status = self._source.lstat(stale.path)
             is_link = stat.S_ISLNK(status.st_mode)
-            reference = os.readlink(name, dir_fd=parent) if is_link else b""
+            reference = self._reference(stale.path) if is_link else b""
         except OSError as error:
             raise source_error(error, f"reading {os.fsdecode(stale.path)!r}") from error
         try:
@@ -82,9 +87,17 @@ class Refresher:
         except OSError as error:
             raise target_error(error, f"reading {os.fsdecode(stale.path)!r}") from error
 
+    def _reference(self, path: bytes) -> bytes:
+        """Return the target of the symbolic link at `path`."""
+        parent, name = self._source.parent_of(path)
+        return os.readlink(name, dir_fd=parent)
+
     def _settle_outside(self, stale: StaleEntry, status: os.stat_result) -> None:
-        if status.st_nlink > 1:  # what changed by this name changed by those in the scope
-            self._manifest.mark_link_group(self._inode(stale.path), Staleness.CONTENT)
+        if status.st_nlink > 1:  # a change through this name also changes names in the scope
+            inode = self._staging.lstat(stale.path).st_ino
+            if inode not in self._linked_outside:
+                self._linked_outside.add(inode)
+                self._manifest.mark_link_group(inode, Staleness.CONTENT)
         self._manifest.settle_unlisted(stale)
 
     def _settle_file(self, stale: StaleEntry, status: os.stat_result) -> None:
@@ -100,28 +113,24 @@ class Refresher:
         except OverflowError as error:
             raise TargetRefused(
                 f"the time of {os.fsdecode(stale.path)!r}, {status.st_mtime:.0f} seconds since "
-                "1970, is beyond the years that DSG's metadata can say",
-                hint="set a time before the year 9999 in the source",
+                "1970, is outside the range of years that DSG's metadata can express",
+                hint="set a time between the years 1 and 9999 in the source",
             ) from error
 
     def _settle_linked(self, stale: StaleEntry, status: os.stat_result) -> str | None:
-        """Let a file with several names join the others; return its digest if it may be new."""
-        inode = self._inode(stale.path)
+        """Add a file to its group of hard links; return its digest if it may be new."""
+        inode = self._staging.lstat(stale.path).st_ino
         self._manifest.join_link_group(stale.leaf, inode)
         if stale.needs_content:
             return self._linked_digest(stale.path, inode, status)
         if inode not in self._linked_times:
             self._linked_times.add(inode)
             self._manifest.mark_link_group(inode, Staleness.ATTRIBUTES)
-        # Another name may have told of new content before this one was known to be one of it.
+        # New content may have been read through another name before this name joined the group.
         return self._linked_digests.get(inode)
 
-    def _inode(self, path: bytes) -> int:
-        parent, name = self._staging.parent_of(path)
-        return os.lstat(name, dir_fd=parent).st_ino
-
     def _linked_digest(self, path: bytes, inode: int, status: os.stat_result) -> str:
-        """Read the content behind hard links once, and let all of them have the digest."""
+        """Return the digest of hard links; the content is read once for all of them."""
         if inode not in self._linked_digests:
             self._linked_digests[inode] = self._digest(path, status)
             self._manifest.mark_link_group(inode, Staleness.CONTENT)
@@ -130,7 +139,7 @@ class Refresher:
     def _digest(self, path: bytes, status: os.stat_result) -> str:
         try:
             parent, name = self._source.parent_of(path)
-            digest, _ = hash_file(parent, name, status=status)
+            digest, _ = hash_file(parent, name, status=status, checkpoint=self._checkpoint)
         except OSError as error:
             raise source_error(error, f"reading {os.fsdecode(path)!r}") from error
         self.files_hashed += 1
@@ -138,17 +147,16 @@ class Refresher:
 
 
 def _float_seconds(nanoseconds: int) -> float:
-    """Return a time as os.stat_result.st_mtime has it, which is how DSG's client reads it."""
+    """Return a time as os.stat_result.st_mtime, which DSG's client reads."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return seconds + 1e-9 * rest
 
 
 def note_hard_links(manifest: Manifest, staging: Directories) -> None:
-    """Tell a manifest that was loaded from a file which of its entries are one file."""
+    """Record in a manifest that was loaded from a file which of its entries are hard links."""
     for path, leaf in manifest.leaves():
         try:
-            parent, name = staging.parent_of(path)
-            status = os.lstat(name, dir_fd=parent)
+            status = staging.lstat(path)
         except OSError as error:
             raise target_error(error, f"reading {os.fsdecode(path)!r}") from error
         if status.st_nlink > 1 and stat.S_ISREG(status.st_mode):

@@ -1,7 +1,9 @@
-"""Names that DSG's client refuses to take when people add files, though it reads them.
+"""Names that DSG's client refuses when files are added, although it reads them.
 
-They are migrated and listed in the manifest as they are; whoever works on them with the client
-later will have to rename them.
+They are migrated and listed in the manifest unchanged. To change such a file with the client later,
+a user must rename it.
+
+Raises: nothing.
 """
 
 import re
@@ -14,8 +16,8 @@ _PART_BYTES = 255
 
 
 def is_refused(path: str) -> bool:
-    """Say whether the client refuses a path: one of its parts, each of which is a name."""
-    # To the client a backslash parts names too.
+    """Say whether the client refuses a path because of one of its names."""
+    # The client takes a backslash as a separator too.
     return any(_is_refused_name(name) for name in path.replace("\\", "/").split("/"))
 
 
@@ -36,5 +38,5 @@ def _is_refused_name(name: str) -> bool:
 
 
 def _is_invisible(character: str) -> bool:
-    """Say whether a character is a control, a format, or a separator of lines."""
+    """Say whether a character is a control or format character, or separates lines."""
     return unicodedata.category(character)[0] == "C" or character in "\u2028\u2029\ufffc"

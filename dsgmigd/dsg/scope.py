@@ -1,12 +1,14 @@
-"""Which part of a snapshot DSG's client looks after: what `.dsgconfig.yml` at its root says.
+"""The scope of a snapshot: the part that DSG's client manages, by `.dsgconfig.yml` at its root.
 
-A client plans to delete what a manifest lists beyond that, so the manifest of a snapshot that has
-such a file lists no more. The rule is the client's: a path counts if any of its parts is one of
-`data_dirs` ("*" is all of them, and without the key they are input, output and frozen), unless
-`ignore` has the whole path, the file's name or its suffix. It only narrows: what no manifest lists
-(entry.py) is never listed.
+The client plans to delete every listed file outside the scope, so the manifest of a snapshot with
+such a config lists only what is in the scope. The rule is the client's: a path is in the scope if
+any of its parts is one of `data_dirs` ("*" means all; without the key they are input, output and
+frozen), unless `ignore` contains the whole path, the file's name or its suffix. The scope only
+narrows the manifest: what no manifest lists (see `entry`) is never listed.
 
-The files themselves are migrated whatever the scope is.
+The files themselves are always migrated, whatever the scope is.
+
+Raises: nothing; an invalid config is a warning in the scope.
 """
 
 from dataclasses import dataclass
@@ -18,9 +20,10 @@ import yaml
 from dsgmigd.dsg.entry import is_listed
 
 CONFIG_NAME = ".dsgconfig.yml"
+CONFIG_LIMIT_BYTES = 64 * 1024
 
-# The last two leave PyYAML where a tag stands before what it is not: !!bool x, !!timestamp x.
-_UNSOUND = (
+# PyYAML raises the last two for a tag that does not fit its value: !!bool x, !!timestamp x.
+_INVALID = (
     *(yaml.YAMLError, ValueError, TypeError, RecursionError),
     *(LookupError, AttributeError),
 )
@@ -30,9 +33,9 @@ _DEFAULT_DIRECTORIES = frozenset({"input", "output", "frozen"})
 
 @dataclass(frozen=True)
 class Scope:
-    """The rule of one snapshot; without `directories` everything is in it.
+    """The scope of one snapshot; without `directories`, it contains everything.
 
-    `warning` says why a config could not be followed.
+    `warning` says why a config was ignored.
     """
 
     directories: frozenset[str] | None = None
@@ -42,7 +45,7 @@ class Scope:
     warning: str | None = None
 
     def has(self, path: bytes) -> bool:
-        """Say whether the file or link at `path` is in the scope; its name is listed at all."""
+        """Say whether the file or link at `path`, which has a listed name, is in the scope."""
         if self.directories is None:
             return True
         pure = PurePosixPath(path.decode())
@@ -55,7 +58,7 @@ class Scope:
         )
 
     def lists(self, path: bytes, reference: bytes | None = None) -> bool:
-        """Say whether a manifest lists the file at `path`, or the link there to `reference`."""
+        """Say whether a manifest lists the file at `path`, or the link at `path` to `reference`."""
         return is_listed(path, reference) and self.has(path)
 
     def __str__(self) -> str:
@@ -68,18 +71,27 @@ EVERYTHING = Scope()
 
 
 def parse_scope(content: bytes) -> Scope:
-    """Return what a `.dsgconfig.yml` says; everything, with a warning, if it says nothing sound."""
+    """Return the scope in a `.dsgconfig.yml`; everything, with a warning, if it is invalid."""
     try:
-        return _scope_of(yaml.safe_load(content))
-    except _UNSOUND as error:
-        words = " ".join(f"{type(error).__name__}: {error}".split())
-        return Scope(warning=f"{CONFIG_NAME} is not followed: {words[:_CHARACTERS_SHOWN]}")
+        return _scope_of(yaml.load(content, _Loader))  # noqa: S506 # it is a SafeLoader)
+    except _INVALID as error:
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        return Scope(warning=f"{CONFIG_NAME} is ignored: {message[:_CHARACTERS_SHOWN]}")
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc] # PyYAML has no types
+    """Reads plain YAML. Aliases and merge keys let a few hundred bytes become gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has an alias (*name); write the values out")
+        return super().compose_node(parent, index)
 
 
 def _scope_of(document: Any) -> Scope:
     if not isinstance(document, dict):
-        raise TypeError("it is not a mapping")
-    # Older files have these keys one level deeper.
+        raise TypeError("the document is not a mapping")
+    # Older files have these keys below the key "project".
     older = document.get("project")
     if isinstance(older, dict):
         document = document | older

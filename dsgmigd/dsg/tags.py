@@ -1,7 +1,9 @@
-"""The document tag-messages.json: the names that people gave to snapshots.
+"""The document tag-messages.json: names that users gave to snapshots.
 
-In the source a tag is a symbolic link beside the snapshots: `v1 -> s3`. A repository without tags
-has no such document, as DSG's own migration leaves it; DSG's tools take that as no tags.
+In the source, a tag is a symbolic link next to the snapshots: `v1 -> s3`. A repository without tags
+has no such document; DSG's own migration does the same, and DSG's tools read that as no tags.
+
+Raises: ValueError, if bytes are not such a document.
 """
 
 import json
@@ -15,7 +17,7 @@ from dsgmigd.names import SnapshotName
 
 MIGRATOR = "dsgmigd"
 
-# What stands behind the version says what the tag is for: v2-records-ohchr.
+# The text after the version describes the tag: v2-records-ohchr.
 _DESCRIBED = re.compile(r"v[0-9]+(?:\.[0-9]+)*-(.+)", re.DOTALL)
 
 _KEYS = ("tag_id", "snapshot_id", "tag_message", "created_by", "created_at")
@@ -25,7 +27,7 @@ Tag = dict[str, str]
 
 @dataclass(frozen=True)
 class TagLink:
-    """A name for `snapshot`; without a `message` it is that of the snapshot."""
+    """A name for `snapshot`; without `message`, the tag has the message of the snapshot."""
 
     tag_id: str
     snapshot: SnapshotName
@@ -39,8 +41,8 @@ def make_tags(
 ) -> list[Tag]:
     """Return the tags of the snapshots that `all_metadata` describes, in the order of these.
 
-    Links to other snapshots are left out. Of the tags `before` those stay that a migration made:
-    no link can say them again.
+    Links to other snapshots are left out. Of the tags `before`, those that a migration made are
+    kept, because no link in the source describes them.
     """
     messages = {one["snapshot_id"]: one["snapshot_message"] for one in all_metadata}
     tags = {tag["tag_id"]: tag for tag in before if tag["created_by"] == MIGRATOR}
@@ -68,15 +70,15 @@ def _place(tag: Tag) -> tuple[SnapshotName, str]:
 
 
 def render_tags(tags: Iterable[Tag]) -> bytes:
-    """Return the bytes of tag-messages.json, one tag a line."""
+    """Return the bytes of tag-messages.json, with one tag per line."""
     lines = b",\n".join(to_json(tag) for tag in tags)
     return b'{"metadata_version":' + to_json(MANIFEST_VERSION) + b',"tags":[\n' + lines + b"\n]}\n"
 
 
 def split_tags(content: bytes) -> list[Tag]:
-    """Return the tags in a tag-messages.json; ValueError if the bytes are no such document."""
+    """Return the tags in a tag-messages.json; ValueError if it is not such a document."""
     document = json.loads(content)
     try:
         return [{key: str(tag[key]) for key in _KEYS} for tag in document["tags"]]
     except (KeyError, TypeError) as error:
-        raise ValueError(f"it holds no tags: {error!r}") from error
+        raise ValueError(f"no tags in the document: {error!r}") from error

@@ -1,11 +1,11 @@
-"""The one gate to other programs.
+"""Run other programs; no other module does.
 
-Programs get an argv list, no input, a constructed environment, the root as their directory and a
-session of their own; none is left behind when a call ends. The descriptors in `keep_descriptors`
-stay open in every child: a repository's lock is among them, so that the kernel keeps the lock until
-the last child is gone.
+Programs get an argv list, an empty standard input, a constructed environment, `/` as their working
+directory and a session of their own. When a call ends, no child process is left. The descriptors in
+`keep_descriptors` stay open in every child: a repository's lock is one of them, so that the kernel
+keeps the lock until the last child has ended.
 
-Leaving errors: CommandFailed, CommandTimedOut, HostExhausted, whatever a checkpoint raises.
+Raises: CommandFailed, CommandTimedOut, HostExhausted, and whatever a checkpoint raises.
 """
 
 import contextlib
@@ -14,21 +14,22 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from types import TracebackType
 from typing import IO, cast
 
 from dsgmigd.errors import CommandFailed, CommandTimedOut, DsgmigdError, StreamCorrupt
-from dsgmigd.file_errors import EXHAUSTED, host_exhausted
+from dsgmigd.host.file_errors import EXHAUSTED, host_exhausted
 
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "LC_ALL": "C",
+    "LC_ALL": "C.UTF-8",  # in C, zfs creates no mountpoint with an umlaut in its path
     "TZ": "UTC",
 }
 _BUFFER_BYTES = 256 * 1024
 _POLL_SECONDS = 0.2
 _STDERR_KEPT_BYTES = 4096
-_LAST_WORDS_SECONDS = 5
-_NOT_RUN = 127  # as shells say it
+_EXIT_WAIT_SECONDS = 5
+_NOT_RUN = 127  # as shells do
 
 
 class Commands:
@@ -39,7 +40,7 @@ class Commands:
         self._running: set[subprocess.Popen[bytes]] = set()
 
     def kill_all(self) -> None:
-        """Kill every program that runs now; whoever waits for one hears that it failed."""
+        """Kill every running program; the call that waits for it raises CommandFailed."""
         for process in tuple(self._running):
             _kill(process)
 
@@ -49,7 +50,7 @@ class Commands:
         timeout_seconds: float = 120,
         keep_descriptors: tuple[int, ...] = (),
     ) -> str:
-        """Run a program to its end and return what it printed; it has `keep_descriptors` too."""
+        """Run a program to its end and return its output; it also keeps `keep_descriptors`."""
         process = self._start(argv, subprocess.PIPE, subprocess.PIPE, keep_descriptors)
         with self._reaped(process):
             try:
@@ -57,9 +58,9 @@ class Commands:
             except subprocess.TimeoutExpired as error:
                 raise CommandTimedOut(argv, timeout_seconds=timeout_seconds) from error
             except OSError as error:
-                raise _cannot(argv, "heard", error) from error
+                raise _error_of(argv, f"reading the output of {argv[0]}", error) from error
         if process.returncode:
-            raise CommandFailed(argv, status=process.returncode, stderr=_words(stderr))
+            raise CommandFailed(argv, status=process.returncode, stderr=_text_of(stderr))
         return str(stdout, "utf-8", "surrogateescape")
 
     def long_run(self, *argv: str, checkpoint: Callable[[], None]) -> None:
@@ -72,25 +73,13 @@ class Commands:
                     time.sleep(_POLL_SECONDS)
             _check_status(process, argv, stderr)
 
-    @contextlib.contextmanager
-    def pipe(self, *argv: str) -> Iterator[IO[bytes]]:
-        """Give the program's output as a stream; at the end of the block it must have succeeded.
-
-        When the reader finds the stream damaged and the program failed, the program's own words
-        are the error.
-        """
-        with _memory_file() as stderr:
+    def pipe(self, *argv: str) -> "Pipe":
+        """Start a program and return it; its output is read while it runs."""
+        with contextlib.ExitStack() as opened:
+            stderr = opened.enter_context(_memory_file())
             process = self._start(argv, subprocess.PIPE, stderr)
-            with self._reaped(process):
-                try:
-                    yield cast("IO[bytes]", process.stdout)
-                except StreamCorrupt:
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(_LAST_WORDS_SECONDS)
-                        _check_status(process, argv, stderr)
-                    raise
-                process.wait()
-            _check_status(process, argv, stderr)
+            opened.enter_context(self._reaped(process))
+            return Pipe(process, argv, stderr, opened.pop_all())
 
     @contextlib.contextmanager
     def _reaped(self, process: "subprocess.Popen[bytes]") -> Iterator[None]:
@@ -123,31 +112,84 @@ class Commands:
                 env=_ENVIRONMENT,
                 pass_fds=(*self._keep_descriptors, *keep_descriptors),
                 start_new_session=True,
-                cwd="/",  # where we were started may be gone, or about to be unmounted
+                cwd="/",  # our own directory may be deleted, or about to be unmounted
             )
         except OSError as error:
-            raise _cannot(argv, "started", error) from error
+            raise _error_of(argv, f"starting {argv[0]}", error) from error
+
+
+class Pipe:
+    """A running program and its output, `stream`. Either `finish` or `kill` must be called.
+
+    A `with` block does so: it gives the stream, finishes the program at the end of the block, and
+    kills it when an exception leaves the block. If that exception says that the stream is damaged
+    and the program itself failed, the program's error message is raised instead.
+    """
+
+    def __init__(
+        self,
+        process: "subprocess.Popen[bytes]",
+        argv: tuple[str, ...],
+        stderr: IO[bytes],
+        opened: contextlib.ExitStack,
+    ) -> None:
+        self.stream = cast("IO[bytes]", process.stdout)
+        self._process = process
+        self._argv = argv
+        self._stderr = stderr
+        self._opened = opened
+
+    def finish(self) -> None:
+        """Wait until the program ends; raise CommandFailed unless it succeeded."""
+        with self._opened:
+            self._process.wait()
+            self._check_status()
+
+    def kill(self) -> None:
+        """End the program, whatever it is doing; its exit status does not matter."""
+        self._opened.close()
+
+    def __enter__(self) -> IO[bytes]:
+        return self.stream
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exception is None:
+            self.finish()
+            return
+        with self._opened:
+            if isinstance(exception, StreamCorrupt):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_EXIT_WAIT_SECONDS)
+                    self._check_status()
+
+    def _check_status(self) -> None:
+        _check_status(self._process, self._argv, self._stderr)
 
 
 @contextlib.contextmanager
 def _memory_file() -> Iterator[IO[bytes]]:
-    """Give a file that needs room on no disk."""
+    """Give a file in memory, which needs no space on a disk."""
     with contextlib.ExitStack() as opened:
         try:
             file = opened.enter_context(open(os.memfd_create("stderr"), "w+b", buffering=0))
         except OSError as error:
-            raise host_exhausted(f"no file in memory: {error.strerror}") from error
+            raise host_exhausted(f"creating a file in memory failed: {error.strerror}") from error
         yield file
 
 
-def _cannot(argv: tuple[str, ...], what: str, error: OSError) -> DsgmigdError:
+def _error_of(argv: tuple[str, ...], action: str, error: OSError) -> DsgmigdError:
     if error.errno in EXHAUSTED:
-        return host_exhausted(f"{argv[0]} could not be {what}: {error.strerror}")
+        return host_exhausted(f"{action} failed: {error.strerror}")
     return CommandFailed(argv, status=_NOT_RUN, stderr=str(error))
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
-    """Kill a program with all that it started: it leads a session of its own."""
+    """Kill a program and all its children: it leads a session of its own."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -156,12 +198,12 @@ def _check_status(
     process: "subprocess.Popen[bytes]", argv: tuple[str, ...], stderr: IO[bytes]
 ) -> None:
     if process.returncode:
-        words = b""
+        message = b""
         with contextlib.suppress(OSError):
             stderr.seek(0)
-            words = stderr.read(_STDERR_KEPT_BYTES)
-        raise CommandFailed(argv, status=process.returncode, stderr=_words(words))
+            message = stderr.read(_STDERR_KEPT_BYTES)
+        raise CommandFailed(argv, status=process.returncode, stderr=_text_of(message))
 
 
-def _words(stderr: bytes) -> str:
+def _text_of(stderr: bytes) -> str:
     return stderr[:_STDERR_KEPT_BYTES].decode("utf-8", "replace")

@@ -1,28 +1,30 @@
 """Reach files below one directory without ever following a symbolic link.
 
-Every path is walked component by component with O_NOFOLLOW, so no link planted in a tree leads out
-of it, and no path is too long: PATH_MAX bounds one call, and each call sees one name. Directories
-stay open, up to a bound, so that neighbours cost one call each. Most of them only lead on, and are
-opened as nothing else (O_PATH): that takes one question to a file system in place of three. An open
-descriptor keeps a dataset busy: use as a context manager and leave the block before unmounting.
+Every path is opened component by component with O_NOFOLLOW, so that a link planted in a tree cannot
+lead out of it, and no path is too long: PATH_MAX limits one call, and each call has one name. Up to
+256 directories stay open, so that the next path in the same directory costs one call. They are
+opened with O_PATH, which asks the file system once where a full open asks three times. An open
+descriptor keeps a dataset busy: use `Directories` as a context manager, and leave the block before
+unmounting.
 
-Leaving error: OSError, as the kernel gave it.
+Raises: OSError from the kernel.
 """
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 _OPEN_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NOATIME: looking must not change what is looked at.
+# O_NOATIME: reading must not change the access time.
 _READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOATIME
 _KEPT_OPEN = 256
 
 
 class Directories:
-    """Open directories below `root`; paths are bytes, relative to it, b"" is the root itself."""
+    """Opens directories below `root`; paths are bytes relative to it, and b"" is the root."""
 
     def __init__(self, root: str | bytes) -> None:
         self.root = os.open(root, _OPEN_DIRECTORY)
@@ -46,14 +48,14 @@ class Directories:
         os.close(self.root)
 
     def parent_of(self, path: bytes) -> tuple[int, bytes]:
-        """Return a descriptor of the directory that holds `path`, and the name in it."""
+        """Return a descriptor of the directory that contains `path`, and the name in it."""
         parent, _, name = path.rpartition(b"/")
         return self.open(parent), name or b"."
 
     def open(self, path: bytes) -> int:
-        """Return a descriptor of the directory `path`, from which names in it can be reached.
+        """Return a descriptor of the directory `path`, to be used as `dir_fd` only (O_PATH).
 
-        It stays this object's, and open while one further path is opened: a rename needs two.
+        This object owns it, and keeps it open while one more path is opened: a rename needs two.
         """
         before, self._latest = self._latest, path
         missing: list[bytes] = []
@@ -63,7 +65,9 @@ class Directories:
             missing.append(name)
         descriptor = self.root
         if known:
-            descriptor = self._open[known] = self._open.pop(known)  # the latest used is the last
+            descriptor = self._open[known] = self._open.pop(
+                known
+            )  # keeps the most recently used last
         for name in reversed(missing):
             descriptor = os.open(name, _OPEN_DIRECTORY, dir_fd=descriptor)
             known = known + b"/" + name if known else name
@@ -75,7 +79,7 @@ class Directories:
 
     @contextmanager
     def readable(self, path: bytes) -> Iterator[int]:
-        """Give a descriptor of the directory `path` itself, to list or to change it."""
+        """Give a descriptor of the directory `path` with which it can be listed and changed."""
         descriptor = os.open(b".", _READ_DIRECTORY, dir_fd=self.open(path))
         try:
             yield descriptor
@@ -87,13 +91,39 @@ class Directories:
         with self.readable(path) as descriptor:
             return os.listdir(descriptor)
 
+    def lstat(self, path: bytes) -> os.stat_result:
+        """Return the status of `path`; of a symbolic link, its own."""
+        parent, name = self.parent_of(path)
+        return os.lstat(name, dir_fd=parent)
+
+    def walk(self, top: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
+        """Yield `top` and every path below it with its status, a directory before its contents.
+
+        Yields nothing if `top` does not exist; a path that is removed during the walk is left out.
+        Raises OSError with the whole path as its `filename`.
+        """
+        waiting = [top]
+        while waiting:
+            path = waiting.pop()
+            try:
+                status = self.lstat(path)
+                names = self.names(path) if stat.S_ISDIR(status.st_mode) else []
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                error.filename = path
+                raise
+            yield path, status
+            prefix = path + b"/" if path else b""
+            waiting += [prefix + os.fsencode(name) for name in names]
+
     def forget(self, path: bytes) -> None:
-        """Close what is open at and below `path`, which is about to move or to go away."""
+        """Close the descriptors at and below `path`, which is about to be renamed or removed."""
         below = path + b"/"
         for known in [known for known in self._open if known == path or known.startswith(below)]:
             os.close(self._open.pop(known))
 
     def forget_all(self) -> None:
-        """Close every descriptor but the root's."""
+        """Close every descriptor except that of the root."""
         while self._open:
             os.close(self._open.popitem()[1])

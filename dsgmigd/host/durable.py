@@ -1,45 +1,21 @@
-"""Files that are whole on disk, or not there.
+"""Write files so that, after a crash, each is either complete on disk or does not exist.
 
-Leaving error: OSError.
+Raises: OSError.
 """
 
 import contextlib
-import errno
-import json
 import os
 import shutil
 import stat
 from collections.abc import Iterator
-from typing import Any
 
-READ_SAFELY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+from dsgmigd.host.regular import READ_SAFELY, open_regular
+
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def open_safely(path: str | bytes, flags: int, *, dir_fd: int | None = None) -> int:
-    """Open a file for reading: a symbolic link is not followed, and a pipe is empty at once."""
-    return os.open(path, flags | READ_SAFELY, dir_fd=dir_fd)
-
-
-def open_regular(path: str) -> int:
-    """Open a regular file for reading; anything else is as good as absent: FileNotFoundError.
-
-    So is a file that its owner holds by a lease (fcntl(2)): opening it would wait for him.
-    """
-    try:
-        descriptor = os.open(path, READ_SAFELY)
-    except OSError as error:
-        if error.errno in {errno.ELOOP, errno.ENXIO, errno.EAGAIN}:
-            raise FileNotFoundError(errno.ENOENT, "not a regular file", path) from error
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FileNotFoundError(errno.ENOENT, "not a regular file", path)
-    return descriptor
-
-
 def write_durably(path: str, content: bytes, mode: int) -> None:
-    """Write a new file and wait until it is on disk; an older one of that name is removed."""
+    """Write a new file and sync it to disk; an existing file of that name is removed first."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     descriptor = os.open(path, _NEW, mode)
@@ -51,9 +27,9 @@ def write_durably(path: str, content: bytes, mode: int) -> None:
 
 
 def reserve(path: str, size_bytes: int, mode: int) -> None:
-    """Make a file that holds the space for `write_reserved`; an older one of that name is removed.
+    """Create a file that reserves space for `write_reserved`; an existing one is removed first.
 
-    On a file system that never writes in place (btrfs, ZFS) that is a good try only.
+    A file system that never writes in place (btrfs, ZFS) does not guarantee the space.
     """
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
@@ -63,7 +39,7 @@ def reserve(path: str, size_bytes: int, mode: int) -> None:
 
 
 def write_reserved(path: str, content: bytes, mode: int) -> None:
-    """Write a file into the space that is reserved under its name, if any; wait for the disk."""
+    """Write a file into the space that is reserved under its name, if any, and sync it."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -75,19 +51,20 @@ def write_reserved(path: str, content: bytes, mode: int) -> None:
             file.truncate()
             os.fsync(descriptor)
             return
-    write_durably(path, content, mode)  # a crash left it: it has another name, as a result
+    # After a crash, the file may have a second name already, as a result: do not write into it.
+    write_durably(path, content, mode)
 
 
 def copy_durably(source: int, name: bytes, target: int, new_name: bytes) -> None:
-    """Copy what `name` is in the open directory `source`, and wait until it is on disk.
+    """Copy `name` in the open directory `source` to disk, and sync the copy.
 
-    `target` is an open directory in which `new_name` does not exist. A directory is copied with
-    all that is in it, a link as a link; content, owner, mode and times are kept.
+    `target` is an open directory in which `new_name` does not exist. A directory is copied with its
+    contents, a link as a link. Content, owner, mode and times are kept.
     """
     status = os.lstat(name, dir_fd=source)
     if stat.S_ISREG(status.st_mode):
         with (
-            open(os.open(name, READ_SAFELY, dir_fd=source), "rb") as old,
+            open(open_regular(name, dir_fd=source), "rb") as old,
             open(os.open(new_name, _NEW, 0o600, dir_fd=target), "wb") as new,
         ):
             shutil.copyfileobj(old, new)
@@ -117,7 +94,7 @@ def _finish_copy(descriptor: int, status: os.stat_result) -> None:
 
 @contextlib.contextmanager
 def open_directory(name: bytes, parent: int) -> Iterator[int]:
-    """Open the directory `name` in an open one; a link is not followed."""
+    """Open the directory `name` in the open directory `parent`; a link is not followed."""
     descriptor = os.open(name, READ_SAFELY | os.O_DIRECTORY, dir_fd=parent)
     try:
         yield descriptor
@@ -126,7 +103,7 @@ def open_directory(name: bytes, parent: int) -> Iterator[int]:
 
 
 def sync_directory(path: str) -> None:
-    """Wait until the names in a directory are on disk."""
+    """Sync the names in a directory to disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -135,19 +112,9 @@ def sync_directory(path: str) -> None:
 
 
 def sync_file(path: str) -> None:
-    """Wait until a file is on disk, under its name of now."""
+    """Sync a file to disk by its current name."""
     descriptor = os.open(path, READ_SAFELY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def read_json(path: str) -> dict[str, Any] | None:
-    """Return the JSON object in a regular file; None if there is no such thing at `path`."""
-    try:
-        with open(open_regular(path), "rb") as file:
-            document = json.load(file)
-    except (FileNotFoundError, ValueError):
-        return None
-    return document if isinstance(document, dict) else None

@@ -1,4 +1,7 @@
-"""Turn the kernel's errors on files into errors for the operator."""
+"""Turn an OSError into an error for the operator, by the side on which it happened.
+
+Raises: the errors that the functions return.
+"""
 
 import contextlib
 import errno
@@ -16,9 +19,9 @@ from dsgmigd.errors import (
 )
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
-# What is looked for is not there, or something else is.
+# The path does not exist, or is something else than expected.
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})
-_ELSE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENXIO})
+_OTHER_TYPE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENXIO})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CANNOT_HOLD = frozenset(
     {errno.EOVERFLOW, errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ, errno.EOPNOTSUPP, errno.EFBIG}
@@ -26,9 +29,9 @@ _CANNOT_HOLD = frozenset(
 
 
 def status_of(path: str | bytes | os.PathLike[str]) -> os.stat_result | None:
-    """Return what lstat(2) says of `path`; None if nothing is there.
+    """Return the lstat(2) result of `path`; None if it does not exist.
 
-    Unlike os.path.exists and its kin: they take a failing disk for an absent file.
+    os.path.exists and similar functions cannot tell a failing disk from a missing file.
     """
     try:
         return os.lstat(path)
@@ -39,22 +42,26 @@ def status_of(path: str | bytes | os.PathLike[str]) -> os.stat_result | None:
 
 
 def has_failed(error: BaseException) -> bool:
-    """Say whether a file system or the host failed: not that something else was there, or none."""
-    return isinstance(error, OSError) and error.errno not in _NOT_THERE | _ELSE
+    """Say whether the file system or the host failed, and not only the lookup of a path."""
+    return isinstance(error, OSError) and error.errno not in _NOT_THERE | _OTHER_TYPE
 
 
 def target_error(error: OSError, action: str) -> DsgmigdError:
     """Return the error to raise for an OSError of the target during `action`."""
-    words = f"{action} failed on the target: {error.strerror}"
+    message = f"{action} failed on the target: {error.strerror}"
     if error.errno in EXHAUSTED:
-        return host_exhausted(words)
+        return host_exhausted(message)
     if error.errno in _FULL:
-        return TargetFull(words, hint="free space in the pool or raise the quota")
+        return TargetFull(message, hint="free space in the pool or raise the quota")
     if error.errno == errno.EROFS:
-        return TargetUnwritable(words, hint="see which dataset says so: zfs get -r readonly POOL")
+        return TargetUnwritable(
+            message, hint="find the read-only dataset: zfs get -r readonly POOL"
+        )
     if error.errno in _CANNOT_HOLD:
-        return TargetRefused(words, hint="the target file system cannot hold what the source has")
-    return TargetUnwritable(words, hint="check the pool: zpool status -v")
+        return TargetRefused(
+            message, hint="the target file system cannot store this name, size or attribute"
+        )
+    return TargetUnwritable(message, hint="check the pool: zpool status -v")
 
 
 @contextlib.contextmanager
@@ -77,19 +84,20 @@ def source_errors(action: str) -> Iterator[None]:
 
 def source_error(error: OSError, action: str) -> DsgmigdError:
     """Return the error to raise for an OSError of the source during `action`."""
-    words = f"{action} failed in the source: {error.strerror}"
+    message = f"{action} failed in the source: {error.strerror}"
     if error.errno in EXHAUSTED:
-        return host_exhausted(words)
+        return host_exhausted(message)
     return SourceUnreadable(
-        words,
+        message,
         hint="check the source file system: dmesg, btrfs device stats, btrfs scrub",
     )
 
 
-def host_exhausted(words: str) -> HostExhausted:
-    """Return the error that says, in these words, what the host had nothing left for."""
+def host_exhausted(message: str) -> HostExhausted:
+    """Return the error for an action that failed because the host lacks memory or descriptors."""
     return HostExhausted(
-        words, hint="see what takes memory, processes or open files: free, ps, lsof; systemctl show"
+        message,
+        hint="find what uses the memory, processes or open files: free, ps, lsof, systemctl show",
     )
 
 
@@ -101,5 +109,5 @@ def spool_errors(action: str) -> Iterator[None]:
     except OSError as error:
         raise SpoolFailing(
             f"{action} failed in the spool: {error.strerror}",
-            hint="nothing is lost: it is tried again; see df, mount and dmesg for the spool's disk",
+            hint="no data is lost, dsgmigd tries again; check the spool's disk: df, mount, dmesg",
         ) from error

@@ -1,24 +1,29 @@
-"""DSG's content hash: xxh3 with 64 bits, 16 lower-case hex digits.
+"""DSG's content hash: XXH3 with 64 bits, as 16 lower-case hex digits.
 
-Copying and verifying share this code.
+The writer of manifests and the verifier share this code.
+
+Raises: OSError.
 """
 
 import errno
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import xxhash
 
 _CHUNK_BYTES = 1024 * 1024
 _BLOCK_BYTES = 512
-_ZEROS = memoryview(bytes(256 * 1024))
+_ZEROS = memoryview(bytes(1024 * 1024))
 _PAGE_BYTES = 4096
-# What ZFS reads at once: nothing of it may be in memory when the next part is asked for.
+# The size of a ZFS record. A smaller read would make ZFS read the same record again.
 _RECORD_BYTES = 128 * 1024
 _LITTLE_DATA_BYTES = 64 * 1024 * 1024
 _HUGE_BYTES = 1024**3
+# Hashing zeros takes a minute per tebibyte, and no arithmetic can shorten it: XXH3 mixes after
+# every kibibyte. The holes that `truncate -s 7E` makes would take fourteen years.
+HOLES_LIMIT_BYTES = 64 * 1024**4
 _KNOWN_FILES = 256
 _known: dict[bytes, str] = {}
 _known_lock = threading.Lock()
@@ -33,35 +38,41 @@ def hash_bytes(*pieces: bytes) -> str:
 
 
 def start_hash() -> xxhash.xxh3_64:
-    """Return a hash that takes its content piece by piece: `update`, at last `hexdigest`."""
+    """Return a hash object: call `update` for each piece of content, then `hexdigest`."""
     return xxhash.xxh3_64()
 
 
 def hash_descriptor(
-    descriptor: int, *, status: os.stat_result | None = None, reads_holes: bool = False
+    descriptor: int,
+    *,
+    status: os.stat_result | None = None,
+    reads_holes: bool = False,
+    checkpoint: Callable[[], None] = lambda: None,
 ) -> tuple[str, int]:
-    """Read a regular file to its end; return its hash and how many bytes were read.
+    """Read a regular file up to its size; return its hash and the number of bytes read.
 
-    `status` is the file's, if it is known: where the file system is another process, asking for it
+    `status` is the file's status, if known: if the file system is another process, asking for it
     again takes as long as reading a small file.
 
-    What the file system calls a hole is hashed as the zeros that it stands for, without reading
-    them, unless `reads_holes`. Not for a file that somebody may be writing: some file systems are
-    not sure of the holes of such a file.
+    Holes are hashed as zeros without being read, unless `reads_holes`. Do not use this for a file
+    that is being written: some file systems report the holes of such a file wrongly.
+
+    `checkpoint` is called for every piece; whatever it raises ends the reading. Raises OSError
+    (EFBIG) if the holes are larger than HOLES_LIMIT_BYTES.
     """
     status = status or os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.ESPIPE, os.strerror(errno.ESPIPE))
     occupied = status.st_blocks * _BLOCK_BYTES
     if reads_holes or occupied > _LITTLE_DATA_BYTES or status.st_size - occupied < _HUGE_BYTES:
-        return _hash_ranges(descriptor, status, reads_holes=reads_holes)
-    # Hashing zeros takes a minute a tebibyte. Whoever has the same data in the same places has the
-    # same hash, and is asked for it several times: for the manifest, and for each side.
-    key, bytes_read = _data_key(descriptor, status)
+        return _hash_ranges(descriptor, status, checkpoint, reads_holes=reads_holes)
+    # Hashing zeros takes long, and each file is hashed several times: for the manifest, and on each
+    # side. Files with the same data at the same offsets have the same hash.
+    key, bytes_read = _data_key(descriptor, status, checkpoint)
     with _known_lock:
         digest = _known.get(key)
     if digest is None:
-        digest, count = _hash_ranges(descriptor, status, reads_holes=False)
+        digest, count = _hash_ranges(descriptor, status, checkpoint, reads_holes=False)
         bytes_read += count
         with _known_lock:
             if len(_known) == _KNOWN_FILES:
@@ -70,8 +81,10 @@ def hash_descriptor(
     return digest, bytes_read
 
 
-def _data_key(descriptor: int, status: os.stat_result) -> tuple[bytes, int]:
-    """Return what tells the content of a sparse file from any other, and how much was read."""
+def _data_key(
+    descriptor: int, status: os.stat_result, checkpoint: Callable[[], None]
+) -> tuple[bytes, int]:
+    """Return a key that identifies the content of a sparse file, and the number of bytes read."""
     state = xxhash.xxh3_128(status.st_size.to_bytes(8, "little"))
     position = bytes_read = 0
     for start, data_end in _data_ranges(descriptor, status, reads_holes=False):
@@ -80,22 +93,35 @@ def _data_key(descriptor: int, status: os.stat_result) -> tuple[bytes, int]:
         while position < end and (
             chunk := os.pread(descriptor, min(_RECORD_BYTES, end - position), position)
         ):
+            checkpoint()
             for page_start in range(0, len(chunk), _PAGE_BYTES):
                 page = chunk[page_start : page_start + _PAGE_BYTES]
-                if page.count(0) != len(page):  # zeros may be a hole elsewhere
+                if page.count(0) != len(page):  # zeros may be a hole in another file
                     state.update((position + page_start).to_bytes(8, "little") + page)
             position += len(chunk)
             bytes_read += len(chunk)
     return bytes(state.digest()), bytes_read
 
 
-def _hash_ranges(descriptor: int, status: os.stat_result, *, reads_holes: bool) -> tuple[str, int]:
+def _hash_ranges(
+    descriptor: int,
+    status: os.stat_result,
+    checkpoint: Callable[[], None],
+    *,
+    reads_holes: bool,
+) -> tuple[str, int]:
     state = start_hash()
-    position = bytes_read = 0
+    position = bytes_read = hole_bytes = 0
     for start, end in _data_ranges(descriptor, status, reads_holes=reads_holes):
-        _add_zeros(state, start - position)
+        hole_bytes += start - position
+        if hole_bytes > HOLES_LIMIT_BYTES:
+            raise OSError(errno.EFBIG, f"it has more than {HOLES_LIMIT_BYTES} bytes of holes")
+        _add_zeros(state, start - position, checkpoint)
         position = start
-        while chunk := os.pread(descriptor, min(_CHUNK_BYTES, end - position), position):
+        while position < end and (
+            chunk := os.pread(descriptor, min(_CHUNK_BYTES, end - position), position)
+        ):
+            checkpoint()
             state.update(chunk)
             position += len(chunk)
             bytes_read += len(chunk)
@@ -105,9 +131,9 @@ def _hash_ranges(descriptor: int, status: os.stat_result, *, reads_holes: bool) 
 def _data_ranges(
     descriptor: int, status: os.stat_result, *, reads_holes: bool
 ) -> Iterator[tuple[int, int]]:
-    """Yield start and end of all data; the last range ends at the end of the file."""
+    """Yield the start and the end of each data range; the last one ends at the end of the file."""
     if reads_holes or status.st_blocks * _BLOCK_BYTES >= status.st_size:
-        # No further: where the end is known, looking beyond it costs another question.
+        # Do not ask for holes: there are none, or they have to be read.
         yield 0, status.st_size
         return
     position = 0
@@ -123,8 +149,9 @@ def _data_ranges(
     yield status.st_size, status.st_size
 
 
-def _add_zeros(state: xxhash.xxh3_64, count: int) -> None:
+def _add_zeros(state: xxhash.xxh3_64, count: int, checkpoint: Callable[[], None]) -> None:
     while count > 0:
+        checkpoint()
         state.update(_ZEROS[: min(count, len(_ZEROS))])
         count -= len(_ZEROS)
 
@@ -135,14 +162,17 @@ def hash_file(
     *,
     status: os.stat_result | None = None,
     reads_holes: bool = False,
+    checkpoint: Callable[[], None] = lambda: None,
 ) -> tuple[str, int]:
     """Read the regular file `name` in an open directory, like `hash_descriptor`.
 
-    Raises OSError, also when a symbolic link stands there.
+    Raises OSError, also if `name` is a symbolic link.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOATIME
     descriptor = os.open(name, flags, dir_fd=directory)
     try:
-        return hash_descriptor(descriptor, status=status, reads_holes=reads_holes)
+        return hash_descriptor(
+            descriptor, status=status, reads_holes=reads_holes, checkpoint=checkpoint
+        )
     finally:
         os.close(descriptor)

@@ -1,7 +1,11 @@
-"""System calls that Python's os module lacks."""
+"""System calls that Python's os module does not have.
+
+Raises: OSError.
+"""
 
 import ctypes
 import os
+import struct
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _AT_FDCWD = -100
@@ -9,7 +13,12 @@ _RENAME_NOREPLACE = 1
 # linux/falloc.h
 _FALLOC_FL_KEEP_SIZE = 1
 _FALLOC_FL_PUNCH_HOLE = 2
-# More than any struct statfs has.
+_AT_SYMLINK_NOFOLLOW = 0x100
+# linux/mount.h
+MOUNT_NOSUID = 2
+MOUNT_NODEV = 4
+_MOUNT_ATTR = struct.Struct("=QQQQ")
+# More than any struct statfs needs.
 _STATFS_WORDS = 64
 
 
@@ -24,9 +33,9 @@ def rename_noreplace(old: str, new: str) -> None:
 
 
 def punch_hole(descriptor: int, offset: int, length: int) -> None:
-    """Let `length` bytes at `offset` read as zeros without storing them (fallocate(2)).
+    """Make a hole of `length` bytes at `offset`, which read as zeros (fallocate(2)).
 
-    The file keeps its size. Raises OSError EOPNOTSUPP where the file system knows no such thing.
+    The file keeps its size. Raises OSError EOPNOTSUPP if the file system does not support holes.
     """
     mode = _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE
     if _libc.fallocate(descriptor, mode, ctypes.c_int64(offset), ctypes.c_int64(length)):
@@ -35,19 +44,33 @@ def punch_hole(descriptor: int, offset: int, length: int) -> None:
 
 
 def current_umask() -> int:
-    """Return the umask of this process (proc(5)); asking by umask(2) would change it."""
+    """Return the umask of this process (proc(5)); umask(2) would change it."""
     with open("/proc/self/status", "rb") as file:
         (words,) = (line.split() for line in file if line.startswith(b"Umask:"))
     return int(words[1], 8)
 
 
 def file_system_magic(path: str) -> int:
-    """Return the type of the file system that `path` lies on (statfs(2), linux/magic.h).
+    """Return the type of the file system that contains `path` (statfs(2), linux/magic.h).
 
-    It is the first field of the struct, of the machine's word size.
+    The type is the first field of the struct, in the machine's word size.
     """
     buffer = (ctypes.c_ulong * _STATFS_WORDS)()
     if _libc.statfs(os.fsencode(path), buffer):
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error), path)
     return int(buffer[0]) & 0xFFFFFFFF
+
+
+def add_mount_flags(mountpoint: str, flags: int) -> None:
+    """Add flags, for instance MOUNT_NOSUID, to the mount at `mountpoint` (mount_setattr(2)).
+
+    All other flags stay. Neither other mounts of the file system nor the copies of this one in
+    other mount namespaces change.
+    """
+    attributes = _MOUNT_ATTR.pack(flags, 0, 0, 0)
+    size = ctypes.c_size_t(_MOUNT_ATTR.size)
+    path = os.fsencode(mountpoint)
+    if _libc.mount_setattr(_AT_FDCWD, path, _AT_SYMLINK_NOFOLLOW, attributes, size):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), mountpoint)

@@ -1,11 +1,13 @@
 """What happened to the files of a series of snapshots, from its manifests alone.
 
-A file or link changed when its content or its target did; times and users are no change. What came
-is *renamed* from what went when both did so in one snapshot and have one content; if several do,
-they are paired in the order of their paths. So a snapshot's counts and a path's events agree.
+A file is modified if its content changed, a link if its target changed; times and users do not
+count. A new path is *renamed* from a path that disappeared in the same snapshot with the same
+content; if there are several, they are paired in the order of their paths. So the counts of a
+snapshot and the events of its paths agree.
 
-A manifest is asked as `Entries`; no more than two are held at a time. Only the errors of the
-caller's `read` leave this module.
+A manifest is read as `Entries`; no more than two are held at a time.
+
+Raises: the errors of the caller's `read`.
 """
 
 import json
@@ -18,18 +20,18 @@ What = Literal["added", "modified", "renamed", "deleted"]
 
 
 class Entries(Protocol):
-    """The entries of one manifest, each as its JSON."""
+    """The entries of one manifest, each as a JSON document."""
 
     def entry_at(self, path: str) -> bytes | None:
-        """Return the entry at `path`, if there is one."""
+        """Return the entry at `path`; None if there is none."""
 
     def lines(self) -> Iterator[tuple[str, bytes]]:
-        """Yield path and entry of all, sorted by path."""
+        """Yield the path and the entry of each, sorted by path."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many paths changed in one snapshot; a renamed one counts once."""
+    """How many paths changed in one snapshot; a renamed path counts once."""
 
     added: int
     modified: int
@@ -39,7 +41,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Event:
-    """What one snapshot did to one path; `path_before` is where a renamed one stood."""
+    """What one snapshot did to one path; `path_before` is the old path of a renamed one."""
 
     snapshot: int
     what: What
@@ -51,7 +53,7 @@ class Event:
 class Transition:
     """The manifests of a snapshot and of the one before it.
 
-    One object goes from snapshot to snapshot, so that nobody holds what it has left behind.
+    One object moves from snapshot to snapshot, so that no caller keeps older manifests in memory.
     """
 
     number: int
@@ -60,7 +62,7 @@ class Transition:
 
 
 class _Nothing:
-    """What was there before the first snapshot."""
+    """The entries before the first snapshot."""
 
     def entry_at(self, _path: str) -> None:
         return None
@@ -73,7 +75,7 @@ Read = Callable[[int], Entries]
 
 
 def backward(last: int, read: Read) -> Iterator[Transition]:
-    """Yield the transitions from snapshot `last` down to the first; `read` returns a manifest."""
+    """Yield the transitions from snapshot `last` back to the first; `read` returns a manifest."""
     transition = Transition(last + 1, before=read(last), now=_Nothing())
     for number in range(last, 0, -1):
         transition.number, transition.now = number, transition.before
@@ -82,7 +84,7 @@ def backward(last: int, read: Read) -> Iterator[Transition]:
 
 
 def forward(first: int, last: int, read: Read) -> Iterator[Transition]:
-    """Yield the transitions from snapshot `first` to `last`; `first` has one before it."""
+    """Yield the transitions from snapshot `first` to `last`; `first` is at least 2."""
     if first > last:
         return
     transition = Transition(first - 1, before=_Nothing(), now=read(first - 1))
@@ -97,37 +99,37 @@ def count_changes(transition: Transition) -> Counts:
     if isinstance(transition.before, _Nothing):
         return Counts(sum(1 for _ in transition.now.lines()), 0, 0, 0)
     modified = 0
-    came: Counter[tuple[str, ...]] = Counter()
-    went: Counter[tuple[str, ...]] = Counter()
+    appeared: Counter[tuple[str, ...]] = Counter()
+    disappeared: Counter[tuple[str, ...]] = Counter()
     for _, old, new in _differing(transition):
         if old is None:
-            came[_content_of(new)] += 1
+            appeared[_content_of(new)] += 1
         elif new is None:
-            went[_content_of(old)] += 1
+            disappeared[_content_of(old)] += 1
         else:
             modified += _content_of(old) != _content_of(new)
-    renamed = (came & went).total()
-    return Counts(came.total() - renamed, modified, renamed, went.total() - renamed)
+    renamed = (appeared & disappeared).total()
+    return Counts(appeared.total() - renamed, modified, renamed, disappeared.total() - renamed)
 
 
 def trace(path: str, last: int, read: Read) -> list[Event]:
-    """Return, the oldest first, what happened to all that ever stood at `path`.
+    """Return, the oldest first, what happened to every file or link that ever was at `path`.
 
-    That is followed through its renames, to the names before and to those afterwards.
+    Each is followed through its renames, to earlier and to later names.
     """
     found: set[Event] = set()
-    went_on = _trace_back(path, backward(last, read), found)
-    if went_on:
-        _trace_on(went_on, forward(min(went_on) + 1, last, read), found)
+    followed_later = _trace_back(path, backward(last, read), found)
+    if followed_later:
+        _trace_on(followed_later, forward(min(followed_later) + 1, last, read), found)
     return sorted(found, key=lambda event: (event.snapshot, event.path))
 
 
 def _trace_back(
     path: str, transitions: Iterator[Transition], found: set[Event]
 ) -> dict[int, set[str]]:
-    """Add to `found`; return what was renamed to names not looked at, and in which snapshot."""
-    names = {path}  # to `path` something else may have come earlier: it stays
-    went_on: dict[int, set[str]] = {}
+    """Add events to `found`; return, per snapshot, the new names that were not followed yet."""
+    names = {path}  # it stays, because another file may have been at `path` earlier
+    followed_later: dict[int, set[str]] = {}
     for transition in transitions:
         known = frozenset(names)
         for name in known:
@@ -137,19 +139,19 @@ def _trace_back(
             found.add(event)
             if event.path_before == name:
                 if event.path not in known:
-                    went_on.setdefault(event.snapshot, set()).add(event.path)
+                    followed_later.setdefault(event.snapshot, set()).add(event.path)
             elif event.what != "modified":
                 names -= {name} - {path}
                 names |= {event.path_before} if event.path_before else set()
-    return went_on
+    return followed_later
 
 
 def _trace_on(
-    went_on: dict[int, set[str]], transitions: Iterator[Transition], found: set[Event]
+    followed_later: dict[int, set[str]], transitions: Iterator[Transition], found: set[Event]
 ) -> None:
     names: set[str] = set()
     for transition in transitions:
-        names |= went_on.get(transition.number - 1, set())
+        names |= followed_later.get(transition.number - 1, set())
         for name in frozenset(names):
             event = _event_at(name, transition)
             if event is None:
@@ -162,7 +164,7 @@ def _trace_on(
 
 
 def _event_at(name: str, transition: Transition) -> Event | None:
-    """Return what happened to `name`, which went if it is the `path_before` of what came."""
+    """Return what happened to `name`; in a rename it may be the old path or the new one."""
     number = transition.number
     old, new = transition.before.entry_at(name), transition.now.entry_at(name)
     if old is not None and new is not None:
@@ -178,19 +180,19 @@ def _event_at(name: str, transition: Transition) -> Event | None:
 
 
 def _renames(transition: Transition, content: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Yield old and new path of what has this content and was renamed."""
-    came: list[str] = []
-    went: list[str] = []
+    """Yield the old and the new path of each rename of this content."""
+    appeared: list[str] = []
+    disappeared: list[str] = []
     for path, old, new in _differing(transition):
         if old is None and _content_of(new) == content:
-            came.append(path)
+            appeared.append(path)
         elif new is None and _content_of(old) == content:
-            went.append(path)
-    return zip(went, came, strict=False)
+            disappeared.append(path)
+    return zip(disappeared, appeared, strict=False)
 
 
 def _differing(transition: Transition) -> Iterator[tuple[str, bytes | None, bytes | None]]:
-    """Yield path, entry before and entry now, sorted, wherever these are not the same bytes."""
+    """Yield path, entry before and entry now, sorted by path, where the two entries differ."""
     olds, news = transition.before.lines(), transition.now.lines()
     old, new = next(olds, None), next(news, None)
     while old or new:
@@ -207,6 +209,6 @@ def _differing(transition: Transition) -> Iterator[tuple[str, bytes | None, byte
 
 
 def _content_of(entry: bytes | None) -> tuple[str, ...]:
-    """Return what tells whether two entries have one content."""
+    """Return what two entries with the same content have in common."""
     document = json.loads(entry or b"{}")
     return tuple(str(document.get(key)) for key in ("type", "hash", "reference"))

@@ -1,10 +1,9 @@
 """The newest snapshot of a published dataset, for reading.
 
-Its `.dsg/` holds the manifests of all snapshots before it, so this one tells the whole history,
-whatever somebody did to the live files since. The repository's lock is to be held: the view has one
-name.
+Its `.dsg/` has the manifests of all snapshots before it, so it has the whole history, even if the
+live files were changed since. The repository's lock must be held, because there is one view only.
 
-Leaving errors: TargetMissing, NoSnapshots, and those of dsgmigd.staging and dsgmigd.zfs.
+Raises: NoSnapshots, TargetMissing, TargetUnavailable, and those of dsgmigd.target.staging.
 """
 
 import contextlib
@@ -14,11 +13,11 @@ from dataclasses import dataclass
 
 from dsgmigd.errors import NoSnapshots
 from dsgmigd.names import SnapshotName
-from dsgmigd.places import Places
-from dsgmigd.published import find_target, snapshot_names
-from dsgmigd.staging import Staging
-from dsgmigd.zfs.dataset import Dataset, RunsCommands, Zfs
-from dsgmigd.zfs.pool import check_pool
+from dsgmigd.target.area import check_target
+from dsgmigd.target.layout import DatasetLayout
+from dsgmigd.target.publication import find_target, snapshot_names
+from dsgmigd.target.staging import Staging
+from dsgmigd.target.zfs import Dataset, RunsCommands, Zfs
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,10 @@ class Newest:
 
 
 @contextlib.contextmanager
-def newest_snapshot(commands: RunsCommands, places: Places) -> Iterator[Newest]:
-    """Give the newest of the snapshots s1 … sN; snapshots with other names do not count."""
-    check_pool(commands, places.parent)
-    staging = Staging(Zfs(commands), places, str(uuid.uuid4()))
-    staging.check_parent()
+def newest_snapshot(commands: RunsCommands, layout: DatasetLayout) -> Iterator[Newest]:
+    """Yield the newest of the snapshots s1 … sN; snapshots with other names do not count."""
+    check_target(commands, layout.parent)
+    staging = Staging(Zfs(commands), layout, str(uuid.uuid4()))
     target = find_target(staging, None)
     names = snapshot_names(target)
     if not names:
@@ -44,6 +42,6 @@ def newest_snapshot(commands: RunsCommands, places: Places) -> Iterator[Newest]:
             f"{target.name} has no snapshot s1 … sN",
             hint=f"see what it has with: zfs list -r -t snapshot {target.name}",
         )
-    staging.prepare_area()
+    staging.area.prepare()
     with staging.view(target.name, names[-1]) as root:
         yield Newest(target, names[-1], root, staging)

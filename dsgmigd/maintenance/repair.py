@@ -1,16 +1,16 @@
-"""Make the live `.dsg/` of a published dataset what it is in the newest snapshot.
+"""Restore the live `.dsg/` of a published dataset from the newest snapshot.
 
-What is changed or too much is copied to AREA/replaced/REPO:dsg-TIME-… first, and is on disk there
-before anything else happens. That place is root's alone, in the same pool but in no dataset that a
-client sees: below the dataset itself it would get into every later snapshot, and a client that
-clones, promotes and destroys datasets could take it along. No repository's name has a colon, so no
-replaced dataset is ever mounted over it.
+Every changed or extra object is copied to AREA/replaced/REPO:dsg-TIME-… first, and is on disk there
+before anything is changed. Only root can enter that directory. It is in the same pool, but not in a
+dataset that clients see: in the target itself it would become part of every later snapshot, and a
+client that clones, promotes and destroys datasets could destroy it. No repository has a colon in
+its name, so no replaced dataset is ever mounted over it.
 
-Files are put back by rename, so that a client sees the old or the new one; owner, mode and times
-are the snapshot's. A run that died anywhere is completed by the next. The snapshot's own metadata
-is read and checked before: from a damaged one nothing is put back.
+A file is put back by rename, so that a client sees the old or the new one; it gets the owner, mode
+and times of the snapshot. After an interruption at any point the next run completes the repair. The
+metadata in the snapshot is checked first: nothing is restored from damaged metadata.
 
-Leaving errors: MetadataDamaged, TargetMissing, TargetChanged, TargetFull, TargetUnwritable.
+Raises: MetadataDamaged, TargetMissing, TargetChanged, TargetFull, TargetUnwritable.
 """
 
 import contextlib
@@ -23,17 +23,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from dsgmigd.descriptors import Directories
-from dsgmigd.durable import READ_SAFELY, copy_durably, sync_directory
 from dsgmigd.errors import MetadataDamaged, TargetChanged, TargetMissing
 from dsgmigd.exclusion import DSG_DIRECTORY
-from dsgmigd.file_errors import target_errors
-from dsgmigd.history import History
-from dsgmigd.newest import Newest
-from dsgmigd.verify.metadata import Documents
+from dsgmigd.host.directories import Directories
+from dsgmigd.host.durable import copy_durably, sync_directory
+from dsgmigd.host.file_errors import target_errors
+from dsgmigd.host.regular import open_regular
+from dsgmigd.maintenance.history import History
+from dsgmigd.maintenance.newest_snapshot import Newest
+from dsgmigd.target.layout import moment
+from dsgmigd.verification.metadata.documents import Documents
+from dsgmigd.verification.metadata.files import MANIFEST_LIMIT_BYTES
 
 What = Literal["missing", "changed", "extra"]
-Statuses = dict[bytes, os.stat_result]
 
 _UNFINISHED = b".dsgmigd"
 _KINDS = {
@@ -46,10 +48,10 @@ _PIECE_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Difference:
-    """One path that is not as in the snapshot.
+    """One path that differs from the snapshot.
 
-    `detail` says how it changed, `is_kept` whether mending it takes more away than a directory's
-    owner and mode.
+    `detail` says how it changed. `is_kept` is true if the repair replaces or removes it, and not
+    only changes the owner and mode of a directory.
     """
 
     path: bytes
@@ -60,14 +62,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Repair:
-    """What differed; `kept` is the directory in which everything is that was there before."""
+    """What differed; `kept` is the directory with the copies of what was replaced or removed."""
 
     differences: tuple[Difference, ...]
     kept: str | None
 
 
 def repair_metadata(newest: Newest, *, is_dry_run: bool) -> Repair:
-    """Find out what differs and, unless `is_dry_run`, mend it."""
+    """Find what differs and, unless `is_dry_run`, restore it."""
     if not newest.target.is_mounted:
         raise TargetMissing(
             f"{newest.target.name} is not mounted",
@@ -87,30 +89,31 @@ def repair_metadata(newest: Newest, *, is_dry_run: bool) -> Repair:
         live.forget_all()
         if find_differences(snapshot, live):
             raise TargetChanged(
-                f"{newest.target.mountpoint}/.dsg changes while it is repaired",
-                hint="repair it when no client works on it; what was there is kept"
+                f"{newest.target.mountpoint}/.dsg changed while it was repaired",
+                hint="repair it when no client uses it; what was there before is kept"
                 + (f" in {kept}" if kept else ""),
             )
     return Repair(differences, kept)
 
 
 def _check_snapshot(newest: Newest) -> None:
-    """Raise MetadataDamaged unless the snapshot's own documents are right."""
+    """Raise MetadataDamaged unless the documents in the snapshot are correct."""
     History(newest.root, newest.name.number).check()
-    found = Documents(may_be_laid_out_anew=True).read(newest.root, newest.name.number)
+    found = Documents(may_be_reformatted=True).read(newest.root, newest.name.number)
     if found.discrepancies:
         raise MetadataDamaged(
             f".dsg in snapshot {newest.name} is damaged: {found.discrepancies[0]}",
-            hint="see what else is, and since when: dsgmigd verify REPO --without-source",
+            hint="see what else is damaged, and since when: dsgmigd verify REPO --without-source",
         )
 
 
-# Finding out.
+# Finding the differences.
 
 
 def find_differences(snapshot: Directories, live: Directories) -> tuple[Difference, ...]:
-    """Return how `.dsg` below `live` differs, sorted; of an extra directory only itself."""
-    expected, found = _statuses(snapshot), _statuses(live)
+    """Return how `.dsg` below `live` differs, sorted; an extra directory without its contents."""
+    expected = dict(snapshot.walk(DSG_DIRECTORY))
+    found = dict(live.walk(DSG_DIRECTORY))
     gone = expected.keys() - found.keys()
     differences = [Difference(path, "missing", is_kept=False) for path in gone]
     for path in expected.keys() & found.keys():
@@ -123,23 +126,6 @@ def find_differences(snapshot: Directories, live: Directories) -> tuple[Differen
         if parent is not None and stat.S_ISDIR(parent.st_mode):
             differences.append(Difference(path, "extra", _kind(found[path])))
     return tuple(sorted(differences, key=lambda difference: difference.path))
-
-
-def _statuses(tree: Directories) -> Statuses:
-    """Return the status of `.dsg` and of everything below."""
-    found: Statuses = {}
-    waiting = [DSG_DIRECTORY]
-    while waiting:
-        path = waiting.pop()
-        parent, name = tree.parent_of(path)
-        try:
-            status = os.lstat(name, dir_fd=parent)
-        except FileNotFoundError:
-            continue
-        found[path] = status
-        if stat.S_ISDIR(status.st_mode):
-            waiting += [path + b"/" + os.fsencode(name) for name in tree.names(path)]
-    return found
 
 
 def _changes(
@@ -183,24 +169,25 @@ def _has_same_content(path: bytes, snapshot: Directories, live: Directories) -> 
 @contextlib.contextmanager
 def _opened(path: bytes, tree: Directories) -> Iterator[int]:
     parent, name = tree.parent_of(path)
-    descriptor = os.open(name, READ_SAFELY, dir_fd=parent)
+    descriptor = open_regular(name, dir_fd=parent)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-# Mending.
+# Restoring.
 
 
 def _keep(differences: tuple[Difference, ...], live: Directories, newest: Newest) -> str | None:
-    """Copy what will be replaced or removed; return where to, None if there is no such thing."""
+    """Copy what will be replaced or removed; return the directory, None if there is nothing."""
     paths = [one.path for one in differences if one.is_kept]
     if not paths:
         return None
-    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    area = newest.staging.replaced_mountpoint()
-    prefix = f"{newest.staging.places.repo}:dsg-{moment}-"
+    for path in paths:
+        _check_sizes(path, live)
+    area = newest.staging.area.replaced_mountpoint()
+    prefix = f"{newest.staging.layout.repo}:dsg-{moment(time.time())}-"
     kept = tempfile.mkdtemp(prefix=prefix, dir=area)
     try:
         keep_aside(paths, live, kept)
@@ -211,8 +198,19 @@ def _keep(differences: tuple[Difference, ...], live: Directories, newest: Newest
     return kept
 
 
+def _check_sizes(path: bytes, live: Directories) -> None:
+    """Raise TargetChanged for a file that no client wrote, and that would fill the pool."""
+    for below, status in live.walk(path):
+        if stat.S_ISREG(status.st_mode) and status.st_size > MANIFEST_LIMIT_BYTES:
+            raise TargetChanged(
+                f"{os.fsdecode(below)!r} has {status.st_size} bytes; no document is that large, "
+                "and no copy of it is kept",
+                hint="move it out of .dsg or delete it, then repair again",
+            )
+
+
 def keep_aside(paths: list[bytes], live: Directories, kept: str) -> None:
-    """Copy what stands at `paths` to the same paths below `kept`, and wait until it is on disk."""
+    """Copy `paths` to the same paths below `kept`, and wait until they are on disk."""
     for path in paths:
         parent, name = live.parent_of(path)
         there = os.path.join(os.fsencode(kept), os.path.dirname(path))
@@ -227,7 +225,7 @@ def keep_aside(paths: list[bytes], live: Directories, kept: str) -> None:
 
 
 def restore(differences: tuple[Difference, ...], snapshot: Directories, live: Directories) -> None:
-    """Remove what is extra, then put back what is missing or changed: directories come first."""
+    """Remove what is extra, then put back what is missing or changed, directories first."""
     for one in differences:
         if one.what == "extra":
             _remove(one.path, live)
@@ -237,8 +235,8 @@ def restore(differences: tuple[Difference, ...], snapshot: Directories, live: Di
 
 
 def _put_back(path: bytes, snapshot: Directories, live: Directories) -> None:
+    status = snapshot.lstat(path)
     origin, name = snapshot.parent_of(path)
-    status = os.lstat(name, dir_fd=origin)
     with live.readable(path.rpartition(b"/")[0]) as parent:
         if stat.S_ISDIR(status.st_mode):
             _put_back_directory(path, status, live)
@@ -264,9 +262,8 @@ def _put_back_directory(path: bytes, status: os.stat_result, live: Directories) 
 
 def _mode(path: bytes, live: Directories) -> int:
     """Return the type and mode of what is at `path`; 0 if there is nothing."""
-    parent, name = live.parent_of(path)
     try:
-        return os.lstat(name, dir_fd=parent).st_mode
+        return live.lstat(path).st_mode
     except FileNotFoundError:
         return 0
 
@@ -274,7 +271,7 @@ def _mode(path: bytes, live: Directories) -> int:
 def _remove(path: bytes, live: Directories) -> None:
     parent, name = live.parent_of(path)
     live.forget(path)
-    if stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
+    if stat.S_ISDIR(live.lstat(path).st_mode):
         shutil.rmtree(name, dir_fd=parent)
     else:
         os.unlink(name, dir_fd=parent)

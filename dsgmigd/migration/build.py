@@ -1,92 +1,105 @@
 """Build staging, snapshot by snapshot, each verified before the next is begun.
 
-Leaving errors: those of dsgmigd.step, dsgmigd.staging and dsgmigd.verify; TargetFull with the
+Raises: the errors of `snapshot_writer`, `target.staging` and `verification`; TargetFull with the
 space that was needed, after what did not fit is given back.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
-from dsgmigd.checker import SnapshotChecker
-from dsgmigd.dsg.pushlog import Push
+from dsgmigd.dsg.push_line import Push
 from dsgmigd.dsg.tags import TagLink
 from dsgmigd.errors import SourceChanged, TargetFull
-from dsgmigd.marks import SNAPSHOT_HASH, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED
+from dsgmigd.host.terminal import shortened
+from dsgmigd.migration.bounds import TEXT_CHARACTERS
+from dsgmigd.migration.plan import Method, Step
+from dsgmigd.migration.progress import Progress
+from dsgmigd.migration.report import Report, SnapshotRow
+from dsgmigd.migration.snapshot_writer import SnapshotWriter
 from dsgmigd.names import SnapshotName
-from dsgmigd.plan import Method, Step
-from dsgmigd.progress import Progress
-from dsgmigd.report import Report, SnapshotRow
-from dsgmigd.request import VERIFY_STRENGTH, VerifyLevel
-from dsgmigd.source import (
+from dsgmigd.request import VERIFY_STRENGTH
+from dsgmigd.source.repository import (
     HeldSnapshot,
     Repository,
     allocated_bytes,
     check_unchanged,
     excluded_names,
 )
-from dsgmigd.staging import Staging
-from dsgmigd.step import SnapshotWriter
-from dsgmigd.verify.verifier import Verifier
+from dsgmigd.target.layout import SNAPSHOT_HASH, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED
+from dsgmigd.target.staging import Staging
+from dsgmigd.verification.schedule import SnapshotChecker
 
 _REFUSED_SHOWN = 20
 
 
+@dataclass(frozen=True)
+class HeldSource:
+    """The source of one run: its snapshots as they are read, and what is nested in those to build.
+
+    `nested` are the paths of nested subvolumes, for each snapshot that is built.
+    """
+
+    repository: Repository
+    held: dict[SnapshotName, HeldSnapshot]
+    nested: dict[SnapshotName, frozenset[bytes]]
+
+
 class Build:
-    """One run on a staging dataset that is prepared already."""
+    """Builds the snapshots of one run in a staging dataset that is prepared already."""
 
     def __init__(
         self,
+        source: HeldSource,
         *,
-        repository: Repository,
-        held: dict[SnapshotName, HeldSnapshot],
         staging: Staging,
         writer: SnapshotWriter,
-        verifier: Verifier,
-        nested: dict[SnapshotName, frozenset[bytes]],
-        level: VerifyLevel,
+        checker: SnapshotChecker,
         report: Report,
         progress: Progress,
     ) -> None:
-        self._repository = repository
-        self._held = held
+        self._repository = source.repository
+        self._held = source.held
+        self._nested = source.nested
         self._staging = staging
         self._writer = writer
-        self._nested = nested
-        self._checker = SnapshotChecker(verifier, staging, level)
-        self._level = level
+        self._checker = checker
+        self._level = checker.level
         self._report = report
         self._progress = progress
         self._refused: set[str] = set()
         self._log = structlog.get_logger()
 
     def close(self) -> None:
-        """Leave nothing running."""
+        """End every program that is still running."""
         self._writer.close()
 
-    def go_on_after(self, name: SnapshotName) -> None:
-        """Take up what snapshot `name` left in staging: entries, chain and proofs."""
+    def resume_after(self, name: SnapshotName) -> None:
+        """Load what snapshot `name` left in staging: entries, chain and proofs."""
         held = self._held[name]
         made = self._staging.made_snapshot(name)
         if made.properties.get(SOURCE_VERSION) != str(held.version):
             raise SourceChanged(
                 f"{name} of the source changed between planning and pinning",
-                hint="submit again when nobody changes the source",
+                hint="submit again when the source no longer changes",
             )
         self._writer.load()
         # A mark below this run's level proves less than its verification is going to build on.
         strength = VERIFY_STRENGTH.get(made.properties.get(VERIFIED, ""), 0)
         is_verified_before = strength >= VERIFY_STRENGTH[self._level]
+        owner = self._staging.owner_of(name)
         found = self._checker.check(
-            *(held, self._staging.owner_of(name), float(made.created_at)),
+            *(held, owner, float(made.created_at)),
             is_last=True,
             is_verified_before=is_verified_before,
         )
-        self._report.judge(name, found)
-        self._writer.set_borders(found.borders)
+        is_published = owner == self._staging.layout.target
+        self._report.raise_on_discrepancies(name, found, published=owner if is_published else None)
+        self._writer.set_nested(found.nested_subvolumes)
 
-    def take(
+    def build_snapshot(
         self, step: Step, push: Push, following: Step | None = None, tags: Sequence[TagLink] = ()
     ) -> None:
         """Make one snapshot of staging and verify it; meanwhile `following` is prepared.
@@ -101,14 +114,14 @@ class Build:
         try:
             target_moment = self._make(held, parent, push, row, None if following else tags)
             if following is not None and self._method(following) == "send":
-                self._writer.begin(self._held[following.snapshot], held)
+                self._writer.prefetch(self._held[following.snapshot], held)
             self._verify(held, push, row, target_moment, is_last=following is None)
         except TargetFull as error:
-            self._staging.retreat(step.parent)
+            self._staging.roll_back(step.parent)
             raise self._explain_full(error, held) from error
 
     def _method(self, step: Step) -> Method:
-        """Return how a step can be taken, now that it is known what could be pinned."""
+        """Return the method of a step, now that it is known which snapshots are pinned."""
         snapshots = (step.snapshot, step.parent) if step.parent else (step.snapshot,)
         return step.method if all(self._held[one].is_sendable for one in snapshots) else "rsync"
 
@@ -130,10 +143,13 @@ class Build:
             tags=tags,
         )
         check_unchanged(held, self._repository.snapshot(held.name))
+        row.send_protocol = written.transfer.protocol
         row.bytes, row.changed = written.bytes_written, written.files_hashed
-        row.metadata_seconds, row.scope = written.metadata_seconds, str(written.scope)
+        row.metadata_seconds = written.metadata_seconds
+        row.scope = shortened(str(written.scope), TEXT_CHARACTERS)
         if written.scope.warning:
             self._report.warnings.append(f"{held.name}: {written.scope.warning}")
+        self._report.warnings += _describe_not_carried(row.name, written.transfer.not_carried)
         self._warn_of_refused(row.name, written.refused)
         row.entries_hash = written.metadata["entries_hash"]
         row.snapshot_hash = written.metadata["snapshot_hash"]
@@ -150,7 +166,7 @@ class Build:
         return target_moment
 
     def _warn_of_refused(self, name: str, refused: list[str]) -> None:
-        """Name paths once that DSG's client would not take; not those of earlier snapshots."""
+        """Warn once about each path that DSG's client refuses."""
         new = sorted(set(refused) - self._refused)
         self._refused.update(new)
         if new:
@@ -170,7 +186,7 @@ class Build:
     ) -> None:
         started = time.monotonic()
         self._progress.enter("verify")
-        staging = self._staging.places.staging
+        staging = self._staging.layout.staging
         is_full_walk = is_last or row.method != "send"
         found = self._checker.check(
             *(held, staging, target_moment), is_last=is_full_walk, push=push
@@ -179,9 +195,9 @@ class Build:
         row.files, row.verification = found.files, found
         if found.discrepancy_count:
             self._staging.drop_snapshot(held.name)
-        self._report.judge(held.name, found)
+        self._report.raise_on_discrepancies(held.name, found)
         if found.is_full_walk:
-            self._writer.set_borders(found.borders)
+            self._writer.set_nested(found.nested_subvolumes)
         self._staging.mark_verified(staging, held.name, self._level)
         self._log.info(
             "snapshot.verified",
@@ -193,10 +209,15 @@ class Build:
 
     def _explain_full(self, error: TargetFull, held: HeldSnapshot) -> TargetFull:
         needed = allocated_bytes(held.path)
-        free = self._staging.available_bytes()
+        free = self._staging.area.available_bytes()
         return TargetFull(
             f"{error.message}; {held.name} occupies {needed} bytes in the source, "
-            f"{free} bytes are free in {self._staging.places.parent}",
-            hint="free space in the pool or raise the quota, then submit again: "
-            "the work resumes after the last verified snapshot",
+            f"{free} bytes are free in {self._staging.layout.parent}",
+            hint="free space in the pool or raise the quota: "
+            "the next attempt resumes after the last verified snapshot",
         )
+
+
+def _describe_not_carried(name: str, counts: Mapping[str, int]) -> list[str]:
+    """Return a warning for each thing that snapshot `name` has and no target gets."""
+    return [f"{name}: {what} of {count} files were not copied" for what, count in counts.items()]

@@ -1,38 +1,40 @@
-"""What the configuration makes of an instance, as the classes below it take it."""
+"""One job of a migration, and the settings that hold for all jobs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from dsgmigd.deferral import Retries
 from dsgmigd.names import DatasetName, RepoName
-from dsgmigd.places import Places
-from dsgmigd.request import Loss, VerifyLevel
+from dsgmigd.request import Loss, Request, VerifyLevel
+from dsgmigd.source.btrfs_send import SendProtocol
+from dsgmigd.target.layout import DatasetLayout
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What holds for every request of this daemon unless the request says otherwise."""
+    """Settings for every request, unless the request says otherwise."""
 
     source_root: str
     target_parent: DatasetName
     area: str
     engine: str = "auto"
-    send_protocol: int | None = None
+    send_protocol: SendProtocol | None = None
     replace_existing: bool = False
     verify_level: VerifyLevel = "complete"
     allow_loss: tuple[Loss, ...] = ()
     hash_threads: int = 2
 
-    def places(self, repo: RepoName) -> Places:
+    def layout(self, repo: RepoName) -> DatasetLayout:
         """Return the dataset names of `repo`."""
-        return Places(self.target_parent, self.area, repo)
+        return DatasetLayout(self.target_parent, self.area, repo)
 
 
 @dataclass(frozen=True)
-class Habits:
-    """How one instance behaves, whatever it works on."""
+class Job:
+    """One request for one repository, to be executed under the repository's lock.
 
-    rescan_seconds: float = 30
-    stop_seconds: float = 8
-    maximum_attempts: int = 3
-    stall_seconds: float = 900
-    retries: Retries = field(default_factory=Retries)
+    `spool_id` is the UUID of the spool that has the lock.
+    """
+
+    repo: RepoName
+    request: Request
+    request_id: str
+    spool_id: str

@@ -4,47 +4,29 @@
 a `Plan` comes out, or a typed conflict with its evidence is raised. Resuming, extending and
 "already up to date" are values of the plan; the executor has no such branches.
 
-A *source snapshot* is told by its identity (a btrfs uuid) and its version (btrfs's ctransid, which
-moves with every change of the subvolume, a reader's atime update included). A *target snapshot*
-remembers both of the source snapshot that it was made from.
+What a snapshot is, and which ones a dataset has to hold, is in `series`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dsgmigd.errors import NoSnapshots, SnapshotGap, TargetExists
+from dsgmigd.errors import TargetExists
+from dsgmigd.migration.series import (
+    Series,
+    SourceSnapshot,
+    TargetSnapshot,
+    TargetState,
+    check_meets,
+    first_of,
+    known_series,
+    present_series,
+    wanted_numbers,
+)
 from dsgmigd.names import SnapshotName
+from dsgmigd.source.repository import shorten
 
 Method = Literal["send", "rsync"]
-_EVIDENCE_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class SourceSnapshot:
-    """One snapshot of the source; `is_sendable` says that `btrfs send` can read it."""
-
-    name: SnapshotName
-    identity: str
-    version: int
-    is_sendable: bool = True
-
-
-@dataclass(frozen=True)
-class TargetSnapshot:
-    """One snapshot sK of a dataset; `identity` is None when dsgmigd did not make it."""
-
-    name: SnapshotName
-    identity: str | None
-    version: int = 0
-    is_verified: bool = True
-
-
-@dataclass(frozen=True)
-class TargetState:
-    """A dataset as it was found; `snapshots` holds those called sK, foreign ones are left out."""
-
-    snapshots: tuple[TargetSnapshot, ...]
 
 
 @dataclass(frozen=True)
@@ -83,7 +65,8 @@ class Plan:
     """What to do: `base`, then `steps`, then publish. Without `base` there is nothing to do.
 
     `rechecks` are snapshots of the target whose source moved since: they are compared in full
-    before anything else, and a difference ends the run.
+    before anything else, and a difference ends the run. `only_in_target` are snapshots that the
+    source does not have (any more): they stay, and nothing can be compared with them.
     """
 
     wanted: tuple[SnapshotName, ...]
@@ -91,11 +74,26 @@ class Plan:
     steps: tuple[Step, ...]
     rechecks: tuple[SnapshotName, ...] = ()
     replaces_target: bool = False
+    only_in_target: tuple[SnapshotName, ...] = ()
 
     @property
     def is_up_to_date(self) -> bool:
         """Whether the target already holds every wanted snapshot."""
         return self.base is None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the object `plan` of a result, see docs/schemas/result.schema.json."""
+        base = "nothing" if self.base is None else type(self.base).__name__.lower()
+        if isinstance(self.base, Resume | Extend):
+            base += f" {self.base.snapshot}"
+        return {
+            "wanted": len(self.wanted),
+            "base": base,
+            "steps": [f"{step.snapshot} by {step.method}" for step in self.steps],
+            "rechecks": [str(name) for name in self.rechecks],
+            "replaces_target": self.replaces_target,
+            "only_in_target": [str(name) for name in self.only_in_target],
+        }
 
 
 def make_plan(
@@ -103,68 +101,76 @@ def make_plan(
     *,
     target: TargetState | None,
     staging: TargetState | None,
+    origins: Mapping[str, str] | None = None,
     limit: int | None = None,
     replace: bool = False,
 ) -> Plan:
-    """Return what has to be done.
+    """Return what has to be done; `origins` has the directory of identities, for the evidence.
 
     Raises NoSnapshots, SnapshotGap, and TargetExists when the target is not a prefix of the source
     and `replace` is false.
     """
-    wanted = _complete_series(source, limit)
-    names = tuple(snapshot.name for snapshot in wanted)
+    wanted = wanted_numbers(source, limit)
+    conflicts: list[str] = []
     if target is not None:
-        conflicts = _conflicts(wanted, target)
+        known = known_series(source, target, wanted)
+        conflicts = _conflicts(known, target, origins or {})
         if not conflicts:
-            return _continue_target(wanted, names, target, staging)
-        if not replace:
-            raise _target_exists(conflicts)
-    done = _matching_prefix(wanted, staging.snapshots) if staging else 0
+            check_meets(known, target, wanted)
+            only_in_target = _only_in_target(source, target, limit)
+            return _continue_target(known, target, staging, only_in_target)
+    series = present_series(source, wanted, may_renumber=target is None)
+    if target is not None and not replace:
+        raise _target_exists(conflicts, target)
+    names = tuple(snapshot.name for snapshot in series)
+    done = _matching_prefix(series, staging.snapshots) if staging else 0
     base = Resume(names[done - 1]) if done else Create()
-    return Plan(names, base, _steps(wanted, done), replaces_target=target is not None)
+    return Plan(names, base, _steps(series, done), replaces_target=target is not None)
 
 
-def _complete_series(
-    source: Sequence[SourceSnapshot], limit: int | None
-) -> tuple[SourceSnapshot, ...]:
-    """Return s1 … sN in order, or the first `limit` of them; only what is wanted must be whole."""
-    if not source:
-        raise NoSnapshots(
-            "the repository has no snapshots",
-            hint="snapshots are directories or subvolumes called s1, s2, …",
-        )
-    by_number = {snapshot.name.number: snapshot for snapshot in source}
-    last = max(by_number) if limit is None else min(limit, max(by_number))
-    missing = [f"s{number}" for number in range(1, last + 1) if number not in by_number]
-    if missing:
-        raise SnapshotGap(
-            f"the series s1 … s{last} has gaps: {_first_of(missing, ', ')} missing",
-            hint="restore or renumber the snapshots: dsgmigd does not skip any by itself",
-        )
-    return tuple(by_number[number] for number in range(1, last + 1))
+def describe_only_in_target(plan: Plan) -> list[str]:
+    """Return a warning if the target has snapshots that the source does not have."""
+    if not plan.only_in_target:
+        return []
+    names = shorten([str(name) for name in plan.only_in_target])
+    return [
+        f"the source does not have (or no longer has) {names} of the target: kept, not compared"
+    ]
+
+
+def _only_in_target(
+    source: Sequence[SourceSnapshot], target: TargetState, limit: int | None
+) -> tuple[SnapshotName, ...]:
+    present = {snapshot.name for snapshot in source}
+    names = sorted(snapshot.name for snapshot in target.snapshots)
+    return tuple(
+        name for name in names if name not in present and (limit is None or name.number <= limit)
+    )
 
 
 def _continue_target(
-    wanted: tuple[SourceSnapshot, ...],
-    names: tuple[SnapshotName, ...],
+    series: Series,
     target: TargetState,
     staging: TargetState | None,
+    only_in_target: tuple[SnapshotName, ...],
 ) -> Plan:
+    names = tuple(snapshot.name for snapshot in series if snapshot.is_present)
     rechecks = tuple(
         mine.name
-        for mine, theirs in zip(wanted, _ordered(target.snapshots), strict=False)
+        for mine, theirs in zip(series, _ordered(target.snapshots), strict=False)
         if mine.version != theirs.version
     )
     held = len(target.snapshots)
-    if held >= len(wanted):
-        return Plan(names, None, (), rechecks)
-    done = _matching_prefix(wanted, staging.snapshots) if staging else 0
-    if done > held:
-        return Plan(names, Resume(names[done - 1]), _steps(wanted, done), rechecks)
-    return Plan(names, Extend(names[held - 1]), _steps(wanted, held), rechecks)
+    base: Base | None = None
+    steps: tuple[Step, ...] = ()
+    if held < len(series):
+        done = _matching_prefix(series, staging.snapshots) if staging else 0
+        base = Resume(series[done - 1].name) if done > held else Extend(series[held - 1].name)
+        steps = _steps(series, max(done, held))
+    return Plan(names, base, steps, rechecks, only_in_target=only_in_target)
 
 
-def _steps(wanted: tuple[SourceSnapshot, ...], done: int) -> tuple[Step, ...]:
+def _steps(wanted: Series, done: int) -> tuple[Step, ...]:
     steps = []
     for index in range(done, len(wanted)):
         snapshot = wanted[index]
@@ -175,7 +181,7 @@ def _steps(wanted: tuple[SourceSnapshot, ...], done: int) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def _matching_prefix(wanted: tuple[SourceSnapshot, ...], held: tuple[TargetSnapshot, ...]) -> int:
+def _matching_prefix(wanted: Series, held: tuple[TargetSnapshot, ...]) -> int:
     count = 0
     for mine, theirs in zip(wanted, _ordered(held), strict=False):
         is_same = (mine.name, mine.identity, mine.version) == (
@@ -189,11 +195,11 @@ def _matching_prefix(wanted: tuple[SourceSnapshot, ...], held: tuple[TargetSnaps
     return count
 
 
-def _conflicts(wanted: tuple[SourceSnapshot, ...], target: TargetState) -> list[str]:
+def _conflicts(wanted: Series, target: TargetState, origins: Mapping[str, str]) -> list[str]:
     """Return in words why the target is not a prefix of the source, or an extension of it."""
     held = _ordered(target.snapshots)
     if not held:
-        return ["it has no snapshots s1 … sN"]
+        return ["it is empty" if target.empty_dataset else "it has no snapshots s1 … sN"]
     conflicts: list[str] = []
     for mine, theirs in zip(wanted, held, strict=False):
         if mine.name != theirs.name:
@@ -201,24 +207,25 @@ def _conflicts(wanted: tuple[SourceSnapshot, ...], target: TargetState) -> list[
         if theirs.identity is None:
             conflicts.append(f"@{theirs.name} was not made by dsgmigd")
         elif theirs.identity != mine.identity:
+            was, now = origins.get(theirs.identity), origins.get(mine.identity)
             conflicts.append(
-                f"@{theirs.name} was made from {theirs.identity}, the source is {mine.identity}"
+                f"@{theirs.name} was made from {was}, the source is {now} now"
+                if was and now and was != now
+                else f"@{theirs.name} was made from {theirs.identity}, "
+                f"the source is {mine.identity}"
             )
         elif not theirs.is_verified:
             conflicts.append(f"@{theirs.name} is not marked as verified")
     return conflicts
 
 
-def _target_exists(conflicts: list[str]) -> TargetExists:
+def _target_exists(conflicts: list[str], target: TargetState) -> TargetExists:
+    replacing = 'submit with "replace": true to build a new dataset and keep the old one'
+    empty = target.empty_dataset
     return TargetExists(
-        f"the target exists and is not this source's: {_first_of(conflicts, '; ')}",
-        hint='submit with "replace": true to build anew and keep the old dataset aside',
+        f"the target exists but was not created from this source: {first_of(conflicts, '; ')}",
+        hint=f"it is empty: zfs destroy {empty}, or {replacing}" if empty else replacing,
     )
-
-
-def _first_of(evidence: list[str], separator: str) -> str:
-    more = len(evidence) - _EVIDENCE_SHOWN
-    return separator.join(evidence[:_EVIDENCE_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _ordered(snapshots: tuple[TargetSnapshot, ...]) -> list[TargetSnapshot]:

@@ -1,10 +1,10 @@
-"""Look through a source snapshot for what the target cannot hold, before anything is copied.
+"""Checks a source snapshot for what the target cannot hold, before anything is copied.
 
-Of a snapshot that can be sent only what changed since the one before is looked at, in the source's
-own metadata; of any other, every path. On the way turn up the places where another subvolume
-begins: a send stream does not tell of them.
+If the snapshot can be sent, only what changed since the snapshot before is checked, in btrfs's own
+metadata; otherwise every path. The search also finds nested subvolumes, which are not in a send
+stream. Where the target takes two names for one, names are compared with those before, too.
 
-Leaving errors: LossNotAllowed, TargetRefused, SourceUnreadable.
+Raises: LossNotAllowed, TargetRefused, SourceUnreadable.
 """
 
 import os
@@ -13,32 +13,37 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import get_args
 
-from dsgmigd.abilities import Abilities, Obstacle, Shortfall, is_carried_xattr
-from dsgmigd.btrfs.search import Inode, Nested, Search, Xattr
-from dsgmigd.descriptors import Directories
+from dsgmigd.dsg.push_line import UNKNOWN_USER
 from dsgmigd.errors import LossNotAllowed, TargetRefused
 from dsgmigd.exclusion import is_excluded
-from dsgmigd.file_errors import source_error
-from dsgmigd.request import LOSSES, Loss
-from dsgmigd.source import HeldSnapshot
+from dsgmigd.host.directories import Directories
+from dsgmigd.host.file_errors import source_error
+from dsgmigd.host.hashing import HOLES_LIMIT_BYTES
+from dsgmigd.migration.name_changes import find_name_changes
+from dsgmigd.request import LOSS_WORDS, LOSSES, Loss
+from dsgmigd.source.provenance import Pushes
+from dsgmigd.source.repository import HeldSnapshot
+from dsgmigd.source.tree_search import Inode, Nested, Search, Xattr
+from dsgmigd.target.capabilities import Capabilities, Obstacle, Shortfall, is_carried_xattr
 
 _KEPT_EXAMPLES = 5
+_BLOCK_BYTES = 512
 _LONG_EXAMPLE = 120
-# btrfs send knows no path of PATH_MAX bytes or more, counted from the snapshot.
+# btrfs send supports no path of PATH_MAX bytes or more, counted from the snapshot.
 _PATH_LIMIT_BYTES = 4096
 _LONGEST_BELOW_BYTES = 256
-_WORDS: dict[Shortfall, str] = {
-    "xattr": "extended attributes",
-    "acl": "POSIX ACLs",
-    "subsecond_mtime": "modification times below the second",
-    "mtime_range": "modification times out of the target's range",
+_OBSTACLE_WORDS: dict[Obstacle, str] = {
     "owner": "user or group numbers above the target's highest",
     "device": "device nodes",
+    "holes": f"files with more than {HOLES_LIMIT_BYTES >> 40} TiB of holes, which would take hours "
+    "to hash",
     "name encoding": "names that are not UTF-8",
-    "name twins": "names that the target takes for one and the same",
+    "name twins": "names that collide on the target (case or Unicode normalization)",
+    "name change": "names that the snapshot before has in another case or Unicode normalization",
     "name length": "names longer than the target's longest",
-    "path length": "paths longer than btrfs send can tell",
+    "path length": "paths longer than btrfs send supports",
 }
+_WORDS = LOSS_WORDS | _OBSTACLE_WORDS
 
 
 @dataclass
@@ -48,33 +53,52 @@ class _Found:
 
 
 def survey_snapshot(
-    held: HeldSnapshot, since: int, abilities: Abilities, allowed: Iterable[Loss]
+    held: HeldSnapshot,
+    since: int,
+    capabilities: Capabilities,
+    allowed: Iterable[Loss],
+    *,
+    parent: HeldSnapshot | None = None,
 ) -> frozenset[bytes]:
-    """Return where other subvolumes begin in `held`; raise if the target cannot hold the rest.
+    """Return the nested subvolumes in `held`; raise if the target cannot hold the rest.
 
-    `since` is the transaction up to which the snapshot before had the same content; 0 for all.
-    Where nothing is known of the source's metadata, no places are returned.
+    `since` is the transaction up to which the snapshot `parent` had the same content; 0 for all.
+    Without btrfs's metadata no nested subvolumes are returned.
     """
-    survey = _Survey(abilities, frozenset(allowed))
+    survey = _Survey(capabilities, frozenset(allowed))
     try:
         if held.is_sendable:
             nested = survey.search(held.path, since)
         else:
             nested = frozenset()
             survey.walk(held.path)
-        if abilities.has_name_rules:
+        if capabilities.has_name_rules:
             survey.read_names(held.path)
+        if capabilities.has_name_twins and parent is not None:
+            survey.compare_names(held, parent, since)
     except OSError as error:
         raise source_error(error, f"looking through {held.name}") from error
-    survey.judge(str(held.name))
+    survey.raise_on_findings(str(held.name))
     return nested
 
 
-class _Survey:
-    """What one snapshot has that the target cannot hold and nobody allowed to lose."""
+def check_pushes(pushes: Pushes, allowed: Iterable[Loss]) -> None:
+    """Raise LossNotAllowed if who pushed a snapshot cannot be read and may not be lost."""
+    if not pushes.unread or "push_log" in allowed:
+        return
+    (first, problem), *_ = pushes.unread.items()
+    raise LossNotAllowed(
+        f"who pushed {len(pushes.unread)} snapshots cannot be read, first {first}: {problem}",
+        hint="correct the push log in the source, or submit with "
+        f'"allow_loss": ["push_log"] added: {UNKNOWN_USER!r} is recorded for these snapshots',
+    )
 
-    def __init__(self, abilities: Abilities, allowed: frozenset[Loss]) -> None:
-        self._abilities = abilities
+
+class _Survey:
+    """What the target cannot hold of one snapshot, and the request does not allow to lose."""
+
+    def __init__(self, capabilities: Capabilities, allowed: frozenset[Loss]) -> None:
+        self._capabilities = capabilities
         self._allowed = allowed
         self._found: dict[Shortfall, _Found] = {}
 
@@ -94,7 +118,7 @@ class _Survey:
         return frozenset(path for path in nested if not is_excluded(path))
 
     def _check_depth(self, root: str, path: bytes) -> None:
-        """Look for names in a directory that are too far down."""
+        """Note the names in a directory whose path is too long."""
         if len(path) + _LONGEST_BELOW_BYTES < _PATH_LIMIT_BYTES:
             return
         with Directories(root) as tree:
@@ -104,43 +128,54 @@ class _Survey:
                 self._note("path length", [path + b"/" + name])
 
     def walk(self, root: str) -> None:
-        """Look at every path below a directory."""
+        """Check a directory and every path below it."""
+        self._check(b"", os.lstat(root), os.listxattr(root, follow_symlinks=False))
         for path, entry in _entries(root):
-            status = entry.stat(follow_symlinks=False)
-            facts: list[Inode | Xattr] = [
-                Inode(
-                    number=status.st_ino,
-                    mode=status.st_mode,
-                    uid=status.st_uid,
-                    gid=status.st_gid,
-                    mtime_ns=status.st_mtime_ns,
-                )
-            ]
             names = os.listxattr(entry.path, follow_symlinks=False)
-            facts += [Xattr(status.st_ino, name) for name in names]
-            for fact in facts:
-                for shortfall in self._shortfalls(fact):
-                    self._note(shortfall, [path])
+            self._check(path, entry.stat(follow_symlinks=False), names)
+
+    def _check(self, path: bytes, status: os.stat_result, xattrs: list[str]) -> None:
+        facts: list[Inode | Xattr] = [
+            Inode(
+                number=status.st_ino,
+                mode=status.st_mode,
+                uid=status.st_uid,
+                gid=status.st_gid,
+                mtime_ns=status.st_mtime_ns,
+                hole_bytes=max(0, status.st_size - status.st_blocks * _BLOCK_BYTES),
+            )
+        ]
+        facts += [Xattr(status.st_ino, name) for name in xattrs]
+        for fact in facts:
+            for shortfall in self._shortfalls(fact):
+                self._note(shortfall, [path])
 
     def read_names(self, root: str) -> None:
-        """Look at every name below a directory: what two of them have in common, no inode tells."""
+        """Check every name below a directory: btrfs's metadata cannot tell which names collide."""
         directory, seen = b"", set[str]()
         for path, entry in _entries(root):
             if os.path.dirname(path) != directory:
                 directory, seen = os.path.dirname(path), set()
-            key = self._abilities.name_key(os.fsdecode(entry.name))
-            for shortfall in self._abilities.name_obstacles(entry.name):
+            key = self._capabilities.name_key(os.fsdecode(entry.name))
+            for shortfall in self._capabilities.name_obstacles(entry.name):
                 self._note(shortfall, [path])
             if key in seen:
                 self._note("name twins", [path])
             seen.add(key)
 
+    def compare_names(self, held: HeldSnapshot, parent: HeldSnapshot, since: int) -> None:
+        """Check every name that is new in its directory."""
+        for path in find_name_changes(held, parent, since, self._capabilities.name_key):
+            self._note("name change", [path])
+
     def _shortfalls(self, fact: Inode | Xattr) -> list[Shortfall]:
         if isinstance(fact, Xattr):
-            loss = self._abilities.xattr_loss(fact.name) if is_carried_xattr(fact.name) else None
+            loss = self._capabilities.xattr_loss(fact.name) if is_carried_xattr(fact.name) else None
             found: list[Shortfall] = [loss] if loss else []
         else:
-            found = self._abilities.shortfalls(fact.mode, fact.uid, fact.gid, fact.mtime_ns)
+            found = self._capabilities.shortfalls(fact.mode, fact.uid, fact.gid, fact.mtime_ns)
+            if stat.S_ISREG(fact.mode) and fact.hole_bytes > HOLES_LIMIT_BYTES:
+                found.append("holes")
         return [shortfall for shortfall in found if shortfall not in self._allowed]
 
     def _note(self, shortfall: Shortfall, paths: list[bytes]) -> None:
@@ -151,20 +186,20 @@ class _Survey:
             if len(found.examples) < _KEPT_EXAMPLES:
                 found.examples.append(_shown(paths[0] or b"."))
 
-    def judge(self, snapshot: str) -> None:
+    def raise_on_findings(self, snapshot: str) -> None:
         """Raise an error if anything was found."""
         obstacles = [kind for kind in get_args(Obstacle) if kind in self._found]
         losses = [kind for kind in LOSSES if kind in self._found]
         words = "; ".join(self._describe(kind) for kind in (*obstacles, *losses))
         if obstacles:
             raise TargetRefused(
-                f"{snapshot} has what the target cannot hold: {words}",
-                hint="choose a target file system that can hold it, or change it in the source",
+                f"{snapshot} has content that the target cannot hold: {words}",
+                hint="choose a target that can hold it, or change it in the source",
             )
         if losses:
             listed = ", ".join(f'"{loss}"' for loss in losses)
             raise LossNotAllowed(
-                f"{snapshot} has what the target cannot hold: {words}",
+                f"{snapshot} has content that the target cannot hold: {words}",
                 hint=f'choose another target, or submit with "allow_loss": [{listed}] added',
             )
 

@@ -1,4 +1,4 @@
-"""Where the work stands: written by the thread that works, read by the one that reports."""
+"""The progress of the work: written by the working thread, read by the reporting one."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -25,7 +25,7 @@ class Progress:
     cancel_requested: bool = field(default=False, repr=False)
 
     def checkpoint(self) -> None:
-        """Count a piece of work; raise RequestCancelled or InterruptedByStop when it has to end."""
+        """Count a piece of work; raise RequestCancelled or InterruptedByStop if it must end."""
         self.steps_done += 1
         if self.cancel_requested:
             raise RequestCancelled
@@ -33,7 +33,7 @@ class Progress:
             raise InterruptedByStop
 
     def enter(self, step: str, snapshot: object = None) -> None:
-        """Note which step begins, and for which snapshot."""
+        """Record which step begins, and for which snapshot."""
         self.step = step
         if snapshot is not None:
             self.snapshot = str(snapshot)

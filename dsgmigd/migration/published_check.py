@@ -1,26 +1,27 @@
-"""Compare the published dataset with its source, or check it against its own manifests.
+"""Compares the published dataset with its source, or checks it against its own manifests.
 
-Leaving errors: VerificationFailed, TargetMissing or SourceMissing if what was asked for is not
-there, NoSnapshots, and those of dsgmigd.staging and dsgmigd.verify.
+Raises: VerificationFailed, TargetMissing or SourceMissing if what was asked for is not
+there, NoSnapshots, and those of dsgmigd.target.staging and dsgmigd.verification.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from dsgmigd.checker import SnapshotChecker
 from dsgmigd.dsg.archive import DsgDirectory
 from dsgmigd.dsg.tags import TagLink
-from dsgmigd.errors import DsgmigdError, NoSnapshots, SourceMissing, TargetMissing
-from dsgmigd.marks import SNAPSHOT_HASH
+from dsgmigd.errors import DsgmigdError, NoSnapshots, SourceMissing
+from dsgmigd.migration.progress import Progress
+from dsgmigd.migration.report import Report, SnapshotRow
+from dsgmigd.migration.run import Run
 from dsgmigd.names import SnapshotName
-from dsgmigd.progress import Progress
-from dsgmigd.report import Report, SnapshotRow
-from dsgmigd.source import HeldSnapshot
-from dsgmigd.staging import Staging
-from dsgmigd.verify.compare import Discrepancy
-from dsgmigd.verify.findings import Verification
-from dsgmigd.verify.own_manifest import ManifestVerifier, Stamp
-from dsgmigd.zfs.dataset import Dataset, Snapshot
+from dsgmigd.request import VerifyLevel
+from dsgmigd.target.layout import SNAPSHOT_HASH
+from dsgmigd.target.publication import find_target, snapshot_names
+from dsgmigd.target.staging import Staging
+from dsgmigd.target.zfs import Dataset, Snapshot
+from dsgmigd.verification.compare import Discrepancy
+from dsgmigd.verification.findings import Verification
+from dsgmigd.verification.standalone import ManifestVerifier, Stamp
 
 
 def choose_snapshots(
@@ -31,7 +32,7 @@ def choose_snapshots(
 ) -> Sequence[SnapshotName]:
     """Return which snapshots of the source to compare: all of them, or the one asked for.
 
-    What the target has beyond the source cannot be compared with it: the report warns of it.
+    Snapshots that only the target has cannot be compared: the report warns about them.
     """
     published = snapshot_names(find_target(staging, asked))
     if asked is None:
@@ -41,75 +42,32 @@ def choose_snapshots(
         return in_source
     if asked not in in_source:
         raise SourceMissing(
-            f"the source of {staging.places.repo} has no snapshot {asked}",
-            hint=f"check it without: dsgmigd verify {staging.places.repo}@{asked} --without-source",
+            f"the source of {staging.layout.repo} has no snapshot {asked}",
+            hint=f"check it without: dsgmigd verify {staging.layout.repo}@{asked} --without-source",
         )
     return [asked]
 
 
-def find_target(staging: Staging, asked: SnapshotName | None) -> Dataset:
-    """Return the published dataset; raise TargetMissing if it, or the snapshot asked for, is not.
-
-    Without this nothing would be compared, and nothing would differ.
-    """
-    places = staging.places
-    target = staging.read_target()
-    if target is None:
-        raise TargetMissing(
-            f"{places.repo} is not published: there is no dataset {places.target}",
-            hint=f"migrate it first: dsgmigd migrate {places.repo}",
-        )
-    if asked is not None and asked not in snapshot_names(target):
-        raise TargetMissing(
-            f"the published dataset of {places.repo} has no snapshot {asked}",
-            hint=f"see what it has with: zfs list -r -t snapshot {places.target}",
-        )
-    return target
-
-
-def snapshot_names(target: Dataset) -> list[SnapshotName]:
-    """Return the names sK among the snapshots of `target`, in order."""
-    names = [one.name for one in target.snapshots if SnapshotName.is_valid(one.name)]
-    return sorted(SnapshotName.parse(name) for name in names)
-
-
-def compare_published(
-    staging: Staging,
-    held: dict[SnapshotName, HeldSnapshot],
-    checker: SnapshotChecker,
-    report: Report,
-    progress: Progress,
-) -> list[str]:
-    """Compare the target's snapshot of each held source snapshot; return what the target lacks."""
-    dataset = staging.read_target()
-    created = {one.name: one.created_at for one in dataset.snapshots} if dataset else {}
-    there = [name for name in held if str(name) in created]
-    for name in there:
-        source = held[name]
-        progress.enter("verify", name)
-        row = SnapshotRow(str(name), None, is_pinned=source.is_pinned)
-        report.snapshots.append(row)
-        started = time.monotonic()
-        target = staging.places.target
-        found = checker.check(source, target, created[str(name)], is_last=name == there[-1])
-        row.files, row.verification = found.files, found
-        row.seconds = time.monotonic() - started
-        report.judge(name, found)
-    return [str(name) for name in held if str(name) not in created]
-
-
-def unpublished_tags(mountpoint: str, links: Iterable[TagLink]) -> list[str]:
+def unpublished_tags(staging: Staging, links: Sequence[TagLink]) -> list[str]:
     """Return a warning if the published dataset lacks tags that the source has.
 
-    They cannot come into a snapshot that is there already, but will into the next one. What DSG's
-    clients made of the document since is theirs: if it cannot be read, nothing is said.
+    They cannot come into a snapshot that is there already, but will into the next one. The newest
+    snapshot is read: the live files belong to users, who may have put anything there.
     """
-    try:
-        known = {tag["tag_id"] for tag in DsgDirectory(mountpoint).read_tags()}
-    except DsgmigdError:
+    if not links:
         return []
+    dataset = staging.layout.target
+    newest = snapshot_names(find_target(staging, None))[-1]
+    staging.area.prepare()
+    try:
+        with staging.view(dataset, newest) as root:
+            known = {tag["tag_id"] for tag in DsgDirectory(root).read_tags()}
+    except DsgmigdError as error:
+        return [f"the tags in {dataset}@{newest} were not compared: {error.message}"]
     missing = [link.tag_id for link in links if link.tag_id not in known]
-    return [f"tags that only the next snapshot will have: {', '.join(missing)}"] if missing else []
+    return (
+        [f"tags that will first be in the next snapshot: {', '.join(missing)}"] if missing else []
+    )
 
 
 def check_published(
@@ -134,7 +92,7 @@ def check_published(
         report.snapshots.append(row)
         started = time.monotonic()
         stamp = Stamp(snapshot.properties.get(SNAPSHOT_HASH), before.created_at if before else None)
-        with staging.view(staging.places.target, name) as root:
+        with staging.view(staging.layout.target, name) as root:
             found = verifier.verify(
                 root, name.number, stamp, is_document_only=asked not in {None, name}
             )
@@ -144,13 +102,13 @@ def check_published(
         progress.snapshots_done += 1
         before = snapshot
     for name, found in checked.items():
-        report.judge(name, found)
+        report.raise_on_discrepancies(name, found, published=staging.layout.target)
 
 
 def _wanted(
     target: Dataset, asked: SnapshotName | None, report: Report
 ) -> dict[SnapshotName, Snapshot]:
-    """Return the snapshots to look at, in order; the report warns of those with other names."""
+    """Return the snapshots to check, in order; the report warns about other names."""
     by_name = {one.name: one for one in target.snapshots}
     names = snapshot_names(target)
     if not names:
@@ -165,7 +123,45 @@ def _wanted(
 
 
 def _gap(name: SnapshotName, before: Snapshot | None) -> list[Discrepancy]:
-    """Return which snapshots the chain of `name` speaks of and the dataset has no longer."""
+    """Return the snapshots in the chain of `name` that the dataset no longer has."""
     first = SnapshotName.parse(before.name).number + 1 if before else 1
     numbers = range(first, name.number)
     return [Discrepancy(f"@s{number}", "snapshot", "there", "missing") for number in numbers]
+
+
+class PublishedCheck(Run):
+    """Verifies a published dataset, against its source or by itself."""
+
+    def verify(self, *, level: VerifyLevel, snapshot: SnapshotName | None = None) -> Report:
+        """Compare the published dataset with its source: every snapshot, or `snapshot`."""
+        repository, plan = self.survey()
+        wanted = choose_snapshots(self.staging, plan.wanted, snapshot, self.report)
+        pins = self.pins_in(repository)
+        self.report.level = level
+        try:
+            self.staging.area.prepare()
+            with self.reading(pins):
+                held = {name: pins.hold(repository.snapshot(name)) for name in wanted}
+                missing = self.compare_with_source(held, level)
+            if missing:
+                self.report.warnings.append(f"not in the target yet: {', '.join(missing)}")
+        finally:
+            self.release(pins)
+        self.report.outcome = "verified"
+        return self.report
+
+    def check(self, *, level: VerifyLevel, snapshot: SnapshotName | None = None) -> Report:
+        """Check the published dataset against its own manifests; no source is needed."""
+        self.report.has_source, self.report.level = False, level
+        self.check_target()
+        self.note_target(self.staging.read_target())
+        self.staging.area.prepare()
+        verifier = ManifestVerifier(
+            level=level,
+            hash_threads=self.settings.hash_threads,
+            checkpoint=self.progress.checkpoint,
+            note=self.note,
+        )
+        check_published(self.staging, snapshot, verifier, self.report, self.progress)
+        self.report.outcome = "verified"
+        return self.report

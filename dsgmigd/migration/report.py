@@ -1,24 +1,39 @@
-"""What is known of one migration, from its first moment to its result."""
+"""What is known about one migration, from its start to its result."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from dsgmigd.errors import VerificationFailed
+from dsgmigd.migration.plan import Method, Plan
 from dsgmigd.names import SnapshotName
-from dsgmigd.plan import Method
-from dsgmigd.verify.compare import printable
-from dsgmigd.verify.findings import Loss, Verification, count_checks
+from dsgmigd.source.btrfs_send import SendProtocol
+from dsgmigd.target.publication import TargetFacts
+from dsgmigd.verification.compare import printable
+from dsgmigd.verification.findings import Loss, Verification, count_checks
 
 _KEPT_EXAMPLES = 5
 
 Outcome = Literal["done", "up_to_date", "verified"]
 
 
+@dataclass(frozen=True)
+class SourceFacts:
+    """What a result says of the source: where it is, and how many snapshots it has."""
+
+    directory: str
+    snapshots: int
+
+    def to_json(self) -> dict[str, str | int]:
+        """Return the object `source` of a result, see docs/schemas/result.schema.json."""
+        return {"directory": self.directory, "snapshots": self.snapshots}
+
+
 @dataclass
 class SnapshotRow:
     """One snapshot that this run made; `bytes` were written, `changed` files were hashed.
 
-    Without a method it was not made, but only compared. `seconds` made it (or compared it, if
+    Without a method it was not made, but only compared. `send_protocol` is None unless the method
+    is "send". `seconds` made it (or compared it, if
     that is all), of which `metadata_seconds` went into DSG's metadata; `verify_seconds` compared it
     with its source after that. `scope` is what the manifest of a snapshot that was made may list.
     """
@@ -26,6 +41,7 @@ class SnapshotRow:
     name: str
     method: Method | None
     is_pinned: bool
+    send_protocol: SendProtocol | None = None
     files: int = 0
     bytes: int = 0
     changed: int = 0
@@ -39,7 +55,7 @@ class SnapshotRow:
     verification: Verification | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the row as it stands in a result."""
+        """Return the row as a result contains it."""
         document = {key: value for key, value in vars(self).items() if key != "verification"}
         document["seconds"] = round(self.seconds, 3)
         document["metadata_seconds"] = round(self.metadata_seconds, 3)
@@ -50,58 +66,85 @@ class SnapshotRow:
 
 @dataclass
 class Report:
-    """What one run found and did; filled while it runs, so that a failure can show it too.
+    """What one run found and did; filled while it runs, so that a failed request shows it too.
 
     `has_source` is false if the target was checked against its own manifests, and nothing else.
     """
 
-    source: dict[str, Any] = field(default_factory=dict)
-    target: dict[str, Any] = field(default_factory=dict)
-    plan: dict[str, Any] = field(default_factory=dict)
+    source: SourceFacts | None = None
+    target: TargetFacts | None = None
+    plan: Plan | None = None
     level: str = ""
     outcome: Outcome = "done"
     has_source: bool = True
     snapshots: list[SnapshotRow] = field(default_factory=list)
     losses: dict[str, Loss] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    borders: set[str] = field(default_factory=set)
+    nested_subvolumes: set[str] = field(default_factory=set)
+    has_unchecked_hashes: bool = False
 
-    def judge(self, name: SnapshotName, found: Verification) -> None:
-        """Raise VerificationFailed if there were differences; note what was lost."""
+    def raise_on_discrepancies(
+        self, name: SnapshotName, found: Verification, *, published: str | None = None
+    ) -> None:
+        """Raise VerificationFailed if there were differences; otherwise record the losses.
+
+        `published` is the dataset of the snapshot, unless it is what this run builds.
+        """
         if found.discrepancy_count:
-            asked, hint = "source", "nothing was published from this run"
-            if not self.has_source:
-                asked, hint = "its manifests", "see whether the pool is damaged: zpool status -v"
+            asked = "source" if self.has_source else "its manifests"
+            remedy = "nothing was published from this run"
+            if published is not None:
+                remedy = _remedy(published, has_source=self.has_source)
             raise VerificationFailed(
                 f"{name}: {found.discrepancy_count} differences between {asked} and target, "
                 f"first: {found.discrepancies[0]}",
-                hint=f"the result lists them; {hint}",
+                hint=f"the result lists them; {remedy}",
             )
         for kind, lost in found.losses.items():
             loss = self.losses.setdefault(kind, Loss(kind))
             loss.add(lost.count, [f"{name}/{path}" for path in lost.examples])
-        self._warn_of_borders(name, found.borders)
+        self._warn_of_nested_subvolumes(name, found.nested_subvolumes)
+        # Who verifies at this level asked for it; who migrates publishes the manifests.
+        if found.hashes_unchecked and published is None and not self.has_unchecked_hashes:
+            self.has_unchecked_hashes = True
+            self.warnings.append(
+                "the level structure reads no contents: the hashes in the manifests were not "
+                f"checked ({name} has {found.hashes_unchecked}); to check them: dsgmigd verify REPO"
+            )
 
-    def _warn_of_borders(self, name: SnapshotName, borders: list[str]) -> None:
-        """Say once of each path that what begins there was not migrated."""
-        new = [path for path in borders if path not in self.borders]
-        self.borders.update(new)
+    def _warn_of_nested_subvolumes(self, name: SnapshotName, borders: list[str]) -> None:
+        """Warn once about each nested subvolume that was not migrated."""
+        new = [path for path in borders if path not in self.nested_subvolumes]
+        self.nested_subvolumes.update(new)
         if new:
             examples = ", ".join(repr(printable(path)) for path in new[:_KEPT_EXAMPLES])
             self.warnings.append(
-                f"{name}: other subvolumes or file systems begin at {len(new)} paths, of which "
-                f"nothing was migrated but an empty directory: {examples}"
+                f"{name}: {len(new)} paths are nested subvolumes or other file systems; "
+                f"only an empty directory was created for each: {examples}"
             )
 
     def to_json(self) -> dict[str, Any]:
         """Return the part of a result that the migration itself fills."""
+        source = self.source.to_json() if self.source else {}
         return {
-            "source": self.source if self.has_source else None,
-            "target": self.target,
-            "plan": self.plan,
+            "source": source if self.has_source else None,
+            "target": self.target.to_json() if self.target else {},
+            "plan": self.plan.to_json() if self.plan else {},
             "verification_level": self.level,
             "snapshots": [row.to_json() for row in self.snapshots],
             "checks": count_checks(row.verification for row in self.snapshots if row.verification),
             "losses": [asdict(loss) for loss in self.losses.values()],
             "warnings": self.warnings,
         }
+
+
+def _remedy(published: str, *, has_source: bool) -> str:
+    """Return what to do about a published dataset that is not what it should be.
+
+    A plan keeps every verified snapshot of its source, even with `replace`: the dataset is built
+    again only if it no longer has its name.
+    """
+    rebuild = f"zfs rename {published} {published}-old, then submit again"
+    if has_source:
+        return f'if the source is right, {rebuild} ("replace": true would keep the dataset)'
+    return f"check the pool: zpool status -v; if there is still a source, {rebuild}"

@@ -1,67 +1,101 @@
-"""The result of one request: what REPO.result.json says.
+"""The result of one request: what REPO.result.json contains.
 
-`outcome` is `done`, `up_to_date`, `verified`, `failed`, `cancelled` or `rejected`. `error` stands
-exactly with the last three. A result repeats the request, so that an old one is never taken for the
-answer to a new one.
+`outcome` is `done`, `up_to_date`, `verified`, `failed`, `cancelled` or `rejected`; the last three
+have an `error`. A result repeats the request, so that nobody takes an old result for the answer to
+a new request. docs/schemas/result.schema.json describes the format.
 """
 
 import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from dsgmigd import __version__
-from dsgmigd.errors import DsgmigdError
-from dsgmigd.report import Report
+from dsgmigd.errors import Explained
+from dsgmigd.migration.bounds import bounded
+from dsgmigd.migration.report import Report
 
 SCHEMA = 1
 
 _OUTCOMES = {"invalid_request": "rejected", "invalid_name": "rejected", "cancelled": "cancelled"}
 
 
-def success(report: Report) -> dict[str, Any]:
-    """Return the part of a result that says that all went well."""
-    return {"outcome": report.outcome, "error": None, **report.to_json()}
+@dataclass(frozen=True)
+class Ending:
+    """How the work on a request ended: its report, and the error if there was one."""
+
+    report: Report = field(default_factory=Report)
+    error: Explained | None = None
+
+    @property
+    def outcome(self) -> str:
+        """The outcome, as the result names it."""
+        return _OUTCOMES.get(self.error.code, "failed") if self.error else self.report.outcome
 
 
-def failure(error: DsgmigdError, report: Report | None = None) -> dict[str, Any]:
-    """Return the part of a result that says what went wrong, and how far it had come."""
+@dataclass(frozen=True)
+class Result:
+    """The answer to one request.
+
+    `request` and `submission` repeat what was asked, by whom; instance 0 is a command in the
+    foreground. `attempts_left_out` counts those that the claim no longer has. Times are seconds
+    since the epoch.
+    """
+
+    ending: Ending
+    request_id: str
+    repo: str
+    request: Mapping[str, Any]
+    instance: int
+    started_at: float
+    finished_at: float
+    submission: Mapping[str, Any] = field(default_factory=dict)
+    attempts: Sequence[Mapping[str, Any]] = ()
+    attempts_left_out: int = 0
+    discrepancies_file: str | None = None
+    warnings: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as it is written to disk."""
+        error = self.ending.error
+        document = {
+            "outcome": self.ending.outcome,
+            "error": _error_to_json(error) if error else None,
+            **self.ending.report.to_json(),
+            "schema": SCHEMA,
+            "request_id": self.request_id,
+            "repo": self.repo,
+            "request": dict(self.request),
+            "instance": self.instance,
+            "host": platform.node(),
+            "versions": {
+                "dsgmigd": __version__,
+                "python": platform.python_version(),
+                "kernel": platform.release(),
+            },
+            "started_at": iso_time(self.started_at),
+            "finished_at": iso_time(self.finished_at),
+            "seconds": round(self.finished_at - self.started_at, 3),
+        }
+        document["warnings"] = [*document["warnings"], *self.warnings]
+        document |= {
+            **self.submission,
+            "attempts": list(self.attempts),
+            "discrepancies_file": self.discrepancies_file,
+        }
+        result = bounded(document)
+        if self.attempts_left_out:
+            result["left_out"]["attempts"] = self.attempts_left_out
+        return result
+
+
+def _error_to_json(error: Explained) -> dict[str, str]:
     return {
-        "outcome": _OUTCOMES.get(error.code, "failed"),
-        "error": {
-            "code": error.code,
-            "class": error.error_class,
-            "message": error.message,
-            "hint": error.hint,
-        },
-        **(report or Report()).to_json(),
-    }
-
-
-def envelope(
-    *,
-    request_id: str,
-    repo: str,
-    options: dict[str, Any],
-    instance: int,
-    started_at: float,
-    finished_at: float,
-) -> dict[str, Any]:
-    """Return the part of a result that says which request it answers, and who answered when."""
-    return {
-        "schema": SCHEMA,
-        "request_id": request_id,
-        "repo": repo,
-        "request": options,
-        "instance": instance,
-        "host": platform.node(),
-        "versions": {
-            "dsgmigd": __version__,
-            "python": platform.python_version(),
-            "kernel": platform.release(),
-        },
-        "started_at": iso_time(started_at),
-        "finished_at": iso_time(finished_at),
-        "seconds": round(finished_at - started_at, 3),
+        "code": error.code,
+        "class": error.error_class,
+        "message": error.message,
+        "hint": error.hint,
     }
 
 

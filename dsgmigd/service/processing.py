@@ -1,11 +1,11 @@
-"""What one claim becomes: a result, or a claim that waits for its next attempt.
+"""Turns one claim into a result, or into a claim that waits for its next attempt.
 
-`Processing.run` is the one place that catches DsgmigdError. A failure that passes by itself puts
-the claim off; any other is the result. While the spool's file system fails, a result is tried to be
-written until it is there: the work that it tells of is never done again for that.
+`Processing.run` is the one place of the service that catches DsgmigdError and Interruption. A
+transient failure defers the claim; any other failure becomes the result. While the spool's file
+system fails, writing the result is repeated until it succeeds: finished work is never done again.
 
-Leaving errors: SpoolFailing, with a claim that stays and can be adopted. What is no DsgmigdError is
-a bug or a broken host.
+Raises: SpoolFailing, with a claim that stays and can be adopted. Any other exception is a bug or a
+broken host.
 """
 
 import contextlib
@@ -17,10 +17,6 @@ from typing import Any
 
 import structlog
 
-from dsgmigd.claim import Claim, submission
-from dsgmigd.command import Commands
-from dsgmigd.deferral import Deferral, Moment, Retries
-from dsgmigd.discrepancies import DiscrepancyFile
 from dsgmigd.errors import (
     CrashLoop,
     DsgmigdError,
@@ -28,13 +24,22 @@ from dsgmigd.errors import (
     RequestCancelled,
     SpoolFailing,
 )
-from dsgmigd.file_errors import spool_errors
-from dsgmigd.migrate import Job, Migration
-from dsgmigd.progress import Progress
-from dsgmigd.report import Report
-from dsgmigd.result import envelope, failure, iso_time, success
-from dsgmigd.settings import Settings
-from dsgmigd.spool import Spool
+from dsgmigd.host.command import Commands
+from dsgmigd.host.file_errors import spool_errors
+from dsgmigd.migration.job import Job, Settings
+from dsgmigd.migration.migration import Migration
+from dsgmigd.migration.progress import Progress
+from dsgmigd.migration.report import Report
+from dsgmigd.migration.result import Ending, Result, iso_time
+from dsgmigd.request import Request
+from dsgmigd.service.permission import Permission
+from dsgmigd.service.policy import Retries
+from dsgmigd.spool.claim import Claim
+from dsgmigd.spool.claim_record import Attempt
+from dsgmigd.spool.claiming import finish_claim, reject_claim
+from dsgmigd.spool.deferral import Deferral, Moment
+from dsgmigd.spool.spool import Spool
+from dsgmigd.verification.discrepancy_file import DiscrepancyFile
 
 _TICK_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 30
@@ -51,12 +56,13 @@ class Processing:
     progress: Progress
     maximum_attempts: int
     retries: Retries
+    permission: Permission
     sleep: Callable[[float], None] = time.sleep
     _log: Any = field(default_factory=structlog.get_logger)
     _has_begun: bool = False
 
     def run(self) -> None:
-        """Do what the claim asks for and publish its result, or put it off."""
+        """Do what the claim asks for, and publish its result or defer it."""
         claim = self.claim
         structlog.contextvars.bind_contextvars(repo=claim.repo, request_id=claim.request_id)
         self._log.info("request.claimed", attempt=len(claim.attempts) + 1)
@@ -65,7 +71,7 @@ class Processing:
         try:
             outcome = self._attempt(differences)
         except InterruptedByStop:
-            with spool_errors("noting that the work was stopped"):
+            with spool_errors("recording that the work was stopped"):
                 self.spool.records.end_attempt(claim, "stopped")
             self._log.info(
                 "request.interrupted", step=self.progress.step, snapshot=self.progress.snapshot
@@ -76,63 +82,66 @@ class Processing:
         finally:
             self.spool.results.release(claim.repo)
 
-    def _attempt(self, differences: DiscrepancyFile) -> dict[str, Any] | None:
-        """Return what a result says of the work; None if the claim was put off."""
+    def _attempt(self, differences: DiscrepancyFile) -> Ending | None:
+        """Do the work; return how it ended, or None if the claim will be retried."""
         migration = None
         try:
-            job = Job(self.claim.repo, self.claim.options, self.claim.request_id)
+            claim, spool_id = self.claim, self.spool.identity()
+            job = Job(claim.repo, self._permitted_options(), claim.request_id, spool_id)
             migration = Migration(
                 job, self.settings, self.commands, self.progress, note=differences.add
             )
             self._begin()
-            return success(migration.run())
+            return Ending(migration.run())
         except (InterruptedByStop, SpoolFailing):
             raise
         except RequestCancelled as error:
-            return self._give_up(migration) if migration else failure(error)
+            return self._give_up(migration) if migration else Ending(error=error)
         except CrashLoop as error:
             if migration:
                 _try(migration.take_back, migration.report)
-            return failure(error, migration.report if migration else None)
+            return _failed(error, migration)
         except DsgmigdError as error:
-            if self._is_deferred(error):
+            if self._defer_if_transient(error):
                 return None
-            return failure(error, migration.report if migration else None)
+            return _failed(error, migration)
+
+    def _permitted_options(self) -> Request:
+        """Return the options; raise InvalidRequest if they are none, or not the submitter's."""
+        options = self.claim.options
+        self.permission.check(options, self.claim.record.submitted_by)
+        return options
 
     def _begin(self) -> None:
-        """Take the result's space and note the attempt: nothing is begun that could not end."""
+        """Reserve the result's space and record the attempt: without both, no work begins."""
         if self.progress.cancel_requested:
             raise RequestCancelled
         if self.claim.crashes >= self.maximum_attempts:
             raise CrashLoop(
-                f"{self.claim.crashes} attempts on this request died without a word",
-                hint="see the journal of those attempts; submit again when the cause is gone",
+                f"the worker crashed {self.claim.crashes} times while processing this request",
+                hint="see the journal of those attempts; submit again when the cause is fixed",
             )
-        attempt = {
-            "instance": self.spool.instance,
-            "pid": os.getpid(),
-            "started_at": iso_time(time.time()),
-        }
+        attempt = Attempt(self.spool.instance, os.getpid(), iso_time(time.time()))
         try:
-            with spool_errors("noting that the work begins"):
+            with spool_errors("recording that the work begins"):
                 self.spool.results.reserve(self.claim.repo)
                 self.spool.records.begin_attempt(self.claim, attempt)
                 self._has_begun = True
         except SpoolFailing:
             if attempt in self.claim.attempts:
-                with contextlib.suppress(OSError):  # it was no crash, if it is noted
+                with contextlib.suppress(OSError):  # so that the attempt does not count as a crash
                     self.spool.records.end_attempt(self.claim, "not begun")
             raise
 
-    def _is_deferred(self, error: DsgmigdError) -> bool:
-        """Put the claim off if the failure is of a kind that passes; False if it is the end."""
+    def _defer_if_transient(self, error: DsgmigdError) -> bool:
+        """Defer the claim if the failure is transient; return False if the request has failed."""
         if error.error_class != "transient":
             return False
         delay_seconds = self.retries.delay_seconds(self.claim.times_deferred)
         if delay_seconds is None:
             return False
         not_before = iso_time(time.time() + delay_seconds)
-        with spool_errors("putting the request off"):
+        with spool_errors("deferring the request"):
             deferral = Deferral.of(
                 error, now=Moment.now(), delay_seconds=delay_seconds, not_before=not_before
             )
@@ -146,56 +155,59 @@ class Processing:
         )
         return True
 
-    def _give_up(self, migration: Migration) -> dict[str, Any]:
-        """Leave nothing of a cancelled request but, unless it is to be discarded, its staging."""
+    def _give_up(self, migration: Migration) -> Ending:
+        """Clean up after a cancelled request; its staging dataset stays unless it is discarded."""
         _try(migration.take_back, migration.report)
-        wish = self.spool.control.cancel_for(self.claim.repo, self.claim.request_id)
-        is_discarded = wish is not None and wish.discard
+        cancel_request = self.spool.control.cancel_for(self.claim.repo, self.claim.request_id)
+        is_discarded = cancel_request is not None and cancel_request.discard
         if is_discarded:
             is_discarded = _try(migration.discard, migration.report)
         _try(migration.release_pins, migration.report)
-        return failure(RequestCancelled(is_discarded=is_discarded), migration.report)
+        return Ending(migration.report, RequestCancelled(is_discarded=is_discarded))
 
-    def _end(
-        self, outcome: dict[str, Any], differences: DiscrepancyFile, started_at: float
-    ) -> None:
+    def _end(self, ending: Ending, differences: DiscrepancyFile, started_at: float) -> None:
         """Publish the result, and remove the claim."""
         claim = self.claim
-        if self._has_begun:  # else the last attempt is one that died
-            claim.attempts[-1]["ended"] = outcome["outcome"]
-        result = outcome | envelope(
+        if self._has_begun:  # otherwise the last attempt is one that crashed
+            claim.end_attempt(ending.outcome)
+        discrepancies_file = self._publish_discrepancies(differences)
+        result = Result(
+            ending,
             request_id=claim.request_id,
             repo=claim.repo,
-            options=claim.record["options"],
+            request=claim.record.request.to_json(),
             instance=self.spool.instance,
             started_at=started_at,
             finished_at=time.time(),
-        )
-        result["discrepancies_file"] = self._publish_discrepancies(differences)
-        result["warnings"] += [differences.problem] if differences.problem else []
-        result |= submission(claim.record)
-        result["attempts"] = claim.attempts
-        self._insist(lambda: self._publish(result))
+            submission=claim.record.submission(),
+            attempts=[attempt.to_json() for attempt in claim.attempts],
+            attempts_left_out=claim.record.attempts_left_out,
+            discrepancies_file=discrepancies_file,
+            warnings=[differences.problem] if differences.problem else [],
+        ).to_json()
+        self._repeat_until_done(lambda: self._publish(result))
 
     def _publish_discrepancies(self, differences: DiscrepancyFile) -> str | None:
         differences.close()
         try:
             return self.spool.results.publish_discrepancies(self.claim.repo)
         except OSError as error:
-            differences.problem = f"the list of all differences is not shown: {error.strerror}"
+            differences.problem = (
+                f"the file of all differences could not be published: {error.strerror}"
+            )
             return None
 
     def _publish(self, result: dict[str, Any]) -> None:
-        """Publish the result; may be repeated from any point."""
+        """Publish the result; may be repeated after a failure at any point."""
         if result["outcome"] == "rejected":
-            self.spool.reject_claim(self.claim, result)
+            reject_claim(self.spool, self.claim, result)
         else:
-            self.spool.finish(self.claim, result)
-        # While the lock is ours, it can be meant for no other.
+            finish_claim(self.spool, self.claim, result)
+        # As long as we hold the lock, a cancel can only be for this request.
         self.spool.control.drop_cancel(self.claim.repo)
 
-    def _insist(self, action: Callable[[], None]) -> None:
-        """Repeat `action` until the spool takes it; raise SpoolFailing when asked to stop."""
+    def _repeat_until_done(self, action: Callable[[], None]) -> None:
+        """Repeat `action` until it succeeds; raise SpoolFailing when asked to stop."""
         wait_seconds = 1
         while True:
             try:
@@ -206,20 +218,24 @@ class Processing:
                     raise
                 self.progress.step = f"result: {error.message}"
                 self._log.error("result.waiting", reason=error.message, hint=error.hint)
-            self._rest(wait_seconds)
+            self._sleep(wait_seconds)
             wait_seconds = min(2 * wait_seconds, _LONGEST_WAIT_SECONDS)
 
-    def _rest(self, seconds: float) -> None:
+    def _sleep(self, seconds: float) -> None:
         for _ in range(int(seconds / _TICK_SECONDS)):
             if not self.progress.stop_requested:
                 self.sleep(_TICK_SECONDS)
 
 
+def _failed(error: DsgmigdError, migration: Migration | None) -> Ending:
+    return Ending(migration.report if migration else Report(), error)
+
+
 def _try(action: Callable[[], None], report: Report) -> bool:
-    """Clean up; what cannot be is a warning of the report, and left to doctor."""
+    """Clean up; a failure is a warning in the report, and doctor finds the leftovers."""
     try:
         action()
     except DsgmigdError as error:
-        report.warnings.append(f"could not be cleaned up: {error.message}")
+        report.warnings.append(f"cleaning up failed, see dsgmigd doctor: {error.message}")
         return False
     return True

@@ -1,4 +1,4 @@
-"""Work that makes no progress: long I/O is no hang, but people want to know.
+"""Reports work without progress: long I/O is no hang, but administrators want to know.
 
 What the pool says of its health is asked beside everything else, because a program that asks a
 suspended pool may itself never end.
@@ -11,14 +11,14 @@ from collections.abc import Callable
 
 import structlog
 
-from dsgmigd.command import Commands
 from dsgmigd.errors import DsgmigdError
-from dsgmigd.progress import Progress
-from dsgmigd.zfs.pool import check_pool
+from dsgmigd.host.command import Commands
+from dsgmigd.migration.progress import Progress
+from dsgmigd.target.area import check_pool
 
 
 class StallWatch:
-    """Tells of work that has done nothing for `seconds`: in words, and once in the journal."""
+    """Reports work without progress for `seconds`: in the status, and once in the journal."""
 
     def __init__(
         self,
@@ -34,23 +34,23 @@ class StallWatch:
         self._clock = clock
         self._seen = -1
         self._since = 0.0
-        self._is_told = False
+        self._is_reported = False
         self._health = ""
         self._log = structlog.get_logger()
 
     def words(self) -> str:
-        """Return what to add to a status line; to be called again and again."""
+        """Return what to add to a status line; call it at each look."""
         now = self._clock()
         if self._progress.steps_done != self._seen:
-            if self._is_told:
-                self._log.info("work.moving", idle_seconds=int(now - self._since), **self._where())
+            if self._is_reported:
+                self._log.info("work.resumed", idle_seconds=int(now - self._since), **self._where())
             self._seen, self._since = self._progress.steps_done, now
-            self._is_told, self._health = False, ""
+            self._is_reported, self._health = False, ""
         idle_seconds = now - self._since
         if idle_seconds < self._seconds:
             return ""
-        if not self._is_told:
-            self._is_told = True
+        if not self._is_reported:
+            self._is_reported = True
             with contextlib.suppress(RuntimeError):  # the host starts no thread
                 threading.Thread(target=self._tell, args=(int(idle_seconds),), daemon=True).start()
         return f", no progress for {idle_seconds / 60:.0f} min{self._health}"

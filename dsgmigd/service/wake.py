@@ -1,4 +1,4 @@
-"""What wakes a worker: signals, and hints that the spool changed.
+"""Wakes a worker: on signals, and on events that say that the spool changed.
 
 The watchdog library drops queue overflows silently and tells moves differently by their origin, so
 an event says no more than "look again"; whoever waits looks at the directory itself.
@@ -13,12 +13,15 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.utils import BaseThread
 
-# Not those of opening and reading: whoever is woken looks, and would wake himself for ever.
+from dsgmigd.spool.layout import is_request_name
+
+# Not opening and reading: a woken worker reads the spool, and would wake itself for ever.
+_END_SECONDS = 5.0
 _CHANGES = {"created", "deleted", "moved"}
 
 
 class Wake:
-    """Wakes whoever waits, from any thread and from a signal's handler too.
+    """Wakes the waiting thread, from any thread and from signal handlers.
 
     A handler runs in between two steps of the main thread, which may be within a lock then:
     threading.Event would wait for itself. Of the queues of the library, this one may be re-entered.
@@ -28,17 +31,17 @@ class Wake:
         self._hints: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def set(self) -> None:
-        """Wake who waits, or will wait next."""
+        """Wake the thread that waits, or the next that does."""
         self._hints.put(None)
 
     def clear(self) -> None:
-        """Forget what there was to wake for."""
+        """Forget earlier wake-ups."""
         with contextlib.suppress(queue.Empty):
             while True:
                 self._hints.get_nowait()
 
     def wait(self, seconds: float) -> bool:
-        """Sleep so long at most; say whether something woke us."""
+        """Sleep for at most `seconds`; return whether something woke us."""
         try:
             self._hints.get(timeout=seconds)
         except queue.Empty:
@@ -53,7 +56,7 @@ class _Hint(FileSystemEventHandler):
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         paths = (event.src_path, getattr(event, "dest_path", ""))
-        if any(str(path).endswith(".request") for path in paths):
+        if any(is_request_name(str(path)) for path in paths):
             self._wake.set()
 
 
@@ -67,7 +70,7 @@ class _ControlHint(FileSystemEventHandler):
 
 
 class SpoolWatcher:
-    """Sets `wake` when requests come, or files of `control` come and go, if events work at all."""
+    """Sets `wake` when a request arrives or a control file changes, as far as events work."""
 
     def __init__(self, directory: str, control: str, wake: Wake) -> None:
         self._directory = directory
@@ -77,7 +80,7 @@ class SpoolWatcher:
         self._excepthook = threading.excepthook
 
     def start(self) -> None:
-        """Begin to watch; where the kernel refuses, the regular scan has to do."""
+        """Start to watch; if the kernel refuses, only the regular scans find requests."""
         threading.excepthook = self._tell_end
         try:
             self._observer.schedule(_Hint(self._wake), self._directory, recursive=False)
@@ -87,14 +90,19 @@ class SpoolWatcher:
             _tell_unwatched(error)
 
     def stop(self) -> None:
-        """End watching."""
+        """Stop watching, or leave it to the end of the process if the library does not end."""
+        ending = threading.Thread(target=self._end, name="end-of-watching", daemon=True)
+        ending.start()
+        ending.join(_END_SECONDS)
+        threading.excepthook = self._excepthook
+
+    def _end(self) -> None:
         if self._observer.is_alive():
             self._observer.stop()
             self._observer.join()
-        threading.excepthook = self._excepthook
 
     def _tell_end(self, ended: threading.ExceptHookArgs) -> None:
-        """Say in one line why a thread of the watchdog library ended; the regular scan goes on."""
+        """Log why a thread of the watchdog library ended; the regular scans continue."""
         if isinstance(ended.thread, BaseThread):
             _tell_unwatched(ended.exc_value)
         else:

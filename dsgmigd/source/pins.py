@@ -1,143 +1,179 @@
-"""Pins: what holds the source still while it is read.
+"""Pins: they keep the source unchanged while it is read.
 
-A pin is a read-only snapshot of a source snapshot, and all that is ever written to the source. Pins
-stand in one directory of their own below the source root, one directory there for each request.
+A pin is a read-only snapshot of a source snapshot. Nothing else is ever written to the source. All
+pins are in one directory below the source root, with one subdirectory for each request: see
+`pin_names`.
 
-Leaving errors: SourceUnreadable, SourceChanged, HostExhausted.
+Raises: SourceUnreadable, SourceUnsafe, SourceChanged, PinImpossible, HostExhausted.
 """
 
-import contextlib
-import errno
-import os
+from collections.abc import Iterable
+from dataclasses import replace
 
-from dsgmigd.btrfs.subvolume import (
-    Subvolume,
-    create_pin,
-    delete_pin,
-    read_subvolume,
-    sync_filesystem,
-)
 from dsgmigd.errors import PinImpossible, SourceChanged
-from dsgmigd.file_errors import source_error, source_errors
-from dsgmigd.plan import SourceSnapshot
-from dsgmigd.source import HeldSnapshot, Repository, SnapshotDirectory, is_directory, names_in
-
-PINS_DIRECTORY = ".dsgmigd-pins"
-
-_MAKE_ATTEMPTS = 10
+from dsgmigd.host.file_errors import source_errors, status_of
+from dsgmigd.names import SnapshotName
+from dsgmigd.source.in_place import Places
+from dsgmigd.source.pin_area import PinArea
+from dsgmigd.source.pin_names import PINS_DIRECTORY, PinName, PinSet
+from dsgmigd.source.repository import HeldSnapshot, Repository, SnapshotDirectory
+from dsgmigd.source.subvolume import Subvolume, read_subvolume, sync_filesystem
 
 
 class Pins:
     """The pins of one request."""
 
-    def __init__(self, repository: Repository, request_id: str) -> None:
+    def __init__(self, repository: Repository, request_id: str, spool_id: str) -> None:
         self._repository = repository
-        self._area = os.path.join(repository.root, PINS_DIRECTORY)
-        self._directory = os.path.join(self._area, f"{repository.name}.{request_id}")
+        self._spool_id = spool_id
+        self._set = PinSet(repository.name, request_id, spool_id)
+        # That of an earlier version, which may have begun the claim.
+        self._unmarked_set = PinSet(repository.name, request_id)
+        self._held: dict[str, tuple[SnapshotName, str]] = {}
+        self._places = Places()
+
+    def close(self) -> None:
+        """Close what is read in place; a snapshot that is held is of no use then."""
+        self._places.close()
 
     def existing(self, snapshot: SnapshotDirectory) -> Subvolume | None:
-        """Return the pin that this request, before it was interrupted, made of `snapshot`."""
-        path = os.path.join(self._directory, str(snapshot.name))
-        pin = read_subvolume(path) if is_directory(path) else None
-        if pin is None or snapshot.subvolume is None or not pin.is_read_only:
-            return None
-        return pin if pin.parent_uuid == snapshot.subvolume.uuid else None
+        """Return the pin of `snapshot` that this request created before it was interrupted."""
+        with PinArea(self._repository.root) as area:
+            found = self._find(area, snapshot)
+        return found[1] if found else None
 
     def hold(self, snapshot: SnapshotDirectory) -> HeldSnapshot:
-        """Pin `snapshot`, unless it is pinned or cannot be."""
-        if snapshot.subvolume is None:
-            return self._unpinned(snapshot)
-        pin = self.existing(snapshot)
-        path = os.path.join(self._directory, str(snapshot.name))
-        if pin is None:
-            try:
-                self._make_directory()
-                delete_pin(path)
-                create_pin(snapshot.path, path)
-            except PinImpossible:
-                return self._unpinned(snapshot)
-            pin = read_subvolume(path)
-            if pin is None or pin.parent_uuid != snapshot.subvolume.uuid:
-                raise SourceChanged(
-                    f"{snapshot.path} was replaced by another subvolume while it was pinned",
-                    hint="submit again when nobody changes the source",
-                )
+        """Pin `snapshot`, if possible and not done yet; else give the `unpinned_reason`."""
+        through = replace(snapshot, path=self._places.path_to(snapshot.path))
+        subvolume, now = snapshot.subvolume, read_subvolume(through.path)
+        if (now and now.uuid) != (subvolume and subvolume.uuid):
+            raise _replaced(snapshot)
+        if subvolume is None:
+            return self._unpinned(snapshot, through, "plain directory, not a subvolume")
+        with PinArea(self._repository.root) as area:
+            found = self._find(area, snapshot)
+            if found is None:
+                try:
+                    area.create(self._set, _name_for(snapshot), through.path)
+                except PinImpossible as error:
+                    return self._unpinned(snapshot, through, error.message)
+                found = self._find(area, snapshot)
+            if found is None:
+                raise _replaced(snapshot)
+            path, pin = area.where(found[0]), found[1]
+        self._held[path] = snapshot.name, pin.uuid
         return HeldSnapshot(
             name=snapshot.name,
-            path=path,
+            place=path,
             identity=snapshot.identity,
             version=pin.ctransid,
             created_at=snapshot.created_at,
             is_sendable=True,
             is_pinned=True,
-            subvolume=snapshot.subvolume,
-        )
-
-    def _make_directory(self) -> None:
-        for _ in range(_MAKE_ATTEMPTS):
-            try:
-                os.makedirs(self._directory, 0o700, exist_ok=True)
-            except FileNotFoundError:
-                continue  # another instance removed the empty area at this very moment
-            except OSError as error:
-                raise PinImpossible(f"cannot make {self._directory}: {error}", hint="") from error
-            return
-
-    def _unpinned(self, snapshot: SnapshotDirectory) -> HeldSnapshot:
-        subvolume = snapshot.subvolume
-        return HeldSnapshot(
-            name=snapshot.name,
-            path=snapshot.path,
-            identity=snapshot.identity,
-            version=snapshot.version,
-            created_at=snapshot.created_at,
-            is_sendable=subvolume is not None and subvolume.is_read_only,
-            is_pinned=False,
             subvolume=subvolume,
         )
 
-    def release_all(self) -> None:
-        """Delete the pins of this repository, those of dead requests too; its lock is ours.
+    def check_held(self) -> None:
+        """Raise SourceChanged if somebody deleted or replaced a pin that is held."""
+        for path, (name, uuid) in self._held.items():
+            with source_errors(f"looking for {path}"):
+                found = read_subvolume(path) if status_of(path) is not None else None
+            if found is None or found.uuid != uuid:
+                raise SourceChanged(
+                    f"{path} was deleted while it was read: it is a pin of {name}",
+                    hint=f"find out what deletes snapshots below {PINS_DIRECTORY}, then submit "
+                    "again",
+                )
 
-        They are gone for good when this returns: a power cut brings none back.
-        """
-        prefix, has_found = f"{self._repository.name}.", False
-        with source_errors(f"listing {self._area}"), contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(self._area):
-                request_id = name.removeprefix(prefix)
-                if name.startswith(prefix) and "." not in request_id:
-                    _release(os.path.join(self._area, name))
-                    has_found = True
-        with contextlib.suppress(OSError):  # other requests have pins there
-            os.rmdir(self._area)
-        if has_found:
-            sync_filesystem(self._repository.root)
+    def describe_foreign(self) -> list[str]:
+        """Return a warning if another spool has pins of this repository."""
+        with PinArea(self._repository.root) as area:
+            sets = [one for one in area.sets()[0] if one.repo == self._repository.name]
+            found = [area.where(one.path) for one in sets if self._is_foreign(one)]
+        if not found:
+            return []
+        where = f"another spool has pins of {self._repository.name}, which stay: {', '.join(found)}"
+        return [f"{where}; all instances that work on this source should share one spool"]
 
+    def _is_foreign(self, pin_set: PinSet) -> bool:
+        """Say whether another spool's request made it; a claim may be moved from spool to spool."""
+        is_own_request = pin_set.request_id == self._set.request_id
+        return pin_set.is_foreign_to(self._spool_id) and not is_own_request
 
-def _release(directory: str) -> None:
-    for name in names_in(directory):
-        delete_pin(os.path.join(directory, name))
-    try:
-        os.rmdir(directory)
-    except OSError as error:
-        if error.errno != errno.ENOTEMPTY:  # whatever else is there is not ours
-            raise source_error(error, f"removing {directory}") from error
+    def _find(self, area: PinArea, snapshot: SnapshotDirectory) -> tuple[str, Subvolume] | None:
+        """Return the path below the source root of the pin that exists, and the pin."""
+        if snapshot.subvolume is None:
+            return None
+        old_name = PinName(snapshot.name, None)
+        for pin_set, name in ((self._set, _name_for(snapshot)), (self._unmarked_set, old_name)):
+            pin = area.read(pin_set, name)
+            if pin is not None and pin.parent_uuid == snapshot.subvolume.uuid:
+                return f"{pin_set.path}/{name}", pin
+        return None
 
-
-def describe_source(
-    repository: Repository, pins: Pins | None = None, *, may_send: bool = True
-) -> list[SourceSnapshot]:
-    """Return the snapshots as the plan sees them; a pin that this request has already counts."""
-    described = []
-    for snapshot in repository.snapshots:
+    def _unpinned(
+        self, snapshot: SnapshotDirectory, through: SnapshotDirectory, reason: str
+    ) -> HeldSnapshot:
         subvolume = snapshot.subvolume
-        pin = pins.existing(snapshot) if pins else None
-        described.append(
-            SourceSnapshot(
-                name=snapshot.name,
-                identity=snapshot.identity,
-                version=pin.ctransid if pin else snapshot.version,
-                is_sendable=may_send and subvolume is not None,
-            )
+        return HeldSnapshot(
+            name=snapshot.name,
+            place=snapshot.path,
+            identity=snapshot.identity,
+            version=through.version,
+            created_at=through.created_at,
+            is_sendable=subvolume is not None and subvolume.is_read_only,
+            is_pinned=False,
+            subvolume=subvolume,
+            unpinned_reason=reason,
+            places=self._places,
         )
-    return described
+
+    def release_all(self) -> None:
+        """Delete all pins of this repository, of earlier requests too; the caller holds its lock.
+
+        Those of another spool stay: its instances have a lock of their own.
+
+        A power cut after this returns does not bring them back.
+        """
+        with PinArea(self._repository.root) as area:
+            sets, _ = area.sets()
+            ours = {
+                one
+                for one in sets
+                if one.repo == self._repository.name and not self._is_foreign(one)
+            }
+            own = {self._set, self._unmarked_set}
+            found = [area.delete(one) for one in sorted(ours | own, key=lambda one: one.path)]
+            area.remove_if_empty()
+        if ours:
+            sync_filesystem(self._repository.root)
+        left = [f"{area.where(one.path)}: {one.why}" for each in found for one in each.strangers]
+        if left:
+            raise PinImpossible(
+                f"not touched: {'; '.join(left)}",
+                hint="look at what it is, and move it away from the pins",
+            )
+
+
+def _replaced(snapshot: SnapshotDirectory) -> SourceChanged:
+    return SourceChanged(
+        f"{snapshot.path} was replaced while it was being pinned",
+        hint="submit again when the source is no longer being changed",
+    )
+
+
+def _name_for(snapshot: SnapshotDirectory) -> PinName:
+    return PinName(snapshot.name, snapshot.subvolume.uuid if snapshot.subvolume else None)
+
+
+def describe_unpinned(held: Iterable[HeldSnapshot]) -> list[str]:
+    """Return warnings, one for each reason, that name the snapshots that are not pinned."""
+    names: dict[tuple[str, bool], list[str]] = {}
+    for one in held:
+        if not one.is_pinned:
+            names.setdefault((one.unpinned_reason, one.is_sendable), []).append(str(one.name))
+    return [
+        f"not pinned ({reason}): {', '.join(found)}; "
+        f"read in place {'' if is_sendable else 'by rsync '}and checked for changes"
+        for (reason, is_sendable), found in names.items()
+    ]

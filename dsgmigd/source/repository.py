@@ -1,35 +1,39 @@
-"""A repository on the source side: its snapshots, and what they are while they are read.
+"""A repository in the source: finds its snapshots, and checks that they did not change.
 
-Leaving errors: SourceMissing, SourceInvalid, SourceUnreadable, SourceChanged, SourceConflict,
-HostExhausted.
+Raises: SourceMissing, SourceUnavailable, SourceInvalid, SourceUnreadable, SourceChanged,
+SourceConflict, NoSnapshots, HostExhausted.
 """
 
 import contextlib
-import errno
 import os
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
-from dsgmigd.btrfs.subvolume import (
-    Subvolume,
-    last_common_transaction,
-    read_subvolume,
-    sync_filesystem,
-)
 from dsgmigd.errors import (
+    NoSnapshots,
     SourceChanged,
     SourceConflict,
     SourceInvalid,
     SourceMissing,
 )
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
-from dsgmigd.file_errors import has_failed, source_error, source_errors, status_of
-from dsgmigd.names import RepoName, SnapshotName
+from dsgmigd.host.directories import Directories
+from dsgmigd.host.file_errors import source_errors
+from dsgmigd.names import NORMALISED, RepoName, SnapshotName
+from dsgmigd.source.in_place import Places
+from dsgmigd.source.root import check_present, is_directory, kind_unless_directory, names_in
+from dsgmigd.source.subvolume import (
+    Subvolume,
+    last_common_transaction,
+    read_subvolume,
+    sync_filesystem,
+)
 
-_NORMALISED = "-norm"
 _LOOKS_LIKE_SNAPSHOT = re.compile(r"s[0-9]+")
 _BLOCK_BYTES = 512
+_SHOWN_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,17 @@ class SnapshotDirectory:
 
     @property
     def created_at(self) -> float:
-        """When the snapshot was made, as well as the file system knows, since the epoch."""
+        """When the snapshot was created, as far as known, in seconds since the epoch."""
         return self.subvolume.created_at if self.subvolume else _status(self.path).st_ctime
 
     @property
     def identity(self) -> str:
-        """What no other snapshot is called, and this one always is."""
+        """Stable unique id: the subvolume's UUID, or `directory:sK`."""
         return self.subvolume.uuid if self.subvolume else f"directory:{self.name}"
 
     @property
     def version(self) -> int:
-        """What changes with the snapshot; of a plain directory no more than its inode and ctime."""
+        """A number that changes with the content; for a plain directory, only with its root."""
         if self.subvolume:
             return self.subvolume.ctransid
         status = _status(self.path)
@@ -69,55 +73,83 @@ class Repository:
     snapshots: tuple[SnapshotDirectory, ...]
 
     def snapshot(self, name: SnapshotName) -> SnapshotDirectory:
-        """Return the directory of snapshot `name`."""
-        return next(snapshot for snapshot in self.snapshots if snapshot.name == name)
+        """Return the directory of snapshot `name`; raise KeyError if there is none."""
+        return self._by_name[name]
+
+    def has_snapshot(self, name: SnapshotName) -> bool:
+        """Return whether there is a snapshot `name`."""
+        return name in self._by_name
+
+    @cached_property
+    def _by_name(self) -> dict[SnapshotName, SnapshotDirectory]:
+        return {snapshot.name: snapshot for snapshot in self.snapshots}
+
+    def original(self) -> "Repository | None":
+        """Return the original of this normalised copy, if it is one and the original exists."""
+        return self._original
+
+    @cached_property
+    def _original(self) -> "Repository | None":
+        directory = os.path.join(self.root, self.name)
+        if self.directory == directory or not is_directory(directory):
+            return None
+        return replace(self, directory=directory, snapshots=_read_snapshots(directory))
+
+    def check_has_snapshots(self) -> None:
+        """Raise NoSnapshots, with what the directory contains instead, if there is no snapshot."""
+        if self.snapshots:
+            return
+        original = self.original()
+        if original and original.snapshots:
+            names = [str(snapshot.name) for snapshot in original.snapshots]
+            raise NoSnapshots(
+                f"{self.directory} has no snapshots; {original.directory} has {shorten(names)}",
+                hint=f"finish the normalisation, or move {self.directory} away to migrate "
+                f"{original.directory} itself",
+            )
+        found = shorten(sorted(names_in(self.directory)))
+        raise NoSnapshots(
+            f"{self.directory} has no s1; it {f'has {found}' if found else 'is empty'}",
+            hint="snapshots are directories or subvolumes with the names s1, s2, …",
+        )
 
 
 @dataclass(frozen=True)
 class HeldSnapshot:
-    """A source snapshot while it is read; `path` is its pin, or itself if it has none."""
+    """A source snapshot while it is read; `place` is its pin, or the snapshot itself without one.
+
+    `unpinned_reason` says why there is no pin. `places` leads to what is read in place; without it,
+    nobody but root can exchange `place`.
+    """
 
     name: SnapshotName
-    path: str
+    place: str
     identity: str
     version: int
     created_at: float
     is_sendable: bool
     is_pinned: bool
     subvolume: Subvolume | None = None
+    unpinned_reason: str = ""
+    places: Places | None = field(default=None, compare=False)
+
+    @property
+    def path(self) -> str:
+        """The path by which it is read; ask for it again for each use."""
+        return self.places.path_to(self.place) if self.places else self.place
+
+    def open(self) -> Directories:
+        """Open the snapshot; the caller closes it."""
+        with source_errors(f"opening {self.place}"):
+            return Directories(self.path)
 
     def changed_since(self, before: "HeldSnapshot | None") -> int | None:
-        """Return the transaction since which it may differ from `before`; None if unknown."""
+        """Return the transaction since which this one may differ from `before`; None if unknown."""
         if before is None or before.subvolume is None or self.subvolume is None:
             return None
         if before.version != before.subvolume.ctransid or self.version != self.subvolume.ctransid:
             return None
         return last_common_transaction(before.subvolume, self.subvolume)
-
-
-def list_repositories(root: str) -> list[str]:
-    """Return the names of all directories below `root` that hold a repository."""
-    try:
-        with os.scandir(root) as entries:
-            names = {
-                entry.name.removesuffix(_NORMALISED)
-                for entry in entries
-                if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
-            }
-    except OSError as error:
-        raise _no_root(root, error) from error
-    return sorted(name for name in names if _has_snapshot(root, name))
-
-
-def _has_snapshot(root: str, name: str) -> bool:
-    return any(is_directory(os.path.join(root, name + end, "s1")) for end in (_NORMALISED, ""))
-
-
-def is_directory(path: str) -> bool:
-    """Say whether `path` is a directory, and no link to one."""
-    with source_errors(f"looking for {path}"):
-        status = status_of(path)
-    return status is not None and stat.S_ISDIR(status.st_mode)
 
 
 def _status(path: str) -> os.stat_result:
@@ -126,34 +158,42 @@ def _status(path: str) -> os.stat_result:
 
 
 def find_repository(root: str, name: RepoName) -> Repository:
-    """Return the repository `name`: its normalised copy if there is one, else itself."""
-    check_root(root)
-    for directory in (os.path.join(root, name + _NORMALISED), os.path.join(root, name)):
+    """Return the repository `name`: its normalised copy if there is one, else the original.
+
+    What has the name of the copy and is no directory never leads to the original.
+    """
+    check_present(root, name)
+    _check_copy(os.path.join(root, name + NORMALISED))
+    for directory in (os.path.join(root, name + NORMALISED), os.path.join(root, name)):
         if is_directory(directory):
             sync_filesystem(directory)
             return Repository(name, root, directory, _read_snapshots(directory))
-    raise SourceMissing(
-        f"there is no repository {name} in {root}: neither {name}{_NORMALISED}/ nor {name}/",
-        hint="check the spelling, and [source] root in the configuration",
-    )
+    raise _no_repository(root, name)
 
 
-def check_root(root: str) -> None:
-    """Raise SourceMissing if the source root is not there, another error if nobody can say."""
-    try:
-        is_usable = stat.S_ISDIR(os.stat(root).st_mode)
-    except OSError as error:
-        if has_failed(error):
-            raise source_error(error, f"looking at the source root {root}") from error
-        raise _no_root(root, error) from error
-    if not is_usable:
-        raise _no_root(root, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+def _check_copy(path: str) -> None:
+    kind = kind_unless_directory(path)
+    if kind is not None:
+        raise SourceInvalid(
+            f"{path} is {kind}, not a directory with the normalised snapshots",
+            hint="put the directory itself there: symbolic links are not followed; or move it "
+            f"away to migrate {path.removesuffix(NORMALISED)} as it is",
+        )
 
 
-def _no_root(root: str, error: OSError) -> SourceMissing:
+def _no_repository(root: str, name: RepoName) -> SourceMissing:
+    path = os.path.join(root, name)
+    kind = kind_unless_directory(path)
+    if kind is not None:
+        return SourceMissing(
+            f"{path} is {kind}, not a directory",
+            hint="request the directory by its own name: symbolic links are not followed"
+            if kind == "a symbolic link"
+            else "move the file away, and check the spelling",
+        )
     return SourceMissing(
-        f"the source root {root} is not there: {error.strerror}",
-        hint="mount the source, or mend [source] root in the configuration",
+        f"there is no repository {name} in {root}: neither {name}{NORMALISED}/ nor {name}/",
+        hint="check the spelling, and [source] root in the configuration",
     )
 
 
@@ -165,47 +205,41 @@ def _read_snapshots(directory: str) -> tuple[SnapshotDirectory, ...]:
         path = os.path.join(directory, name)
         if not SnapshotName.is_valid(name) or not stat.S_ISDIR(_status(path).st_mode):
             raise SourceInvalid(
-                f"{path} looks like a snapshot but is not a directory called s1, s2, …",
-                hint="rename or remove it: dsgmigd does not guess what it is",
+                f"{path} looks like a snapshot, but is not a directory with a name s1, s2, …",
+                hint="rename it or remove it",
             )
         snapshots.append(SnapshotDirectory(SnapshotName.parse(name), path, read_subvolume(path)))
     return tuple(sorted(snapshots, key=lambda snapshot: snapshot.name))
 
 
-def names_in(directory: str) -> list[str]:
-    """Return what stands in a directory of the source."""
-    with source_errors(f"listing {directory}"):
-        return os.listdir(directory)
-
-
 def check_unchanged(held: HeldSnapshot, snapshot: SnapshotDirectory) -> None:
-    """Raise SourceChanged if an unpinned snapshot is not what it was when it was held."""
+    """Raise SourceChanged if an unpinned snapshot changed since it was held."""
     if held.is_pinned:
         return
     sync_filesystem(os.path.dirname(snapshot.path))
     if not is_directory(snapshot.path):
         raise SourceChanged(
-            f"{snapshot.path} vanished while it was read", hint="restore it and submit again"
+            f"{snapshot.path} was removed while it was read", hint="restore it and submit again"
         )
     now = SnapshotDirectory(snapshot.name, snapshot.path, read_subvolume(snapshot.path))
     if (now.identity, now.version) != (held.identity, held.version):
         raise SourceChanged(
             f"{snapshot.path} changed while it was read",
-            hint="submit again when nobody changes the source",
+            hint="submit again when the source is no longer being changed",
         )
 
 
 def excluded_names(held: HeldSnapshot) -> list[str]:
-    """Return the names at a snapshot's root that stay out of the dataset.
+    """Return the names at the root of a snapshot that are excluded from the dataset.
 
-    Raises SourceConflict if the source has a `.dsg` of its own.
+    Raises SourceConflict if the source already has a `.dsg`.
     """
-    with source_errors(f"listing {held.path}"):
+    with source_errors(f"listing {held.place}"):
         names = os.listdir(os.fsencode(held.path))
     if DSG_DIRECTORY in names:
         raise SourceConflict(
-            f"{held.name} has a .dsg of its own at its root, where dsgmigd writes DSG's metadata",
-            hint="move it away in the source: dsgmigd neither drops nor overwrites it",
+            f"{held.name} already has a .dsg at its root, where dsgmigd writes DSG's metadata",
+            hint="move it away in the source: dsgmigd neither omits nor overwrites it",
         )
     return sorted(os.fsdecode(name) for name in names if is_excluded_name(name))
 
@@ -218,3 +252,10 @@ def allocated_bytes(path: str) -> int:
             with contextlib.suppress(OSError):
                 total += os.lstat(os.path.join(directory, name)).st_blocks * _BLOCK_BYTES
     return total
+
+
+def shorten(names: list[str]) -> str:
+    """Return the names as a list for a message; of many, the first ones and the last."""
+    if len(names) > _SHOWN_NAMES:
+        return f"{', '.join(names[: _SHOWN_NAMES - 1])} … {names[-1]}"
+    return ", ".join(names)

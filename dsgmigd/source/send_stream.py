@@ -1,4 +1,4 @@
-r"""Read a btrfs send stream, versions 1 and 2, command by command.
+r"""Read a btrfs send stream, versions 1 to 3, command by command.
 
 Format: Linux `fs/btrfs/send.h` and the "Send stream format" page of the btrfs documentation. The
 stream is `btrfs-stream\0` and a u32 version, then commands: u32 length of the attributes, u16
@@ -6,7 +6,7 @@ command, u32 crc32c over the whole command with this field as zero (seed 0, not 
 attribute is u16 type, u16 length, data; from version 2 on, DATA has no length and runs to the end
 of its command.
 
-Leaving error: StreamCorrupt, which names the offset of the offending command.
+Raises: StreamCorrupt, which gives the offset of the invalid command in bytes.
 """
 
 import struct
@@ -18,7 +18,7 @@ import crc32c
 from dsgmigd.errors import StreamCorrupt
 
 MAGIC = b"btrfs-stream\0"
-NEWEST_VERSION = 2
+NEWEST_VERSION = 3
 
 _VERSION = struct.Struct("<I")
 _COMMAND = struct.Struct("<IHI")
@@ -26,7 +26,7 @@ _ATTRIBUTE = struct.Struct("<HH")
 _TYPE = struct.Struct("<H")
 _CRC_OFFSET = 6
 _INVERTED = 0xFFFFFFFF
-# A command carries at most one extent of data and a few paths; more is not a send stream.
+# A command has at most one extent of data and a few paths; a longer one is invalid.
 _COMMAND_LIMIT_BYTES = 16 * 1024 * 1024
 
 
@@ -58,6 +58,7 @@ class Kind(IntEnum):
     FALLOCATE = 23
     FILEATTR = 24
     ENCODED_WRITE = 25
+    ENABLE_VERITY = 26
 
 
 class Field(IntEnum):
@@ -89,6 +90,15 @@ class Field(IntEnum):
     CLONE_LEN = 24
     FALLOCATE_MODE = 25
     FILEATTR = 26
+    UNENCODED_FILE_LEN = 27
+    UNENCODED_LEN = 28
+    UNENCODED_OFFSET = 29
+    COMPRESSION = 30
+    ENCRYPTION = 31
+    VERITY_ALGORITHM = 32
+    VERITY_BLOCK_SIZE = 33
+    VERITY_SALT_DATA = 34
+    VERITY_SIG_DATA = 35
 
 
 Attributes = dict[int, memoryview]
@@ -98,9 +108,9 @@ _KINDS = {int(kind): kind for kind in Kind}
 
 
 def read_commands(read: Callable[[int], bytes]) -> Iterator[Command]:
-    """Yield the commands of one stream up to its END, which is not yielded.
+    """Yield the commands of one stream up to its END, which is not included.
 
-    `read` returns exactly the number of bytes it is asked for, fewer only at the end of the input.
+    `read` must return exactly the requested number of bytes, fewer only at the end of the input.
     """
     version = _read_header(read)
     offset = len(MAGIC) + _VERSION.size
@@ -127,7 +137,9 @@ def _read_header(read: Callable[[int], bytes]) -> int:
         raise _corrupt("the input is not a btrfs send stream", 0)
     (version,) = _VERSION.unpack_from(header, len(MAGIC))
     if not 1 <= version <= NEWEST_VERSION:
-        raise _corrupt(f"stream version {version}, known are 1 to {NEWEST_VERSION}", 0)
+        raise _corrupt(
+            f"unsupported stream version {version}; supported are 1 to {NEWEST_VERSION}", 0
+        )
     return int(version)
 
 

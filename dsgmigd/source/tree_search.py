@@ -1,13 +1,13 @@
-"""Read the metadata of a btrfs subvolume straight from its tree, and only what is new in it.
+"""Read the metadata of a btrfs subvolume directly from its tree; if wanted, only what changed.
 
-The tree search ioctl gives the items of the tree's leaves. Every leaf and every inode carries the
-transaction in which it was last written, so whatever changed since a transaction is found without
-looking at the rest, and without believing a send stream.
+The tree search ioctl returns the items in the leaves of the tree. Every leaf and every inode
+records the transaction in which it was last written. Whatever changed since a transaction is
+therefore found without reading the rest, and without relying on a send stream.
 
 Format: Linux `include/uapi/linux/btrfs.h` (BTRFS_IOC_TREE_SEARCH_V2, needs CAP_SYS_ADMIN) and
 `btrfs_tree.h` (btrfs_inode_item, btrfs_dir_item, btrfs_inode_ref, btrfs_inode_extref).
 
-Leaving error: OSError, as the kernel gave it.
+Raises: OSError, as the kernel gave it; PermissionError without CAP_SYS_ADMIN.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
-ROOT_INODE = 256
+from dsgmigd.source.subvolume import FIRST_FREE_OBJECTID
 
 _TREE_SEARCH_V2 = 0xC0709411  # _IOWR(0x94, 17, 112 bytes)
 _KEY = struct.Struct("<7Q4L4Q")
@@ -30,14 +30,14 @@ _ANY = 2**64 - 1
 _ANY_COUNT = 2**32 - 1
 
 _INODE_ITEM, _INODE_REF, _INODE_EXTREF, _XATTR_ITEM, _DIR_INDEX = 1, 12, 13, 24, 96
-_TELLING = frozenset({_INODE_ITEM, _XATTR_ITEM, _DIR_INDEX})
-_NAMING = frozenset({_INODE_REF, _INODE_EXTREF})
+_CHANGE_KINDS = frozenset({_INODE_ITEM, _XATTR_ITEM, _DIR_INDEX})
+_NAME_KINDS = frozenset({_INODE_REF, _INODE_EXTREF})
 _ROOT_ITEM = 132
 # generation, transid, size, nbytes, block_group, nlink, uid, gid, mode, rdev, flags, sequence,
 # reserved[4], then four times (seconds, nanoseconds): atime, ctime, mtime, otime.
 _INODE = struct.Struct("<5Q4LQ2Q4Q" + "qL" * 4)
-_TRANSID, _UID, _GID, _MODE, _MTIME = 1, 6, 7, 8, 20
-# The key of what the name leads to (objectid, type, offset), transid, data_len, name_len, type.
+_TRANSID, _SIZE, _STORED, _UID, _GID, _MODE, _MTIME = 1, 2, 3, 6, 7, 8, 20
+# The key of the target (objectid, type, offset), transid, data_len, name_len, type.
 _DIRECTORY_ITEM = struct.Struct("<QBQQHHB")
 _REFERENCE = struct.Struct("<QH")
 _EXTENDED_REFERENCE = struct.Struct("<QQH")
@@ -46,13 +46,17 @@ _NANOSECONDS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Inode:
-    """An inode that changed; `mtime_ns` in nanoseconds since the epoch."""
+    """An inode that changed; `mtime_ns` in nanoseconds since the epoch.
+
+    `hole_bytes` is how much of a regular file's size no extent stores.
+    """
 
     number: int
     mode: int
     uid: int
     gid: int
     mtime_ns: int
+    hole_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class Xattr:
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """A name that leads to another subvolume: in a snapshot, an empty directory."""
+    """A nested subvolume; a snapshot has an empty directory in its place."""
 
     directory: int
     name: bytes
@@ -77,7 +81,7 @@ class Search:
     def __init__(self, path: str) -> None:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOATIME
         self._descriptor = os.open(path, flags)
-        self._paths: dict[int, bytes] = {ROOT_INODE: b""}
+        self._paths: dict[int, bytes] = {FIRST_FREE_OBJECTID: b""}
 
     def __enter__(self) -> Self:
         return self
@@ -88,11 +92,11 @@ class Search:
     def changes(self, since: int) -> Iterator[Inode | Xattr | Nested]:
         """Yield what was written in transaction `since` or later; with 0, everything.
 
-        An inode comes before its extended attributes. Everything that changed is among what comes,
-        but not all that comes did change: a transaction is coarse.
+        An inode comes before its extended attributes. Everything that changed is yielded, and some
+        of what did not: whole leaves are written at a time.
         """
         changed = -1
-        for number, kind, _, data in self._items(_TELLING, since=since):
+        for number, kind, _, data in self._items(_CHANGE_KINDS, since=since):
             if kind == _INODE_ITEM:
                 fields = _INODE.unpack_from(data)
                 if fields[_TRANSID] >= since:
@@ -102,18 +106,18 @@ class Search:
                 for _, name in _directory_items(data):
                     yield Xattr(number, os.fsdecode(name))
             elif kind == _DIR_INDEX:
-                for leads_to, name in _directory_items(data):
-                    if leads_to == _ROOT_ITEM:
+                for target_type, name in _directory_items(data):
+                    if target_type == _ROOT_ITEM:
                         yield Nested(number, name)
 
     def paths_of(self, inode: int) -> list[bytes]:
-        """Return every path of `inode`, relative to the subvolume; b"" is its root."""
-        if inode == ROOT_INODE:
+        """Return every path of the inode with this number; b"" is the root of the subvolume."""
+        if inode == FIRST_FREE_OBJECTID:
             return [b""]
         return [self.path_in(parent, name) for parent, name in self._names_of(inode)]
 
     def path_in(self, directory: int, name: bytes) -> bytes:
-        """Return the path of `name` in the directory with the number `directory`."""
+        """Return the path of `name` in the directory with the inode number `directory`."""
         climbed: list[tuple[int, bytes]] = []
         while directory not in self._paths:
             parent, own_name = next(self._names_of(directory))
@@ -126,7 +130,7 @@ class Search:
         return _join(path, name)
 
     def _names_of(self, inode: int) -> Iterator[tuple[int, bytes]]:
-        for _, kind, offset, data in self._items(_NAMING, inode=inode):
+        for _, kind, offset, data in self._items(_NAME_KINDS, inode=inode):
             if kind == _INODE_REF:
                 for name in _names(data, _REFERENCE):
                     yield offset, name[1]
@@ -137,7 +141,7 @@ class Search:
     def _items(
         self, kinds: frozenset[int], *, since: int = 0, inode: int | None = None
     ) -> Iterator[tuple[int, int, int, bytes]]:
-        """Yield number, type, offset and data of items of these kinds, of one inode or of all."""
+        """Yield inode number, type, offset and data of the items of these kinds."""
         first, last = (0, _ANY) if inode is None else (inode, inode)
         most = max(kinds)
         key = (first, min(kinds), 0)
@@ -176,16 +180,19 @@ def _inode(number: int, fields: tuple[int, ...]) -> Inode:
         uid=fields[_UID],
         gid=fields[_GID],
         mtime_ns=fields[_MTIME] * _NANOSECONDS + fields[_MTIME + 1],
+        hole_bytes=max(0, fields[_SIZE] - fields[_STORED]),
     )
 
 
 def _directory_items(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the type of what each name leads to, and the name; one item may hold several."""
+    """Yield each name in an item with the type of its target; an item may hold several."""
     position = 0
     while position < len(data):
-        _, leads_to, _, _, data_length, name_length, _ = _DIRECTORY_ITEM.unpack_from(data, position)
+        _, target_type, _, _, data_length, name_length, _ = _DIRECTORY_ITEM.unpack_from(
+            data, position
+        )
         position += _DIRECTORY_ITEM.size
-        yield leads_to, data[position : position + name_length]
+        yield target_type, data[position : position + name_length]
         position += name_length + data_length
 
 

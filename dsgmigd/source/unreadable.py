@@ -1,6 +1,6 @@
-"""Find the file that a program could not read: `btrfs send` does not tell its name.
+"""Find the file that a program could not read: `btrfs send` does not report its name.
 
-Leaving errors: SourceUnreadable, whatever the checkpoint raises.
+Raises: SourceUnreadable, HostExhausted, and the errors of the checkpoint.
 """
 
 import contextlib
@@ -8,26 +8,26 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from dsgmigd.btrfs.search import Inode, Search
-from dsgmigd.descriptors import Directories
-from dsgmigd.file_errors import source_error
-from dsgmigd.source import HeldSnapshot
+from dsgmigd.host.directories import Directories
+from dsgmigd.host.file_errors import source_error
+from dsgmigd.source.repository import HeldSnapshot
+from dsgmigd.source.tree_search import Inode, Search
 
 _CHUNK_BYTES = 1024 * 1024
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOATIME
 
 
 def raise_unreadable(held: HeldSnapshot, since: int, checkpoint: Callable[[], None]) -> None:
-    """Read what changed in `held` since transaction `since`, all with 0; raise where that fails.
+    """Read the files of `held` that changed since transaction `since`; raise if one cannot be read.
 
-    What was to be copied is what is read, so this takes no longer than copying it. Where it cannot
-    even look, it finds nothing: the program's own words stand.
+    With 0 all files are read. These are the files that should have been copied, so this takes no
+    longer than the copy. If the source cannot even be searched, this returns: the error of the
+    program itself is the best there is.
     """
-    with contextlib.suppress(OSError):
-        files = _changed_files(held.path, since) if held.subvolume else _all_files(held.path)
-        with Directories(held.path) as directories:
-            for path in files:
-                _read(directories, path, checkpoint)
+    with contextlib.suppress(OSError), Directories(held.path) as source:
+        files = _changed_files(held.path, since) if held.subvolume else _all_files(source)
+        for path in files:
+            _read(source, path, checkpoint)
 
 
 def _changed_files(root: str, since: int) -> Iterator[bytes]:
@@ -37,21 +37,22 @@ def _changed_files(root: str, since: int) -> Iterator[bytes]:
                 yield from search.paths_of(item.number)[:1]
 
 
-def _all_files(root: str) -> Iterator[bytes]:
-    top = os.fsencode(root)
-    for directory, _, names in os.walk(top):
-        for path in (os.path.join(directory, name) for name in names):
-            if stat.S_ISREG(os.lstat(path).st_mode):
-                yield os.path.relpath(path, top)
+def _all_files(source: Directories) -> Iterator[bytes]:
+    try:
+        for path, status in source.walk(b""):
+            if stat.S_ISREG(status.st_mode):
+                yield path
+    except OSError as error:
+        raise source_error(error, f"reading {os.fsdecode(error.filename)!r}") from error
 
 
-def _read(directories: Directories, path: bytes, checkpoint: Callable[[], None]) -> None:
-    parent, name = directories.parent_of(path)
+def _read(source: Directories, path: bytes, checkpoint: Callable[[], None]) -> None:
+    parent, name = source.parent_of(path)
     position = 0
     try:
         descriptor = os.open(name, _FLAGS, dir_fd=parent)
         try:
-            # What can be read before the damage is given first, so the next read begins with it.
+            # A read returns what precedes the damage; the next read starts at the damage and fails.
             while chunk := os.pread(descriptor, _CHUNK_BYTES, position):
                 position += len(chunk)
                 checkpoint()

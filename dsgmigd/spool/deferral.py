@@ -1,7 +1,7 @@
-"""When a request that failed for a passing reason is tried again.
+"""When a request that failed for a transient reason is retried.
 
-Its claim stays in the spool and says so. What decides is the clock since boot, because wall clocks
-jump; after a boot everything is due, for a boot may have changed anything.
+Its claim stays in the spool and records when it is due. The clock since boot decides, because wall
+clocks jump; after a boot every claim is due, because a boot may have removed the cause.
 """
 
 import time
@@ -11,35 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from dsgmigd.errors import DsgmigdError
+from dsgmigd.host.terminal import shortened
 
+_CHARACTERS = 500  # every attempt of a record has these texts
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
-class Retries:
-    """How often, and how long: each wait is twice the last, all together `for_seconds`.
-
-    With `for_seconds` of 0 nothing is tried again.
-    """
-
-    first_seconds: int = 30
-    longest_seconds: int = 900
-    for_seconds: int = 86_400
-
-    def delay_seconds(self, deferred: int) -> int | None:
-        """Return how long to wait after `deferred` waits; None if there were enough."""
-        if sum(map(self._wait_seconds, range(deferred))) >= self.for_seconds:
-            return None
-        return self._wait_seconds(deferred)
-
-    def _wait_seconds(self, number: int) -> int:
-        doublings = min(number, self.longest_seconds.bit_length())
-        return min(self.first_seconds << doublings, self.longest_seconds)
-
-
-@dataclass(frozen=True)
 class Moment:
-    """A moment of this host: seconds since the boot with that id, suspended time counted."""
+    """A moment on this host: seconds since the boot with that id, suspended time included."""
 
     boot_id: str
     seconds: float
@@ -53,9 +33,9 @@ class Moment:
 
 @dataclass(frozen=True)
 class Deferral:
-    """Why a claim waits and until when: `seconds` after the boot `boot_id`.
+    """Why and until when a claim waits: until `seconds` after the boot `boot_id`.
 
-    `not_before` is the same in wall-clock time, for people.
+    `not_before` is the same moment in wall-clock time, for people.
     """
 
     boot_id: str
@@ -68,16 +48,17 @@ class Deferral:
         cls, error: DsgmigdError, *, now: Moment, delay_seconds: int, not_before: str
     ) -> "Deferral":
         """Return the deferral of a request that failed with `error` now."""
-        words = {"code": error.code, "message": error.message, "hint": error.hint}
+        message, hint = (shortened(text, _CHARACTERS) for text in (error.message, error.hint))
+        words = {"code": error.code, "message": message, "hint": hint}
         return cls(now.boot_id, now.seconds + delay_seconds, not_before, words)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any] | None) -> "Deferral | None":
-        """Return what a claim's record says; None if it does not wait."""
+        """Return the deferral in a claim's record; None if there is none."""
         return cls(**document) if document else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a claim's record says of it."""
+        """Return the deferral as a claim's record holds it."""
         return asdict(self)
 
     def is_due(self, now: Moment) -> bool:

@@ -1,59 +1,54 @@
-"""The instances of one spool: who has which number, and what each says that it does.
+"""The instances of one spool: which numbers are in use, and the last status of each instance.
 
-    I.lock    held by instance I while it lives
-    I.json    what it said last: a hint for people, so not durable
+    I.lock    locked by instance I while it runs
+    I.json    the last status of instance I: information for people, so not durable
 
-Leaving errors: AlreadyRunning, OSError when the spool's file system fails.
+Raises: AlreadyRunning, OSError when the spool's file system fails.
 """
 
-import contextlib
-import json
 import os
 import time
 from collections.abc import Callable
 from typing import Any
 
-from dsgmigd.durable import read_json
-from dsgmigd.errors import AlreadyRunning
-from dsgmigd.locks import Lock, try_lock
+from dsgmigd.host.encoding import to_json
+from dsgmigd.host.locks import Lock, already_locked, try_lock
+from dsgmigd.host.regular import read_json
+from dsgmigd.spool.layout import SpoolLayout, parse_instance_numbers
 
-# Whoever asks whether an instance lives has its lock for a moment; so has a program that one was
-# just starting when it was killed.
+# A process that checks whether an instance runs holds its lock for a moment; so does a program
+# that an instance was just starting when it was killed.
 _ATTEMPTS = 20
 _ATTEMPT_SECONDS = 0.1
 
 
 class Instances:
-    """The instances in `directory`, as one of them sees them."""
+    """The instances of one spool, as one of them sees them."""
 
     def __init__(
-        self,
-        directory: str,
-        *,
-        work: str,
-        instance: int,
-        sleep: Callable[[float], None] = time.sleep,
+        self, layout: SpoolLayout, instance: int, *, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        self._directory = directory
-        self._sleep = sleep
-        self._work = work
+        self._layout = layout
         self._instance = instance
+        self._sleep = sleep
 
     def lock(self) -> Lock:
         """Take this instance's number; raise AlreadyRunning if another process has it."""
+        path = self._layout.instance_lock(self._instance)
         for _ in range(_ATTEMPTS):
-            lock = try_lock(self._path(self._instance, "lock"))
+            lock = try_lock(path)
             if lock is not None:
                 return lock
             self._sleep(_ATTEMPT_SECONDS)
-        raise AlreadyRunning(
-            f"instance {self._instance} runs already on this spool",
+        raise already_locked(
+            path,
+            f"instance {self._instance} is already running on this spool",
             hint="stop it, or start an instance with another number",
         )
 
     def is_alive(self, instance: int) -> bool:
-        """Say whether a process has that instance number now."""
-        path = self._path(instance, "lock")
+        """Say whether a running process has that instance number."""
+        path = self._layout.instance_lock(instance)
         lock = try_lock(path) if os.path.exists(path) else None
         if lock is not None:
             lock.release()
@@ -61,24 +56,22 @@ class Instances:
 
     def numbers(self) -> set[int]:
         """Return the number of every instance that ever ran on this spool."""
-        names = os.listdir(self._directory)
-        return {int(name.partition(".")[0]) for name in names if name.endswith(".lock")}
+        try:
+            return parse_instance_numbers(os.listdir(self._layout.instances))
+        except FileNotFoundError:
+            return set()
 
     def write_status(self, status: dict[str, Any]) -> None:
-        """Say what this instance does; a hint for people, so not durable."""
-        temporary = os.path.join(self._work, f"status.{self._instance}")
+        """Replace the status of this instance; it is information for people, so not durable."""
+        temporary = self._layout.new_status(self._instance)
         with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(status, file)
-        os.rename(temporary, self._path(self._instance, "json"))
+            file.write(to_json(status))
+        os.rename(temporary, self._layout.instance_status(self._instance))
 
     def read_statuses(self) -> dict[int, dict[str, Any]]:
-        """Return what each living instance said last."""
+        """Return the last status of each running instance."""
         statuses = {}
-        with contextlib.suppress(FileNotFoundError):
-            for number in sorted(self.numbers()):
-                if self.is_alive(number):
-                    statuses[number] = read_json(self._path(number, "json"))
+        for number in sorted(self.numbers()):
+            if self.is_alive(number):
+                statuses[number] = read_json(self._layout.instance_status(number))
         return {number: status for number, status in statuses.items() if status}
-
-    def _path(self, instance: int, ending: str) -> str:
-        return os.path.join(self._directory, f"{instance}.{ending}")

@@ -1,10 +1,10 @@
-"""Where a spool may lie, and holding on to it while it is used.
+"""Where a spool may be, and how an instance holds on to its directory.
 
-Requests are safe where nobody but root or the daemon's own user can exchange a directory on the
-way to them, and where locks, renames and fsync mean what they say: on a local file system. The
-rules (`judge_place`) are apart from the looking (`check_place`).
+Requests are safe where only root or the daemon's user can exchange a directory on the path to
+them, and where locks, renames and fsync are reliable: on a local file system. The rules
+(`judge_place`) are apart from the system calls (`check_place`).
 
-Leaving errors: SpoolUnusable, SpoolReplaced.
+Raises: SpoolUnusable, SpoolReplaced.
 """
 
 import contextlib
@@ -13,10 +13,10 @@ import shlex
 import stat
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from dsgmigd.errors import SpoolReplaced, SpoolUnusable
-from dsgmigd.syscalls import file_system_magic, rename_noreplace
+from dsgmigd.host.ownership import Component, look_at, paths_to, weakness_of
+from dsgmigd.host.syscalls import file_system_magic, rename_noreplace
 
 # statfs(2), linux/magic.h and the sources of ZFS.
 _LOCAL = {
@@ -28,13 +28,13 @@ _LOCAL = {
     0xCA451A4E: "bcachefs",
     0x3153464A: "JFS",
 }
-# Containers have their own directories on overlayfs: refusing it would refuse them. Locks and
-# renames work there as on the file system below; whether fsync does, a mount option decides.
-_LOCAL_BUT = {
+# The directories of a container are on overlayfs: refusing it would refuse containers. Locks and
+# renames work there as on the file system below; a mount option decides whether fsync does.
+_LOCAL_WITH_WARNING = {
     0x01021994: "tmpfs: requests and results do not survive a reboot",
     0x858458F6: "ramfs: requests and results do not survive a reboot",
-    0x794C7630: "overlayfs: requests and results last as long as its upper layer, no longer than "
-    "the container perhaps",
+    0x794C7630: "overlayfs: requests and results last only as long as its upper layer, "
+    "which may be removed with the container",
 }
 _NOT_LOCAL = {
     0x6969: "NFS",
@@ -52,72 +52,78 @@ _NOT_LOCAL = {
 }
 
 
-@dataclass(frozen=True)
-class Component:
-    """One name of an absolute path, as lstat sees it."""
-
-    path: str
-    mode: int
-    uid: int
-
-
 def judge_place(way: list[Component], magic: int, euid: int) -> str | None:
-    """Return what to warn of, None if all is well; raise SpoolUnusable with what mends it.
+    """Return a warning, None if there is none; raise SpoolUnusable with the fix as its hint.
 
-    `way` leads from / to the spool; `magic` is the type of the spool's file system (statfs(2)).
+    `way` holds every component from / to the spool; `magic` is the type of its file
+    system (statfs(2)).
     """
     for component in way:
         _check_component(component, euid)
     spool = way[-1].path
-    if magic in _LOCAL_BUT:
-        return f"the spool {spool} lies on {_LOCAL_BUT[magic]}"
+    if magic in _LOCAL_WITH_WARNING:
+        return f"the spool {spool} is on {_LOCAL_WITH_WARNING[magic]}"
     if magic not in _LOCAL:
-        kind = _NOT_LOCAL.get(magic, f"a file system of the unknown type {magic:#x}")
+        kind = _NOT_LOCAL.get(magic, f"a file system of unknown type {magic:#x}")
         raise SpoolUnusable(
-            f"the spool {spool} lies on {kind}, which is not a local file system",
-            hint="make one on ext4, XFS, btrfs or ZFS: install -d -m 3730 -g dsgmigd DIRECTORY, "
-            "and name it in [spool] directory",
+            f"the spool {spool} is on {kind}, which is not a local file system",
+            hint="create one on ext4, XFS, btrfs or ZFS: install -d -m 3730 -g dsgmigd DIRECTORY, "
+            "and set [spool] directory to it",
         )
     return None
 
 
 def _check_component(component: Component, euid: int) -> None:
-    path, mode = component.path, component.mode
+    path = component.path
     quoted = shlex.quote(path)
-    if stat.S_ISLNK(mode):
+    if component.is_link:
         problem = "is a symbolic link"
-        mend = f"in [spool] directory write instead of it what this prints: realpath {quoted}"
-    elif not stat.S_ISDIR(mode):
+        fix = f"set [spool] directory to the real path; to print it: realpath {quoted}"
+    elif not component.is_directory:
         problem = "is not a directory"
-        mend = f"look at it, and move it away: mv -T -- {quoted} {shlex.quote(path + '.old')}"
-    elif component.uid not in {0, euid}:
-        problem = f"belongs to user {component.uid}, who could exchange what is in it"
-        mend = f"look at what is in it, then: chown root {quoted}"
-    elif mode & 0o022 and not mode & stat.S_ISVTX:
-        problem = "lets users remove and exchange what is not theirs"
-        mend = f"let them add files only: chmod +t {quoted}, or none: chmod go-w {quoted}"
+        fix = f"move it away: mv -T -- {quoted} {shlex.quote(path + '.old')}"
     else:
+        weakness = weakness_of(component, euid)
+        if weakness is None:
+            return
+        problem, fix = weakness.problem, weakness.fix
+    raise SpoolUnusable(f"unsafe spool location: {path} {problem}", hint=fix)
+
+
+def check_directory(directory: str) -> None:
+    """Raise SpoolUnusable unless `directory` exists and is a directory."""
+    if os.path.isdir(directory):
         return
-    raise SpoolUnusable(f"no spool is safe here: {path} {problem}", hint=mend)
+    if os.path.lexists(directory):
+        quoted = shlex.quote(directory)
+        raise SpoolUnusable(
+            f"the spool {directory} is not a directory",
+            hint=f"move it away: mv -T -- {quoted} {shlex.quote(directory + '.old')}; then "
+            f"create the spool: install -d -m 3730 -g dsgmigd {quoted}",
+        )
+    raise SpoolUnusable(
+        f"the spool directory {directory} does not exist",
+        hint=f"create it: install -d -m 3730 -g dsgmigd {directory}",
+    )
 
 
 def check_place(directory: str) -> str | None:
-    """Look at the way to `directory` and judge it; see `judge_place`."""
+    """Examine the path to `directory` and its file system; see `judge_place`."""
     try:
-        way = [_look_at(path) for path in _paths_to(directory)]
+        way = [look_at(path) for path in paths_to(directory)]
         magic = file_system_magic(directory)
     except OSError as error:
         raise SpoolUnusable(
-            f"cannot look at the spool {directory}: {error}",
-            hint=f"see what is there: namei -l {shlex.quote(directory)}",
+            f"cannot examine the spool {directory}: {error}",
+            hint=f"examine the path: namei -l {shlex.quote(directory)}",
         ) from error
     return judge_place(way, magic, os.geteuid())
 
 
 def check_own_directory(path: str) -> None:
-    """Raise SpoolUnusable unless `path` is a directory, and root's or our own.
+    """Raise SpoolUnusable unless `path` is a directory of root or of the daemon's user.
 
-    Whoever may write to the spool may have taken the name before us; a link is not followed.
+    A user who may write to the spool may have taken the name first; a link is not followed.
     """
     status = os.lstat(path)
     if stat.S_ISDIR(status.st_mode) and status.st_uid in {0, os.geteuid()}:
@@ -126,16 +132,15 @@ def check_own_directory(path: str) -> None:
     if stat.S_ISDIR(status.st_mode):
         what = f"belongs to user {status.st_uid}"
     raise SpoolUnusable(
-        f"{path} is to be dsgmigd's own directory, but {what}",
-        hint="look at it, and move it away: "
-        f"mv -T -- {shlex.quote(path)} {shlex.quote(path + '.foreign')}",
+        f"{path} must be a directory of dsgmigd, but it {what}",
+        hint=f"move it away: mv -T -- {shlex.quote(path)} {shlex.quote(path + '.foreign')}",
     )
 
 
 def check_renaming(directory: str) -> None:
     """Raise SpoolUnusable if a file cannot be renamed without replacing another (renameat2(2)).
 
-    The kernel's ZFS cannot before version 2.2. `directory` is our own.
+    ZFS on Linux cannot before version 2.2. `directory` is dsgmigd's own.
     """
     old = os.path.join(directory, f"renaming.{uuid.uuid4().hex}")
     new = f"{old}.new"
@@ -144,8 +149,8 @@ def check_renaming(directory: str) -> None:
         rename_noreplace(old, new)
     except OSError as error:
         raise SpoolUnusable(
-            f"the file system of {directory} cannot rename as dsgmigd needs it: {error.strerror}",
-            hint="have the spool on ext4, XFS or btrfs, or on ZFS 2.2 or newer",
+            f"the file system of {directory} cannot rename without replacing: {error.strerror}",
+            hint="move the spool to ext4, XFS or btrfs, or on ZFS 2.2 or newer",
         ) from error
     finally:
         for path in (old, new):
@@ -154,47 +159,37 @@ def check_renaming(directory: str) -> None:
 
 
 class HeldDirectory:
-    """A directory that stays the same one, whatever becomes of its `name`.
+    """A directory that an instance keeps open, so that it stays the same one.
 
-    `path` leads to it as long as it is held, even if it is moved or something is mounted over it.
+    `path` leads to it even if it is moved or something is mounted over its `name`.
     """
 
     def __init__(self, name: str, descriptor: int) -> None:
         self.name = name
-        # With the dot it is no link, which would be watched in place of the directory.
+        # Without the dot the path is a link, and the link would be watched, not the directory.
         self.path = f"/proc/self/fd/{descriptor}/."
         self._descriptor = descriptor
 
     def is_in_place(self) -> bool:
-        """Say whether the name still leads to it, as far as anybody can see."""
+        """Say whether the name still leads to this directory; True if that cannot be checked."""
         try:
             return os.path.samestat(os.stat(self.name), os.fstat(self._descriptor))
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError:
-            return True  # that it leads elsewhere is not proven; whoever uses it meets the error
+            return True  # not proven to lead elsewhere; its next user gets the error
 
     def check(self) -> None:
-        """Raise SpoolReplaced if the name leads to another directory now, or to none."""
+        """Raise SpoolReplaced if the name now leads to another directory, or to none."""
         if not self.is_in_place():
             raise SpoolReplaced(self.name)
 
 
 @contextlib.contextmanager
 def held_directory(name: str) -> Iterator[HeldDirectory]:
-    """Hold the directory that is called `name` now."""
+    """Keep the directory open that is called `name` now."""
     descriptor = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         yield HeldDirectory(name, descriptor)
     finally:
         os.close(descriptor)
-
-
-def _paths_to(directory: str) -> list[str]:
-    parts = [part for part in directory.split("/") if part]
-    return ["/" + "/".join(parts[:count]) for count in range(len(parts) + 1)]
-
-
-def _look_at(path: str) -> Component:
-    status = os.lstat(path)
-    return Component(path, status.st_mode, status.st_uid)

@@ -1,101 +1,104 @@
-"""Results in the spool: the newest of each repository for people, and all of them, kept.
+"""Results in the spool: the newest result of each repository for people, and every result, kept.
 
     REPO.result.json                   the newest result of REPO, by rename
-    REPO.discrepancies.jsonl           all differences that it tells of, if there are any
-    .dsgmigd/results/REPO.ID.json      every result ever published, each written once
+    REPO.discrepancies.jsonl           all discrepancies that it counts, if there are any
+    .dsgmigd/results/REPO.ID.json      every result, each written once; those of rejected requests
+                                       go after a while (see dsgmigd.spool.rejected)
 
-A result is on disk under its own name before the newest-result name moves. Its space is reserved
-before the work begins that it will tell of.
+A result is on disk under its own name before the name of the newest result moves to it. Its space
+is reserved before the work begins that it reports.
 
-Leaving error: OSError when the spool's file system fails.
+Raises: OSError when the spool's file system fails.
 """
 
 import contextlib
-import json
 import os
-import stat
 import uuid
 from typing import Any
 
 import structlog
 
-from dsgmigd.durable import read_json, reserve, sync_directory, write_durably, write_reserved
+from dsgmigd.host.durable import reserve, sync_directory, write_durably, write_reserved
+from dsgmigd.host.encoding import to_json
+from dsgmigd.host.regular import read_json
 from dsgmigd.names import RepoName
+from dsgmigd.spool.claim_files import STUCK
+from dsgmigd.spool.layout import SpoolLayout, parse_kept_result_name
+from dsgmigd.spool.rejected import move_to_rejected
 
-_RESULT = ".result.json"
-_DISCREPANCIES = ".discrepancies.jsonl"
 _MODE = 0o644
+# Only dsgmigd writes kept results: no result that it can write may count as absent.
+_KEPT_LIMIT_BYTES = 1024**3
 _RESERVED_BYTES = 256 * 1024  # the rows of 300 snapshots
 
 
 class Results:
-    """The results in one spool `directory`, as one instance writes them.
+    """The results in one spool, as one instance writes them."""
 
-    `kept` is the directory of all results, `work` that of files that are not whole yet, `aside`
-    that of what users put where a result belongs.
-    """
-
-    def __init__(self, directory: str, *, kept: str, work: str, aside: str, instance: int) -> None:
-        self._directory = directory
-        self._aside = aside
-        self._kept = kept
-        self._work = work
+    def __init__(self, layout: SpoolLayout, instance: int) -> None:
+        self._layout = layout
         self._instance = instance
 
     def newest(self, repo: RepoName) -> dict[str, Any] | None:
-        """Return the newest result of `repo`, from where people look."""
-        return read_json(self._shown_path(repo))
+        """Return the newest result of `repo`, from the file that people read."""
+        return read_json(self._layout.newest_result(repo))
 
     def last(self, repo: RepoName) -> dict[str, Any] | None:
-        """Return the last of all results of `repo`, from where only we write."""
-        names = [name for name in os.listdir(self._kept) if name.rsplit(".", 2)[0] == repo]
-        found = [read_json(os.path.join(self._kept, name)) for name in names]
+        """Return the last of all kept results of `repo`, from where only dsgmigd writes."""
+        names = os.listdir(self._layout.results)
+        found = [
+            _read_kept(os.path.join(self._layout.results, name))
+            for name in names
+            if parse_kept_result_name(name) == repo
+        ]
         results = [result for result in found if result]
         return max(results, key=lambda result: str(result.get("finished_at")), default=None)
 
     def of_request(self, repo: RepoName, request_id: str) -> dict[str, Any] | None:
         """Return the result of that request."""
-        return read_json(self._kept_path(repo, request_id))
+        return _read_kept(self._layout.kept_result(repo, request_id))
 
     def reserve(self, repo: RepoName) -> None:
-        """Take the space of a result, so that a spool that is full later can still hold it."""
-        reserve(self._temporary(repo, "result"), _RESERVED_BYTES, _MODE)
+        """Reserve the space of a result, so that it can be written even if the spool fills up."""
+        reserve(self._temporary(repo), _RESERVED_BYTES, _MODE)
 
     def release(self, repo: RepoName) -> None:
         """Give reserved space back."""
-        with contextlib.suppress(OSError):  # it serves nobody, and doctor finds it
-            os.unlink(self._temporary(repo, "result"))
+        with contextlib.suppress(OSError):  # a leftover harms nothing, and doctor finds it
+            os.unlink(self._temporary(repo))
 
     def publish(self, repo: RepoName, request_id: str, result: dict[str, Any]) -> None:
-        """Keep a result and show it; what a user put in its place gives way."""
-        temporary = self._temporary(repo, "result")
+        """Keep a result and show it; what a user put under its name is replaced or moved away."""
+        temporary = self._temporary(repo)
         write_reserved(temporary, _as_bytes(result), _MODE)
         with contextlib.suppress(FileExistsError):
-            os.link(temporary, self._kept_path(repo, request_id))
-        sync_directory(self._kept)
+            os.link(temporary, self._layout.kept_result(repo, request_id))
+        sync_directory(self._layout.results)
         self._show(repo, temporary)
 
     def show_again(self, repo: RepoName, request_id: str) -> None:
-        """Show the kept result of that request; what lies there is not asked: anybody wrote it."""
-        temporary = self._temporary(repo, "show")
+        """Show the kept result of that request; any user may have written what is shown now."""
+        temporary = self._layout.work_file(repo, "show", self._instance)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-        os.link(self._kept_path(repo, request_id), temporary)
+        os.link(self._layout.kept_result(repo, request_id), temporary)
         self._show(repo, temporary)
 
     def discrepancies_path(self, repo: RepoName) -> str:
-        """Return where all differences are written while they are found."""
-        return self._temporary(repo, "discrepancies")
+        """Return the path to which all discrepancies are written while they are found."""
+        return self._layout.work_file(repo, "discrepancies", self._instance)
 
     def publish_discrepancies(self, repo: RepoName) -> str | None:
-        """Show the differences that were found; return the name of the file, None without any.
+        """Show the discrepancies that were found; return the file's name, None without any.
 
-        To be called before the result that tells of them is published.
+        Call it before the result that counts them is published.
         """
-        shown = os.path.join(self._directory, repo + _DISCREPANCIES)
-        self._put_directory_aside(shown)
-        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-            os.unlink(shown)
+        shown = self._layout.discrepancies(repo)
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                os.unlink(shown)
+            except IsADirectoryError:
+                self._move_away(shown)
         try:
             os.rename(self.discrepancies_path(repo), shown)
         except FileNotFoundError:
@@ -103,35 +106,70 @@ class Results:
         return os.path.basename(shown)
 
     def _show(self, repo: RepoName, temporary: str) -> None:
-        shown = self._shown_path(repo)
-        self._put_directory_aside(shown)
+        shown = self._layout.newest_result(repo)
         try:
-            os.rename(temporary, shown)
-        except IsADirectoryError:
-            structlog.get_logger().warning("result.hidden", name=os.path.basename(shown))
+            try:
+                os.rename(temporary, shown)
+            except IsADirectoryError:
+                self._move_away(shown)
+                os.rename(temporary, shown)
+        except OSError as error:
+            if error.errno not in STUCK:
+                raise
+            structlog.get_logger().warning("result.not_shown", name=os.path.basename(shown))
+        with contextlib.suppress(FileNotFoundError):  # it stays too if it is shown already
             os.unlink(temporary)
-        sync_directory(self._directory)
+        sync_directory(self._layout.directory)
 
-    def _put_directory_aside(self, shown: str) -> None:
-        """Move away, unread, the one thing that a user can put there and no rename replaces."""
+    def _move_away(self, shown: str) -> None:
+        """Move a directory away, unread.
+
+        Nothing is looked at before: what a user mounted there might never answer.
+        """
         with contextlib.suppress(FileNotFoundError):
-            if stat.S_ISDIR(os.lstat(shown).st_mode):
-                os.rename(shown, os.path.join(self._aside, str(uuid.uuid4())))
+            move_to_rejected(self._layout, shown, str(uuid.uuid4()))
 
-    def _shown_path(self, repo: RepoName) -> str:
-        return os.path.join(self._directory, repo + _RESULT)
+    def write_rejected(self, unique: str, result: dict[str, Any]) -> None:
+        """Write the result of a file without a valid repository name beside the rejected file."""
+        write_durably(self._layout.rejected_result(unique), _as_bytes(result), _MODE)
 
-    def _kept_path(self, repo: RepoName, request_id: str) -> str:
-        return os.path.join(self._kept, f"{repo}.{request_id}.json")
-
-    def _temporary(self, repo: RepoName, what: str) -> str:
-        return os.path.join(self._work, f"{repo}.{what}.{self._instance}")
+    def _temporary(self, repo: RepoName) -> str:
+        return self._layout.work_file(repo, "result", self._instance)
 
 
-def write_beside(path: str, result: dict[str, Any]) -> None:
-    """Write the result of what is no repository's request beside `path`, where that was put."""
-    write_durably(path + _RESULT, _as_bytes(result), _MODE)
+def log_result(result: dict[str, Any], **also: object) -> None:
+    """Write the one canonical record of a request to the journal, with `also` as further fields.
+
+    It is written after the result is published and before the claim is removed. After a crash
+    between the two, the next owner of the claim writes it again with `replayed=1`, so it may come
+    twice. If the journal is down, a record that it has not taken is lost.
+    """
+    log, rows = structlog.get_logger(), result.get("snapshots", [])
+    fields = {
+        "outcome": result["outcome"],
+        "snapshots": len(rows),
+        "files": sum(row["files"] for row in rows),
+        "bytes": sum(row["bytes"] for row in rows),
+        "duration_usec": int(result.get("seconds", 0) * 1_000_000),
+        **also,
+    }
+    if result["outcome"] == "cancelled":
+        log.warning("request.cancelled", **fields)
+    elif error := result.get("error"):
+        log.error(
+            "request.failed",
+            error_code=error["code"],
+            reason=error["message"],
+            hint=error["hint"],
+            **fields,
+        )
+    else:
+        log.info("request.finished", warnings=len(result.get("warnings", [])), **fields)
+
+
+def _read_kept(path: str) -> dict[str, Any] | None:
+    return read_json(path, _KEPT_LIMIT_BYTES)
 
 
 def _as_bytes(result: dict[str, Any]) -> bytes:
-    return json.dumps(result, indent=1).encode() + b"\n"
+    return to_json(result, indent=1).encode() + b"\n"

@@ -1,51 +1,53 @@
-"""Whose request it is, and whether he may ask for one.
+"""Writing a request into the spool.
 
-Not what a request says decides, but who owns its file. The group of the spool's directory is the
-policy: its members may submit, as may root and the daemon's own user. What the host's list of users
-does not know stays a number, and is a member of nothing.
+Guarantees: a request appears under its name complete, in one rename that replaces nothing.
+
+Raises: SpoolUnusable, OSError when the spool's file system fails.
 """
 
-import grp
+import contextlib
+import json
 import os
-import pwd
-from typing import Any
+import uuid
+
+from dsgmigd.errors import SpoolUnusable
+from dsgmigd.host.durable import sync_directory, sync_file, write_durably
+from dsgmigd.host.syscalls import rename_noreplace
+from dsgmigd.names import RepoName
+from dsgmigd.request import Request
+from dsgmigd.spool.spool import Spool
 
 
-def describe_owner(status: os.stat_result) -> dict[str, Any]:
-    """Return the owner of a file: numbers, and the names that they have on this host."""
-    user, group = _user(status.st_uid), _group_name(status.st_gid)
-    return {
-        "uid": status.st_uid,
-        "user": user.pw_name if user else None,
-        "gid": status.st_gid,
-        "group": group,
-    }
+def submit_request(spool: Spool, repo: RepoName, request: Request) -> bool:
+    """Write a request for `repo`; False if one is already waiting.
 
-
-def why_not_allowed(uid: int, group: int) -> tuple[str, str] | None:
-    """Say why user `uid` may not submit to a spool of that group, and what mends it."""
-    if uid in {0, os.geteuid()}:
-        return None
-    user = _user(uid)
-    if user and group in os.getgrouplist(user.pw_name, user.pw_gid):
-        return None
-    known = f"{user.pw_name} ({uid})" if user else f"{uid}, whom this host does not know,"
-    name = _group_name(group) or str(group)
-    return (
-        f"user {known} is not in the spool's group {name}",
-        f"an administrator can add him: adduser USER {name}; root's own group is for root alone",
-    )
-
-
-def _user(uid: int) -> pwd.struct_passwd | None:
+    Raises SpoolUnusable if the caller may not write to the spool.
+    """
+    spool.check()
+    document = request.to_json()
+    body = json.dumps(document).encode() if document else b""
+    temporary = spool.layout.submission(uuid.uuid4().hex)
     try:
-        return pwd.getpwuid(uid)
-    except KeyError:
-        return None
+        write_durably(temporary, body, 0o644)
+        rename_noreplace(temporary, spool.layout.request(repo))
+    except FileExistsError:
+        return False
+    except PermissionError as error:
+        raise SpoolUnusable(
+            f"you may not write to the spool {spool.directory}",
+            hint="only root and the members of its group may submit",
+        ) from error
+    finally:
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            os.unlink(temporary)
+    _sync_submitted(spool, repo)
+    return True
 
 
-def _group_name(gid: int) -> str | None:
+def _sync_submitted(spool: Spool, repo: RepoName) -> None:
     try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return None
+        sync_directory(spool.directory)
+    except PermissionError:  # the group may write to the spool, but not read it
+        # If it is claimed already, the claim put it on disk; the file of that name may be another.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            sync_file(spool.layout.request(repo))

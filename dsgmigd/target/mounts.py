@@ -1,6 +1,6 @@
-"""What is mounted on this host, as the kernel tells it in /proc/self/mountinfo: see proc(5).
+"""The mounted ZFS file systems of this host, from /proc/self/mountinfo: see proc(5).
 
-Leaving error: OSError.
+Raises: OSError.
 """
 
 import os
@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 _MOUNTS = "/proc/self/mountinfo"
+_HOST_MOUNTS = "/proc/1/mountinfo"
 _WHOLE = b"/"
 _FUSE = "fuse.zfs"
 _KINDS = frozenset({"zfs", _FUSE})
@@ -16,32 +17,52 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A ZFS file system that is mounted; `is_whole` unless it is only one of its directories."""
+    """A mounted ZFS file system; not `is_whole` if it is a bind mount of one of its directories.
+
+    `flags` are those of this mount, for instance `nosuid`.
+    """
 
     dataset: str
     mountpoint: str
     device: int
     is_fuse: bool
     is_whole: bool
+    flags: frozenset[str] = frozenset()
 
 
 def zfs_mounts() -> list[Mount]:
     """Return the mounts of ZFS datasets that this process sees."""
-    with open(_MOUNTS, "rb") as file:
+    return _read(_MOUNTS)
+
+
+def zfs_mounts_of_host() -> list[Mount]:
+    """Return the mounts of ZFS datasets that process 1 sees; none if they cannot be read.
+
+    They differ if this process has a mount namespace of its own.
+    """
+    try:
+        return _read(_HOST_MOUNTS)
+    except OSError:
+        return []
+
+
+def _read(mountinfo: str) -> list[Mount]:
+    with open(mountinfo, "rb") as file:
         lines = [line.partition(b" - ") for line in file]
     found = []
     for mount, _, what in lines:
         kind, source = (_plain(word) for word in what.split()[:2])
-        _, _, device, root, mountpoint = mount.split()[:5]
+        _, _, device, root, mountpoint, flags = mount.split()[:6]
         if kind in _KINDS:
             number = os.makedev(*map(int, device.split(b":")))
             is_fuse, is_whole = kind == _FUSE, root == _WHOLE
-            found.append(Mount(source, _plain(mountpoint), number, is_fuse, is_whole))
+            of_mount = frozenset(flags.decode().split(","))
+            found.append(Mount(source, _plain(mountpoint), number, is_fuse, is_whole, of_mount))
     return found
 
 
 def mountpoint_of(dataset: str) -> str | None:
-    """Return where a dataset is mounted; None if nowhere, or in several places."""
+    """Return where a dataset is mounted; None if it is mounted nowhere or more than once."""
     found = [mount for mount in zfs_mounts() if mount.dataset == dataset and mount.is_whole]
     return found[0].mountpoint if len(found) == 1 else None
 

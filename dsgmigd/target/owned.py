@@ -1,21 +1,96 @@
-"""Datasets that a power cut left half made, in the place of one of ours.
+"""Which datasets of the area are ours, and how they are destroyed.
 
-ZFS makes a dataset and then gives it its properties, in two transactions (zfs_ioctl.c: "It would be
-nice to do this atomically"). A power cut between them leaves a dataset that is nobody's. It has no
-snapshot, and nothing was ever written to it: to destroy it loses nothing, whoever made it.
+A dataset that carries no request is not ours, and is never written, moved or destroyed. Snapshots
+that other programs make of ours hold nothing but what is ours, and go with it.
 
-Leaving errors: those of dsgmigd.zfs and dsgmigd.file_errors.
+Raises: TargetChanged, and those of dsgmigd.target.zfs and dsgmigd.host.file_errors.
 """
 
 import os
 
-from dsgmigd.errors import CommandFailed
-from dsgmigd.file_errors import target_errors
-from dsgmigd.zfs.dataset import Dataset, Zfs
+from dsgmigd.errors import CommandFailed, TargetBusy, TargetChanged
+from dsgmigd.host.file_errors import target_errors
+from dsgmigd.target.layout import KEYS, REQUEST
+from dsgmigd.target.zfs import Dataset, Snapshot, Zfs
+
+_ATTEMPTS = 5
 
 
-def is_half_made(zfs: Zfs, dataset: Dataset) -> bool:
-    """Say whether a dataset without properties of ours holds no more than what it was made from."""
+class Owned:
+    """The datasets of the area, on behalf of one request."""
+
+    def __init__(self, zfs: Zfs, request_id: str) -> None:
+        self.zfs = zfs
+        self.request_id = request_id
+
+    def ensure(self, name: str) -> Dataset:
+        """Return the dataset `name`, marked as ours first if it is half made.
+
+        Raises TargetChanged if it is not ours.
+        """
+        dataset = self.zfs.read(name, KEYS)
+        if dataset is not None and _is_half_made(self.zfs, dataset):
+            self.zfs.set_property(name, REQUEST, self.request_id)
+            dataset = self.zfs.read(name, KEYS)
+        if dataset is None or REQUEST not in dataset.properties:
+            raise TargetChanged(
+                f"{name} is " + ("gone" if dataset is None else "not one that dsgmigd made"),
+                hint="only dsgmigd may change datasets below the staging area; "
+                "look at: zfs list -r",
+            )
+        return dataset
+
+
+def foreign_snapshots(dataset: Dataset) -> list[Snapshot]:
+    """Return the snapshots that other programs made of one of our datasets."""
+    return [one for one in dataset.snapshots if REQUEST not in one.properties]
+
+
+def destroy_with_snapshots(zfs: Zfs, dataset: Dataset) -> None:
+    """Destroy a file system after its snapshots, the newest first.
+
+    The caller has checked that all of it is ours. So are snapshots that somebody makes meanwhile.
+    """
+    for _ in range(_ATTEMPTS):
+        for snapshot in reversed(dataset.snapshots):
+            zfs.destroy(f"{dataset.name}@{snapshot.name}")
+        try:
+            return zfs.destroy(dataset.name)
+        except TargetChanged:
+            found = zfs.read(dataset.name, ())
+            if found is None or not found.snapshots:  # it has a child
+                raise
+            dataset = found
+    raise TargetBusy(
+        f"another program makes snapshots of {dataset.name} all the time",
+        hint="stop it: only dsgmigd may change datasets below the staging area",
+    )
+
+
+def destroy_view(zfs: Zfs, name: str) -> None:
+    """Destroy a view of ours with the snapshots that others made of it.
+
+    Raises TargetChanged if they may hold something of their own: a view is read-only.
+    """
+    zfs.unmount(name)  # zfs-fuse calls every mounted clone writable
+    view = zfs.read(name, ())
+    if view is None:
+        return
+    if view.snapshots and not view.is_read_only:
+        raise TargetChanged(
+            f"{name} has snapshots, and is writable: they may hold data",
+            hint=f"look at them; destroy it by hand with: zfs destroy -r {name}",
+        )
+    destroy_with_snapshots(zfs, view)
+
+
+def _is_half_made(zfs: Zfs, dataset: Dataset) -> bool:
+    """Say whether a power cut left `dataset` without its properties: it has no data of its own.
+
+    ZFS creates a dataset and then sets its properties, in two transactions (zfs_ioctl.c: "It would
+    be nice to do this atomically"). A power cut between them leaves a dataset that nobody owns. It
+    has no snapshot, and nothing was ever written to it: to destroy it loses nothing.
+    """
     if dataset.properties or dataset.snapshots or not dataset.is_mounted:
         return False
     if dataset.origin is not None:

@@ -1,6 +1,6 @@
-"""Find out, by trying, what a target file system can hold.
+"""Find out by trials what a target file system can hold.
 
-Leaving errors: TargetFull, TargetUnwritable.
+Raises: TargetFull, TargetUnwritable.
 """
 
 import errno
@@ -10,14 +10,15 @@ import struct
 import tempfile
 from collections.abc import Callable
 
-from dsgmigd.abilities import (
+from dsgmigd.host.directories import Directories
+from dsgmigd.host.file_errors import status_of, target_error
+from dsgmigd.target.capabilities import (
     FARTHEST_SECONDS,
     HIGHEST_ID,
     LONGEST_NAME_BYTES,
     NANOSECONDS,
-    Abilities,
+    Capabilities,
 )
-from dsgmigd.file_errors import status_of, target_error
 
 PROBE_PREFIX = ".probe-"
 
@@ -34,22 +35,22 @@ _ACL = struct.pack("<I", 2) + b"".join(
 _COMPOSED, _DECOMPOSED = "\u00e9", "e\u0301"
 
 
-def probe_abilities(directory: str) -> Abilities:
-    """Find out what the file system at `directory` can hold, in a place that is removed again."""
+def probe_capabilities(directory: str) -> Capabilities:
+    """Find out what the file system at `directory` can hold, in a directory that is removed."""
     try:
-        place = tempfile.mkdtemp(dir=directory, prefix=PROBE_PREFIX)
+        probe = tempfile.mkdtemp(dir=directory, prefix=PROBE_PREFIX)
         try:
-            return _probe(place)
+            return _probe(probe)
         finally:
-            remove_probe(place)
+            remove_probe(probe)
     except OSError as error:
         raise target_error(error, f"probing {directory}") from error
 
 
-def _probe(place: str) -> Abilities:
-    file = os.path.join(place, "file")
+def _probe(probe: str) -> Capabilities:
+    file = os.path.join(probe, "file")
     _make(file)
-    return Abilities(
+    return Capabilities(
         xattrs=_is_taken(lambda: os.setxattr(file, b"user.dsgmigd", b"1")),
         acls=_is_taken(lambda: os.setxattr(file, b"system.posix_acl_access", _ACL)),
         subsecond_mtime=_holds_time(file, _PROBE_TIME_NS),
@@ -61,25 +62,29 @@ def _probe(place: str) -> Abilities:
         ),
         highest_id=_highest(HIGHEST_ID, lambda number: _holds_owner(file, number)),
         devices=_is_taken(
-            lambda: os.mknod(os.path.join(place, "device"), stat.S_IFCHR | 0o600, os.makedev(1, 3))
+            lambda: os.mknod(os.path.join(probe, "device"), stat.S_IFCHR | 0o600, os.makedev(1, 3))
         ),
-        utf8_names_only=not _is_taken(lambda: _make(os.path.join(os.fsencode(place), b"\xff"))),
-        normalizes_names=_takes_for_one(place, _COMPOSED, _DECOMPOSED),
-        folds_case=_takes_for_one(place, "case", "CASE"),
+        utf8_names_only=not _is_taken(lambda: _make(os.path.join(os.fsencode(probe), b"\xff"))),
+        normalizes_names=_names_collide(probe, _COMPOSED, _DECOMPOSED),
+        folds_case=_names_collide(probe, "case", "CASE"),
         longest_name_bytes=_highest(
             LONGEST_NAME_BYTES,
-            lambda length: _is_taken(lambda: _make(os.path.join(place, "n" * length))),
+            lambda length: _is_taken(lambda: _make(os.path.join(probe, "n" * length))),
         ),
     )
 
 
 def is_probe(path: str) -> bool:
-    """Say whether `path` is a place like those that probes are made in: nothing in it is data."""
-    try:
-        with os.scandir(path) as entries:
-            return all(_is_trial(entry.stat(follow_symlinks=False)) for entry in entries)
-    except NotADirectoryError:
-        return False
+    """Say whether `path` is a directory like those of probes: nothing in it is data.
+
+    Raises FileNotFoundError if `path` does not exist. A symbolic link is not followed.
+    """
+    with Directories(os.path.dirname(path)) as tree:
+        found = tree.walk(os.fsencode(os.path.basename(path)))
+        top = next(found, None)
+        if top is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return stat.S_ISDIR(top[1].st_mode) and all(_is_trial(status) for _, status in found)
 
 
 def _is_trial(status: os.stat_result) -> bool:
@@ -87,10 +92,13 @@ def _is_trial(status: os.stat_result) -> bool:
 
 
 def remove_probe(path: str) -> None:
-    """Remove the place of a probe; a directory in it is none of ours, and stays."""
-    for name in os.listdir(path):
-        os.unlink(os.path.join(path, name))
-    os.rmdir(path)
+    """Remove the directory of a probe; with a subdirectory it is not a probe, and stays."""
+    name = os.fsencode(os.path.basename(path))
+    with Directories(os.path.dirname(path)) as tree:
+        for trial in tree.names(name):
+            os.unlink(trial, dir_fd=tree.open(name))
+        tree.forget(name)
+        os.rmdir(name, dir_fd=tree.root)
 
 
 def _make(path: str | bytes) -> None:
@@ -99,7 +107,7 @@ def _make(path: str | bytes) -> None:
 
 
 def _is_taken(action: Callable[[], None]) -> bool:
-    """Say whether the file system takes it; what went wrong otherwise is an error."""
+    """Say whether the file system accepts it; raise any error other than a refusal."""
     try:
         action()
     except OSError as error:
@@ -118,20 +126,20 @@ def _holds_time(path: str, nanoseconds: int) -> bool:
 
 def _holds_owner(path: str, number: int) -> bool:
     if os.geteuid() != 0:
-        return True  # only root can try; who is not root changes no owner anyway
+        return True  # only root can try, and only root changes owners
     if not _is_taken(lambda: os.chown(path, number, number)):
         return False
     status = os.stat(path)
     return (status.st_uid, status.st_gid) == (number, number)
 
 
-def _takes_for_one(place: str, name: str, other: str) -> bool:
-    _make(os.path.join(place, name))
-    return status_of(os.path.join(place, other)) is not None
+def _names_collide(probe: str, name: str, other: str) -> bool:
+    _make(os.path.join(probe, name))
+    return status_of(os.path.join(probe, other)) is not None
 
 
 def _highest(limit: int, is_held: Callable[[int], bool]) -> int:
-    """Return the highest number up to `limit` that is held; with every number, all below are."""
+    """Return the highest number up to `limit` that is held; every lower number is held, too."""
     if is_held(limit):
         return limit
     low, high = 0, limit - 1

@@ -1,129 +1,109 @@
-"""What stood in a target's place before it was replaced or extended: bring it back, or destroy it.
+"""The datasets that were the target before it was replaced or extended: bring back, or destroy.
 
-A dataset that was only extended is kept as a clone of the one that took its place; bringing it back
-turns that around. Nothing is destroyed but what carries a request id of ours, itself and in each of
-its snapshots. The repository's lock is to be held.
+The previous target of an extension is kept as a clone of the new one; bringing it back promotes
+it. Guarantees: only a dataset that carries a request id, itself and in each of its snapshots, is
+destroyed. The repository's lock must be held.
 
-Leaving errors: TargetMissing, TargetChanged, and those of dsgmigd.zfs.
+Raises: TargetMissing, TargetChanged, and those of dsgmigd.target.area and dsgmigd.target.zfs.
 """
 
-import re
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from dsgmigd.errors import TargetChanged, TargetMissing
-from dsgmigd.marks import KEYS, REQUEST
-from dsgmigd.places import Places
-from dsgmigd.zfs.dataset import Dataset, RunsCommands, Zfs
-from dsgmigd.zfs.pool import check_pool
-
-_MOMENT = "[0-9]{8}T[0-9]{6}Z"
-
-
-def moment(seconds: float) -> str:
-    """Return a moment as it stands in the name of what was moved aside."""
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
-
-
-def free_moment(seconds: float, is_taken: Callable[[str], bool]) -> str:
-    """Return the first moment from `seconds` on that names nothing yet.
-
-    Two things can be moved aside within one second, which is all that a name tells.
-    """
-    while is_taken(found := moment(seconds)):
-        seconds += 1
-    return found
+from dsgmigd.target.area import check_target
+from dsgmigd.target.kept_mountpoint import keep_unmounted, let_mount
+from dsgmigd.target.layout import KEYS, REQUEST, DatasetLayout, is_moment, replaced_parent
+from dsgmigd.target.owned import destroy_with_snapshots
+from dsgmigd.target.published_mount import Mounted, PublishedMount
+from dsgmigd.target.zfs import Dataset, RunsCommands, Zfs
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """What a rollback did: `brought` is the target now, what it was is kept as `aside`."""
+    """What a rollback did: `brought` is the target now; the previous target is kept as `aside`."""
 
     brought: str
     aside: str | None
-    mountpoint: str
+    mounted: Mounted
 
 
 class ReplacedTargets:
-    """The datasets that were moved aside for one repository."""
+    """The kept targets of one repository."""
 
-    def __init__(self, commands: RunsCommands, places: Places) -> None:
-        check_pool(commands, places.parent)
+    def __init__(self, commands: RunsCommands, layout: DatasetLayout) -> None:
+        check_target(commands, layout.parent)
         self._zfs = Zfs(commands)
-        self._places = places
+        self._layout = layout
 
     def moments(self) -> list[str]:
-        """Return when something was moved aside, the oldest first."""
+        """Return when the kept targets were replaced, the oldest first."""
         try:
-            names = self._zfs.children(self._places.replaced("").rpartition("/")[0])
+            names = self._zfs.children(replaced_parent(self._layout.area))
         except TargetMissing:
             return []
-        form = re.compile(re.escape(self._places.replaced("")) + f"({_MOMENT})")
-        return sorted(match.group(1) for match in map(form.fullmatch, names) if match)
+        return sorted(filter(None, map(self._layout.replaced_moment, names)))
 
     def used_bytes(self, when: str) -> int:
-        """Return how many bytes become free when it is destroyed."""
+        """Return how many bytes become free when the target of `when` is destroyed."""
         return self._zfs.used_bytes(self._find(when).name)
 
     def bring_back(self, when: str | None, now: str) -> Exchange:
-        """Let what was moved aside at `when`, the last by default, be the target again.
+        """Make the kept target of `when`, by default the latest one, the target again.
 
-        The target is moved aside under the name of `now`. Cut off anywhere, both datasets are
-        whole, and a repetition with the same `when` ends it.
+        The present target is kept under the moment `now`. If this is interrupted at any point, both
+        datasets are complete, and another call with the same `when` finishes the work. Nothing that
+        users see is hidden by the mount, unless the present target hides it already.
         """
-        old = self._find(when or self._last())
-        target = self._zfs.read(self._places.target, KEYS)
+        old = self._find(when or self._latest())
+        target = self._zfs.read(self._layout.target, KEYS)
         self._zfs.unmount(old.name)
-        # Staging has its snapshots if an extension was cut off in the middle of its publication.
-        if (old.origin or "").partition("@")[0] in {self._places.target, self._places.staging}:
+        # Staging owns its snapshots if the publication of an extension was interrupted.
+        if (old.origin or "").partition("@")[0] in {self._layout.target, self._layout.staging}:
             self._zfs.promote(old.name)
-        aside = self._places.replaced(now) if target else None
+        aside = self._layout.replaced(now) if target else None
         if target and aside:
             self._zfs.unmount(target.name)
             self._zfs.rename(target.name, aside)
-        self._zfs.rename(old.name, self._places.target)
-        self._zfs.mount(self._places.target)
-        brought = self._zfs.read(self._places.target, KEYS)
-        return Exchange(old.name, aside, brought.mountpoint if brought else "")
+            keep_unmounted(self._zfs, aside)
+        let_mount(self._zfs, old)
+        self._zfs.rename(old.name, self._layout.target)
+        hid_before = target is not None and target.is_mounted
+        mount = PublishedMount(self._zfs, self._layout)
+        return Exchange(old.name, aside, mount.mount(may_cover=hid_before))
 
     def destroy(self, when: str) -> None:
-        """Destroy what was moved aside at `when`, with its snapshots."""
+        """Destroy the kept target of `when` with its snapshots."""
         old = self._find(when)
         _check_ours(old)
         self._zfs.unmount(old.name)
-        for snapshot in reversed(old.snapshots):
-            self._zfs.destroy(f"{old.name}@{snapshot.name}")
-        self._zfs.destroy(old.name)
+        destroy_with_snapshots(self._zfs, old)
 
-    def _last(self) -> str:
+    def _latest(self) -> str:
         moments = self.moments()
         if not moments:
             raise TargetMissing(
-                f"nothing is kept that stood at {self._places.target} before",
-                hint="only what was replaced or extended is kept; see: dsgmigd doctor",
+                f"no previous target of {self._layout.target} is kept",
+                hint="a target is kept when it is replaced or extended; see: dsgmigd doctor",
             )
         return moments[-1]
 
     def _find(self, when: str) -> Dataset:
-        is_moment = re.fullmatch(_MOMENT, when)
-        dataset = self._zfs.read(self._places.replaced(when), KEYS) if is_moment else None
+        name = self._layout.replaced(when)
+        dataset = self._zfs.read(name, KEYS) if is_moment(when) else None
         if dataset is None:
             raise TargetMissing(
-                f"{self._places.replaced(when)} does not exist",
+                f"{name} does not exist",
                 hint=f"kept are: {', '.join(self.moments()) or 'none'}",
             )
         return dataset
 
 
 def _check_ours(dataset: Dataset) -> None:
-    """Raise TargetChanged if any part of `dataset` is not ours to destroy."""
-    foreign = [one.name for one in dataset.snapshots if REQUEST not in one.properties]
-    if REQUEST not in dataset.properties or foreign:
-        what = (
-            f"snapshots that are not ours: {', '.join(foreign)}" if foreign else "no mark of ours"
-        )
+    """Raise TargetChanged unless all of `dataset` was made by dsgmigd."""
+    unmarked = [one.name for one in dataset.snapshots if REQUEST not in one.properties]
+    if REQUEST not in dataset.properties or unmarked:
+        what = f"its snapshots {', '.join(unmarked)} were" if unmarked else "it was"
         raise TargetChanged(
-            f"{dataset.name} has {what}",
+            f"{dataset.name} is not destroyed: {what} not made by dsgmigd",
             hint=f"look at it; destroy it by hand with: zfs destroy -r {dataset.name}",
         )

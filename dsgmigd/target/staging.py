@@ -1,361 +1,242 @@
-"""The staging dataset of one repository, from its creation to its publication.
+"""The staging dataset of one repository: created, resumed, written, read through a view, destroyed.
 
-Nothing is destroyed but datasets of `Places.area` that carry the property `request`, under the
-repository's lock; what a power cut left half made is given it first. Marks of the snapshots say how
-far the work is.
+The repository's lock must be held. Guarantees: only datasets of `DatasetLayout.area` that carry the
+property `request` are destroyed, with the snapshots that others made of them, which hold nothing
+else; a dataset that a power cut left half made gets the property first.
+Properties of the snapshots say how far the work is.
 
-Leaving errors: those of dsgmigd.zfs and dsgmigd.file_errors, TargetChanged, TargetExists,
-TargetMissing, TargetUnavailable.
+Raises: TargetChanged, TargetExists, and those of dsgmigd.target.zfs and dsgmigd.host.file_errors.
 """
 
 import contextlib
-import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from dsgmigd.errors import TargetChanged, TargetExists, TargetMissing, TargetUnavailable
-from dsgmigd.file_errors import target_errors
-from dsgmigd.half_made import is_half_made
-from dsgmigd.marks import ASIDE, KEYS, REQUEST, SOURCE_VERSION, VERIFIED, describe_target
+from dsgmigd.errors import (
+    TargetBusy,
+    TargetChanged,
+    TargetExists,
+)
 from dsgmigd.names import SnapshotName
-from dsgmigd.places import Places
 from dsgmigd.request import VerifyLevel
-from dsgmigd.zfs.dataset import Dataset, Snapshot, Zfs
-from dsgmigd.zfs.mounts import mountpoint_of
+from dsgmigd.target.area import Area, find_mountpoint
+from dsgmigd.target.layout import KEYS, REQUEST, SOURCE_VERSION, VERIFIED, DatasetLayout
+from dsgmigd.target.mounts import zfs_mounts
+from dsgmigd.target.owned import Owned, destroy_with_snapshots, foreign_snapshots
+from dsgmigd.target.views import Views
+from dsgmigd.target.zfs import Dataset, Snapshot, Zfs
 
-# What is built is data: nobody may run it, and no device in it may be opened. Contents that were
-# written are read from the disks, and not from memory, when they are verified.
-_AREA_OPTIONS = {
-    "devices": "off",
-    "setuid": "off",
-    "exec": "off",
-    "atime": "off",
-    "primarycache": "metadata",
-}
-# They stay off in what is published, unless somebody chose otherwise for the parent.
+# They stay off in what is published, unless an administrator set them on the parent.
 _STAY_OFF = ("devices", "setuid")
-_AREA_MODE = 0o700
+# What snapdir=visible shows at the root.
+_SNAPSHOTS = ".zfs"
 
 
 class Staging:
-    """The datasets of one repository on behalf of one request."""
+    """The staging dataset of one repository on behalf of one request.
 
-    def __init__(self, zfs: Zfs, places: Places, request_id: str) -> None:
-        self._zfs = zfs
-        self.places = places
+    `warn` is called with what other programs did to it, and what became of that.
+    """
+
+    def __init__(
+        self,
+        zfs: Zfs,
+        layout: DatasetLayout,
+        request_id: str,
+        *,
+        warn: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self.zfs = zfs
+        self.layout = layout
+        self.area = Area(zfs, layout)
         self._request_id = request_id
+        self._warn = warn
+        self._owned = Owned(zfs, request_id)
+        self._views = Views(self._owned, layout, warn)
 
     # What is there.
 
-    def check_parent(self) -> None:
-        """Raise TargetMissing unless new datasets below the parent will be mounted.
-
-        Raises TargetUnavailable if the parent is not mounted: so it is for a while after a pool is
-        imported and before it is exported.
-        """
-        parent = self._zfs.read(self.places.parent, KEYS)
-        if parent is None:
-            raise TargetMissing(
-                f"the target parent {self.places.parent} does not exist",
-                hint=f"create it (zfs create {self.places.parent}), or mend [target] parent",
-            )
-        if not parent.mountpoint.startswith("/"):
-            raise TargetMissing(
-                f"the target parent {parent.name} has mountpoint={parent.mountpoint}",
-                hint=f"set one with: zfs set mountpoint=/PATH {parent.name}",
-            )
-        if not parent.is_mounted:
-            raise TargetUnavailable(
-                f"the target parent {parent.name} is not mounted",
-                hint=f"mount it with: zfs mount {parent.name} (an encrypted one after: "
-                f"zfs load-key {parent.name})",
-            )
-        if parent.is_read_only:
-            raise TargetMissing(
-                f"the target parent {parent.name} is read-only",
-                hint=f"let it be written: zfs set readonly=off {parent.name}, or import the pool "
-                "without readonly=on",
-            )
-
     def read_target(self) -> Dataset | None:
         """Return the published dataset, if there is one."""
-        return self._zfs.read(self.places.target, KEYS)
+        return self.zfs.read(self.layout.target, KEYS)
 
     def read_staging(self) -> Dataset | None:
         """Return the staging dataset, if there is one."""
-        return self._zfs.read(self.places.staging, KEYS)
+        return self.zfs.read(self.layout.staging, KEYS)
 
     def read_chain(self, dataset: Dataset) -> list[Snapshot]:
-        """Return the snapshots of `dataset`, with those that it has from the target by cloning.
+        """Return the snapshots of `dataset`, after those of the target from which it was cloned.
 
-        A clone of anything else than the target, or of a target that was moved aside, has no past
-        that we can build on.
+        Returns none for a clone of any dataset other than the target or a kept target of this
+        repository: nothing is built on such a clone.
         """
         if dataset.origin is None:
             return list(dataset.snapshots)
         owner, _, last = dataset.origin.partition("@")
-        if owner != self.places.target and not owner.startswith(self.places.replaced("")):
+        if owner != self.layout.target and not self.layout.is_replaced(owner):
             return []
-        past = self._zfs.read(owner, KEYS)
+        past = self.zfs.read(owner, KEYS)
         names = [snapshot.name for snapshot in past.snapshots] if past else []
         if past is None or last not in names:
             return []
         return [*past.snapshots[: names.index(last) + 1], *dataset.snapshots]
 
+    def is_empty(self, dataset: Dataset) -> bool:
+        """Say whether `dataset` has no snapshot, no child dataset and no file; False if unknown."""
+        mounts = [one for one in zfs_mounts() if one.dataset == dataset.name and one.is_whole]
+        if dataset.snapshots or not mounts or self.zfs.has_children(dataset.name):
+            return False
+        with contextlib.suppress(OSError):
+            # Another file system may be mounted over it, and what is in the dataset is hidden.
+            is_visible = os.stat(mounts[0].mountpoint).st_dev == mounts[0].device
+            return is_visible and not {*os.listdir(mounts[0].mountpoint)} - {_SNAPSHOTS}
+        return False
+
     # Building.
 
-    def prepare_area(self) -> None:
-        """Create the area below the parent, closed to everybody else."""
-        self._zfs.provide(self.places.area, _AREA_OPTIONS)
-        # An older version made it with fewer options, or a power cut took them.
-        sources = self._zfs.sources(self.places.area, tuple(_AREA_OPTIONS))
-        for key, value in _AREA_OPTIONS.items():
-            if sources[key] != "local":
-                self._zfs.set_option(self.places.area, key, value)
-        with target_errors(f"closing {self.places.area} to others"):
-            os.chmod(self._mountpoint(self.places.area), _AREA_MODE)
-        for part in ("staging", "views", "replaced"):
-            self._zfs.provide(f"{self.places.area}/{part}", {})
-
     def create(self) -> str:
-        """Make an empty staging dataset in place of what is there; return its mountpoint."""
+        """Replace the staging dataset, if any, by an empty one; return its mountpoint."""
         self.discard()
-        self._zfs.create(self.places.staging, self._options(), {REQUEST: self._request_id})
-        return self._mountpoint(self.places.staging)
+        self.zfs.create(self.layout.staging, self._options(), {REQUEST: self._request_id})
+        return find_mountpoint(self.zfs, self.layout.staging)
 
     def clone_target(self, snapshot: SnapshotName) -> str:
-        """Make the staging dataset a clone of the target; return its mountpoint."""
+        """Replace the staging dataset, if any, by a clone of the target; return its mountpoint."""
         self.discard()
-        self._zfs.clone(
-            f"{self.places.target}@{snapshot}",
-            self.places.staging,
+        self.zfs.clone(
+            f"{self.layout.target}@{snapshot}",
+            self.layout.staging,
             self._options(),
             {REQUEST: self._request_id},
         )
-        return self._mountpoint(self.places.staging)
+        return find_mountpoint(self.zfs, self.layout.staging)
 
     def _options(self) -> dict[str, str]:
-        """Return what is set on the dataset itself, and stays when it is published."""
-        sources = self._zfs.sources(self.places.parent, _STAY_OFF)
+        """Return the native properties of the dataset; it keeps them when it is published."""
+        sources = self.zfs.sources(self.layout.parent, _STAY_OFF)
         return {key: "off" for key in _STAY_OFF if sources[key] == "default"}
 
     def resume(self, snapshot: SnapshotName) -> str:
-        """Roll the staging dataset of a dead request back to `snapshot`; return its mountpoint."""
-        dataset = self._own(self.places.staging)
+        """Roll an interrupted request's staging dataset back to `snapshot`; return its mountpoint.
+
+        The dataset belongs to this request from then on.
+        """
+        dataset = self.ensure_owned(self.layout.staging)
         names = [one.name for one in dataset.snapshots]
         if str(snapshot) not in names:
-            raise TargetChanged(
-                f"{dataset.name} has no snapshot of its own to go back to: @{snapshot}",
-                hint=f"look at it, then destroy it: zfs destroy -r {dataset.name}",
-            )
-        self._zfs.set_property(dataset.name, REQUEST, self._request_id)
-        self._drop_view()  # it may show a snapshot that has to go
-        for name in reversed(names[names.index(str(snapshot)) + 1 :]):
-            self._zfs.destroy(f"{dataset.name}@{name}")
-        self._zfs.unmount(dataset.name)
-        self._zfs.rollback(f"{dataset.name}@{snapshot}")
-        self._zfs.mount(dataset.name)
-        return self._mountpoint(dataset.name)
+            raise _nothing_to_resume(dataset.name, snapshot)
+        self.zfs.set_property(dataset.name, REQUEST, self._request_id)
+        self._views.drop_all()  # one may be a clone of a snapshot that is destroyed below
+        self._destroy_snapshots(dataset, dataset.snapshots[names.index(str(snapshot)) + 1 :])
+        self.zfs.unmount(dataset.name)
+        self.zfs.rollback(f"{dataset.name}@{snapshot}")
+        self.zfs.mount(dataset.name)
+        return find_mountpoint(self.zfs, dataset.name)
 
-    def retreat(self, snapshot: SnapshotName | None) -> None:
-        """Give back the space of what was written after `snapshot`; without it, of everything."""
-        dataset = self._own(self.places.staging)
+    def roll_back(self, snapshot: SnapshotName | None) -> None:
+        """Free the space of everything written after `snapshot`; of all if there is no snapshot."""
+        dataset = self.ensure_owned(self.layout.staging)
         if snapshot is not None and any(one.name == str(snapshot) for one in dataset.snapshots):
             self.resume(snapshot)
         else:
             self.discard()
 
     def discard(self) -> None:
-        """Destroy the staging dataset and the view, if they are there and ours."""
-        for name in (self.places.view, self.places.staging):
-            if self._zfs.read(name, KEYS) is not None:
-                dataset = self._own(name)
-                for snapshot in reversed(dataset.snapshots):
-                    self._zfs.destroy(f"{name}@{snapshot.name}")
-                self._zfs.destroy(name)
+        """Destroy the staging dataset and its views, if they exist; TargetChanged if not ours."""
+        self._views.drop_all()
+        if self.zfs.read(self.layout.staging, KEYS) is not None:
+            destroy_with_snapshots(self.zfs, self.ensure_owned(self.layout.staging))
 
     def snapshot(self, name: SnapshotName, properties: Mapping[str, str]) -> None:
-        """Make the snapshot `name` of staging, carrying `properties`."""
-        self._zfs.snapshot(
-            f"{self.places.staging}@{name}", {REQUEST: self._request_id, **properties}
-        )
+        """Create the snapshot `name` of staging with `properties`."""
+        full = f"{self.layout.staging}@{name}"
+        marks = {REQUEST: self._request_id, **properties}
+        try:
+            self.zfs.snapshot(full, marks)
+        except TargetExists:
+            dataset = self.ensure_owned(self.layout.staging)
+            if not any(one.name == str(name) for one in foreign_snapshots(dataset)):
+                raise
+            self.zfs.destroy(full)
+            self._warn(f"{full} was made by another program, and was destroyed")
+            self.zfs.snapshot(full, marks)
 
     def drop_snapshot(self, name: SnapshotName) -> None:
-        """Destroy a snapshot of staging that turned out not to be like its source."""
-        self._own(self.places.staging)
-        self._zfs.destroy(f"{self.places.staging}@{name}")
+        """Destroy a snapshot of staging that differs from its source.
+
+        If something keeps it, the next run does so: it has no mark that it was verified.
+        """
+        self.ensure_owned(self.layout.staging)
+        with contextlib.suppress(TargetBusy):
+            self.zfs.destroy(f"{self.layout.staging}@{name}")
+
+    def drop_foreign_snapshots(self) -> None:
+        """Destroy the snapshots of staging that other programs made, and those without a name sK.
+
+        They hold nothing but states of our work, and most of them half of one. Raises TargetBusy if
+        something keeps one of them.
+        """
+        dataset = self.ensure_owned(self.layout.staging)
+        self._destroy_snapshots(dataset, _beside_the_series(dataset))
+
+    def _destroy_snapshots(self, dataset: Dataset, snapshots: Sequence[Snapshot]) -> None:
+        """Destroy snapshots of staging, the newest first; warn of those that others made."""
+        foreign = {one.name for one in _beside_the_series(dataset)}
+        for one in reversed(snapshots):
+            full = f"{dataset.name}@{one.name}"
+            self.zfs.destroy(full)
+            if one.name in foreign:
+                self._warn(f"{full} is not part of the series, and was destroyed")
 
     def mark_verified(self, dataset: str, name: SnapshotName, level: VerifyLevel) -> None:
-        """Note on the snapshot itself that it was verified."""
-        self._zfs.set_property(f"{dataset}@{name}", VERIFIED, level)
+        """Record on the snapshot itself that it was verified at `level`."""
+        self.zfs.set_property(f"{dataset}@{name}", VERIFIED, level)
 
     def mark_version(self, dataset: str, name: SnapshotName, version: int) -> None:
-        """Note on the snapshot itself which version of its source it was compared with."""
-        self._zfs.set_property(f"{dataset}@{name}", SOURCE_VERSION, str(version))
+        """Record on the snapshot itself with which version of its source it was compared."""
+        self.zfs.set_property(f"{dataset}@{name}", SOURCE_VERSION, str(version))
 
     @contextlib.contextmanager
     def view(self, dataset: str, snapshot: SnapshotName) -> Iterator[str]:
-        """Give a directory in which `dataset`@`snapshot` can be read."""
-        make = functools.partial(
-            self._zfs.clone,
-            f"{dataset}@{snapshot}",
-            self.places.view,
-            {"readonly": "on"},
-            {REQUEST: self._request_id},
-        )
-        try:
-            make()
-        except TargetExists:
-            self._drop_view()
-            make()
-        try:
-            yield self._mountpoint(self.places.view)
-        finally:
-            self._zfs.destroy(self.places.view)
-
-    def _drop_view(self) -> None:
-        """Destroy the view that a dead request left, if there is one."""
-        if self._zfs.read(self.places.view, KEYS) is not None:
-            self._own(self.places.view)
-            self._zfs.destroy(self.places.view)
+        """Yield a directory in which `dataset`@`snapshot` can be read; it ends with the block."""
+        with self._views.show(f"{dataset}@{snapshot}") as root:
+            yield root
 
     def owner_of(self, snapshot: SnapshotName) -> str:
-        """Return which dataset owns a snapshot of staging's chain: staging, or its origin's."""
-        dataset = self._own(self.places.staging)
+        """Return the dataset of a snapshot of staging's chain: staging, or that of its origin."""
+        dataset = self.ensure_owned(self.layout.staging)
         if any(one.name == str(snapshot) for one in dataset.snapshots) or dataset.origin is None:
             return dataset.name
         return dataset.origin.partition("@")[0]
 
     def made_snapshot(self, name: SnapshotName) -> Snapshot:
-        """Return the snapshot `name` of staging's chain."""
-        chain = self.read_chain(self._own(self.places.staging))
-        return next(snapshot for snapshot in chain if snapshot.name == str(name))
+        """Return the snapshot `name` of staging's chain; TargetChanged if it has none."""
+        dataset = self.ensure_owned(self.layout.staging)
+        for snapshot in self.read_chain(dataset):
+            if snapshot.name == str(name):
+                return snapshot
+        raise _nothing_to_resume(dataset.name, name)
 
-    def area_mountpoint(self) -> str:
-        """Return where the parent of all staging datasets is mounted."""
-        return self._mountpoint(f"{self.places.area}/staging")
+    def ensure_owned(self, name: str) -> Dataset:
+        """Return the dataset `name`, marked as ours first if it is half made; else TargetChanged.
 
-    def replaced_mountpoint(self) -> str:
-        """Return where replaced datasets are mounted below; only root may look in."""
-        return self._mountpoint(f"{self.places.area}/replaced")
-
-    def available_bytes(self) -> int:
-        """Return how many bytes still fit below the parent."""
-        return self._zfs.available_bytes(self.places.parent)
-
-    # Publishing.
-
-    def has_replaced(self, moment: str) -> bool:
-        """Say whether a target was moved aside under the name of `moment` already."""
-        return self._zfs.read(self.places.replaced(moment), KEYS) is not None
-
-    def check_whole(self, identities: Mapping[SnapshotName, str]) -> None:
-        """Raise TargetChanged unless staging holds all these snapshots, made from these sources."""
-        chain = describe_target(self.read_chain(self._own(self.places.staging)))
-        verified = {one.name: one.identity for one in chain.snapshots if one.is_verified}
-        lost = [str(name) for name in identities if verified.get(name) != identities[name]]
-        if lost:
-            raise TargetChanged(
-                f"somebody took verified snapshots out of {self.places.staging}: {', '.join(lost)}",
-                hint="nobody else may work below the staging area; submit again to make them anew",
-            )
-
-    def publish(self, moment: str, planned: Dataset | None) -> str | None:
-        """Let staging become the target; return where an older target was moved to.
-
-        `planned` is the target as it was when the work was planned. Raises TargetExists or
-        TargetChanged, before anything is moved, if another stands there now.
-
-        Each step leaves a state from which a new plan finds the way to the end: the target is
-        moved aside, a clone is promoted, and the rename that comes last is the commit.
+        A dataset that carries no request is not ours, and is never written, moved or destroyed.
         """
-        replaced = None
-        self._own(self.places.staging)
-        standing = self._standing(planned)
-        self._zfs.unmount(self.places.staging)
-        if standing is not None:
-            replaced = self.places.replaced(moment)
-            self._zfs.set_property(self.places.staging, ASIDE, replaced)
-            self._zfs.unmount(self.places.target)
-            self._zfs.rename(self.places.target, replaced)
-        if self._own(self.places.staging).origin is not None:
-            self._zfs.promote(self.places.staging)
-        self._zfs.rename(self.places.staging, self.places.target)
-        return replaced
-
-    def take_back(self) -> str | None:
-        """Undo a publication that was cut off in the middle; return what came back, if any.
-
-        The target was moved aside then, and nothing is in its place. It comes back with all its
-        snapshots; staging keeps those that are new, as its clone if it was made from it. May be
-        repeated from any point.
-        """
-        staging = self.read_staging()
-        if staging is None or self.read_target() is not None:
-            return None
-        name = staging.properties.get(ASIDE, "")
-        is_ours = name.startswith(self.places.replaced(""))
-        aside = self._zfs.read(name, KEYS) if is_ours else None
-        if aside is None:
-            return None
-        if aside.origin is not None and aside.origin.partition("@")[0] == staging.name:
-            self._zfs.promote(aside.name)
-        self._zfs.unmount(aside.name)
-        self._zfs.rename(aside.name, self.places.target)
-        return aside.name
-
-    def _standing(self, planned: Dataset | None) -> Dataset | None:
-        """Return what stands at the target; raise unless it is what the plan was made for."""
-        standing = self.read_target()
-        if standing is not None and planned is None:
-            raise TargetExists(
-                f"somebody made {standing.name} while it was being built",
-                hint=f"move it away (zfs rename {standing.name} …) and submit again: "
-                "all is built, only the publication is left",
-            )
-        if planned is not None and (standing is None or not _is_same(planned, standing)):
-            what = "is gone" if standing is None else "is another, or lost a snapshot,"
-            raise TargetChanged(
-                f"{planned.name} {what} since the work was planned",
-                hint="nothing was moved; look at: zfs list -t all -r, and submit again",
-            )
-        return standing
-
-    def mount_target(self) -> str:
-        """Mount the published dataset; return where."""
-        self._zfs.mount(self.places.target)
-        return self._mountpoint(self.places.target)
-
-    def _own(self, name: str) -> Dataset:
-        dataset = self._zfs.read(name, KEYS)
-        if dataset is not None and is_half_made(self._zfs, dataset):
-            self._zfs.set_property(name, REQUEST, self._request_id)
-            dataset = self._zfs.read(name, KEYS)
-        if dataset is None or REQUEST not in dataset.properties:
-            raise TargetChanged(
-                f"{name} is " + ("gone" if dataset is None else "not one that dsgmigd made"),
-                hint="nobody else may work below the staging area; look at: zfs list -r",
-            )
-        return dataset
-
-    def _mountpoint(self, name: str) -> str:
-        with target_errors("reading what is mounted"):
-            mountpoint = mountpoint_of(name)  # ten times quicker than to ask ZFS
-        if mountpoint is not None:
-            return mountpoint
-        dataset = self._zfs.read(name, KEYS)
-        if dataset is None or not dataset.is_mounted:
-            raise TargetChanged(
-                f"{name} is " + ("gone" if dataset is None else "not mounted"),
-                hint="nobody else may work below the staging area; look at: zfs list -r",
-            )
-        return dataset.mountpoint
+        return self._owned.ensure(name)
 
 
-def _is_same(planned: Dataset, standing: Dataset) -> bool:
-    """Say whether two datasets of one name are one that lost no snapshot of the series."""
-    before, now = (
-        [(one.name, one.created_at) for one in dataset.snapshots if SnapshotName.is_valid(one.name)]
-        for dataset in (planned, standing)
+def _beside_the_series(dataset: Dataset) -> list[Snapshot]:
+    """Return the snapshots of staging that are not ours, and those that somebody renamed."""
+    foreign = {one.name for one in foreign_snapshots(dataset)}
+    return [
+        one
+        for one in dataset.snapshots
+        if one.name in foreign or not SnapshotName.is_valid(one.name)
+    ]
+
+
+def _nothing_to_resume(dataset: str, snapshot: SnapshotName) -> TargetChanged:
+    return TargetChanged(
+        f"{dataset} has no snapshot {snapshot} from which the work could resume",
+        hint=f"look at it; to start over: zfs destroy -r {dataset}, then submit again",
     )
-    return planned.guid == standing.guid and now[: len(before)] == before

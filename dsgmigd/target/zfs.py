@@ -1,12 +1,11 @@
 """ZFS datasets and their snapshots, by the zfs command.
 
 Only `-Hp` output is parsed, and only options that OpenZFS 2.1 and zfs-fuse 0.7 both know are used:
-one property for each `zfs set`, no `zfs list -p`. dsgmigd's own state stands in user properties
-with the prefix `org.hrdag.dsgmigd:`; a snapshot inherits those of its dataset, so only values
-whose source is the object itself are taken.
+one property for each `zfs set`, no `zfs list -p`. dsgmigd records its state in user properties
+with the prefix `org.hrdag.dsgmigd:`. A snapshot inherits those of its dataset, so a value counts
+only if its source is the object itself.
 
-Leaving errors: TargetMissing, TargetUnavailable, TargetExists, TargetFull, TargetBusy,
-CommandFailed, CommandTimedOut.
+Raises: the errors of `zfs_errors`, and CommandTimedOut.
 """
 
 import contextlib
@@ -20,16 +19,16 @@ from dsgmigd.errors import (
     DsgmigdError,
     TargetBusy,
     TargetExists,
-    TargetFull,
     TargetMissing,
-    TargetUnavailable,
 )
-from dsgmigd.zfs.mounting import mounting
+from dsgmigd.target.zfs_errors import typed_error
+from dsgmigd.target.zfs_fuse import mounting
 
 PROPERTY_PREFIX = "org.hrdag.dsgmigd:"
 
+_COLUMNS = ("name", "property", "source", "value")  # the last may be any text
 _NATIVE = ("type", "guid", "creation", "origin", "mounted", "mountpoint", "readonly")
-# 10 ms, doubled each time: 20 s in all. A close reaches zfs-fuse a few ms late.
+# 10 ms, doubled each time: 20 s in all. A close reaches zfs-fuse some milliseconds late.
 _BUSY_ATTEMPTS = 12
 _BUSY_SECONDS = 0.01
 _OWN_SOURCES = frozenset({"local", "received"})
@@ -38,7 +37,7 @@ Answer = TypeVar("Answer")
 
 
 class RunsCommands(Protocol):
-    """What this adapter needs of `dsgmigd.command.Commands`."""
+    """The part of `dsgmigd.host.command.Commands` that this module uses."""
 
     def output(
         self, *argv: str, timeout_seconds: float = ..., keep_descriptors: tuple[int, ...] = ...
@@ -48,7 +47,10 @@ class RunsCommands(Protocol):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A snapshot; `properties` are dsgmigd's own, without the prefix."""
+    """A snapshot; `properties` are those of dsgmigd, without the prefix.
+
+    `created_at` is in whole seconds since the epoch.
+    """
 
     name: str
     created_at: int
@@ -57,15 +59,16 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A file system with its snapshots in the order in which they were made.
+    """A file system or volume with its snapshots in the order in which they were made.
 
-    No other one ever has its `guid`, whatever it is called.
+    `guid` stays the same through every rename, and no other file system ever has it.
     """
 
     name: str
     guid: str
     origin: str | None
     mountpoint: str
+    is_volume: bool
     is_mounted: bool
     is_read_only: bool
     properties: Mapping[str, str]
@@ -82,34 +85,45 @@ class Zfs:
         self._sleep = sleep
 
     def read(self, name: str, keys: tuple[str, ...]) -> Dataset | None:
-        """Return the dataset with the user properties `keys`; None if there is none."""
-        wanted = ",".join((*_NATIVE, *(PROPERTY_PREFIX + key for key in keys)))
-        columns = "name,property,value,source"
+        """Return the dataset with the user properties `keys`; None if it does not exist."""
+        wanted = (*_NATIVE, *(PROPERTY_PREFIX + key for key in keys))
+        columns, keys_wanted = ",".join(_COLUMNS), ",".join(wanted)
         try:
-            output = self._zfs("get", "-Hp", "-r", "-d", "1", "-o", columns, wanted, name)
+            output = self._zfs("get", "-Hp", "-r", "-d", "1", "-o", columns, keys_wanted, name)
         except TargetMissing:
             return None
-        return _parse_dataset(name, output)
+        return _parse_dataset(name, _rows(output, wanted))
 
     def children(self, name: str) -> tuple[str, ...]:
         """Return the names of the file systems directly below `name`."""
         output = self._zfs("list", "-H", "-r", "-d", "1", "-t", "filesystem", "-o", "name", name)
         return tuple(line for line in output.splitlines() if line != name)
 
+    def has_children(self, name: str) -> bool:
+        """Say whether there is a file system or a volume below `name`."""
+        kinds = "filesystem,volume"
+        return self._zfs("list", "-H", "-r", "-d", "1", "-t", kinds, "-o", "name", name) != (
+            f"{name}\n"
+        )
+
+    def option(self, name: str, key: str) -> str:
+        """Return the value of a native property."""
+        return self._zfs("get", "-Hp", "-o", "value", key, name).strip()
+
     def available_bytes(self, name: str) -> int:
         """Return how many bytes can still be written below the dataset `name`."""
-        return int(self._zfs("get", "-Hp", "-o", "value", "available", name))
+        return int(self.option(name, "available"))
 
     def used_bytes(self, name: str) -> int:
         """Return how many bytes become free when the dataset `name` is destroyed."""
-        return int(self._zfs("get", "-Hp", "-o", "value", "used", name))
+        return int(self.option(name, "used"))
 
     def written_bytes(self, name: str) -> int:
         """Return how much was written to `name` since its last snapshot, or since it was cloned.
 
-        Raises CommandFailed on zfs-fuse, which does not know.
+        Raises CommandFailed on zfs-fuse, which has no such property.
         """
-        return int(self._zfs("get", "-Hp", "-o", "value", "written", name))
+        return int(self.option(name, "written"))
 
     def create(self, name: str, options: Mapping[str, str], properties: Mapping[str, str]) -> None:
         """Create and mount the file system `name`; its parent must exist."""
@@ -117,9 +131,9 @@ class Zfs:
             self._zfs("create", *_options(options, properties), name, keep_descriptors=turn)
 
     def sources(self, name: str, keys: tuple[str, ...]) -> dict[str, str]:
-        """Return where each of the native properties `keys` of `name` has its value from.
+        """Return the source of each of the native properties `keys` of `name`.
 
-        "local" is the dataset itself; "default" says that nobody set it there or above.
+        "local": it is set on the dataset itself; "default": neither there nor on a parent.
         """
         output = self._zfs("get", "-Hp", "-o", "property,source", ",".join(keys), name)
         rows = (line.partition("\t") for line in output.splitlines())
@@ -129,13 +143,16 @@ class Zfs:
         """Set a native property."""
         self._zfs("set", f"{key}={value}", name)
 
-    def provide(self, name: str, options: Mapping[str, str]) -> None:
-        """Create and mount the file system `name` unless it is there; others may do so as well."""
+    def ensure_mounted(self, name: str, options: Mapping[str, str]) -> None:
+        """Create and mount the file system `name` unless it is mounted.
+
+        Another instance may do the same at the same time.
+        """
         for attempt in range(_BUSY_ATTEMPTS):
             dataset = self.read(name, ())
             if dataset is not None and dataset.is_mounted:
                 return
-            # What another instance created a moment ago is not mounted yet, and busy.
+            # A dataset that another instance has just created is busy until it is mounted.
             with contextlib.suppress(TargetExists, TargetBusy):
                 if dataset is None:
                     self.create(name, options, {})
@@ -143,32 +160,32 @@ class Zfs:
                     self.mount(name)
                 return
             self._sleep(_BUSY_SECONDS * 2**attempt)
-        raise TargetBusy(f"{name} does not get mounted", hint=f"try: zfs mount {name}")
+        raise TargetBusy(f"{name} cannot be mounted", hint=f"try: zfs mount {name}")
 
     def clone(
         self, snapshot: str, name: str, options: Mapping[str, str], properties: Mapping[str, str]
     ) -> None:
-        """Make the file system `name` from `snapshot`, and mount it."""
+        """Create the file system `name` as a clone of `snapshot`, and mount it."""
         with mounting() as turn:
             arguments = (*_options(options, properties), snapshot, name)
             self._zfs("clone", *arguments, keep_descriptors=turn)
 
     def snapshot(self, name: str, properties: Mapping[str, str]) -> None:
-        """Make the snapshot `name` ("dataset@snapshot") with its properties in one go."""
+        """Create the snapshot `name` ("dataset@snapshot") and its properties in one transaction."""
         self._zfs("snapshot", *_options({}, properties), name)
 
     def set_property(self, name: str, key: str, value: str) -> None:
-        """Set one of dsgmigd's own properties."""
+        """Set a user property; `key` has no prefix."""
         self._zfs("set", f"{PROPERTY_PREFIX}{key}={value}", name)
 
     def rollback(self, snapshot: str) -> None:
-        """Bring a file system back to its newest snapshot."""
+        """Roll a file system back to its newest snapshot."""
 
         def roll_back() -> None:
             try:
                 self._zfs("rollback", snapshot)
             except CommandFailed as error:
-                # What zfs-fuse says for a moment after an unmount; a real one stays.
+                # zfs-fuse reports this for a short time after an unmount; a real one stays.
                 if "I/O error" not in error.stderr:
                     raise
                 raise TargetBusy(
@@ -179,10 +196,24 @@ class Zfs:
 
     def destroy(self, name: str) -> None:
         """Destroy one file system or snapshot that nothing depends on."""
-        self._while_busy(lambda: self._zfs("destroy", name))
+        try:
+            self._while_busy(lambda: self._zfs("destroy", name))
+        except TargetBusy as error:
+            if "@" not in name or not self._has_hold(name):
+                raise
+            raise TargetBusy(
+                f"a hold keeps {name}",
+                hint=f"see its tag: zfs holds {name}; remove it: zfs release TAG {name}",
+            ) from error
+
+    def _has_hold(self, snapshot: str) -> bool:
+        """Say whether a hold keeps a snapshot; the command `zfs holds` fails on zfs-fuse."""
+        with contextlib.suppress(DsgmigdError):
+            return self.option(snapshot, "userrefs") not in {"0", "-"}
+        return False
 
     def promote(self, name: str) -> None:
-        """Let the clone `name` own the snapshots up to its origin."""
+        """Move the snapshots up to its origin from the original dataset to the clone `name`."""
         self._zfs("promote", name)
 
     def rename(self, old: str, new: str) -> None:
@@ -190,7 +221,7 @@ class Zfs:
         self._while_busy(lambda: self._zfs("rename", old, new))
 
     def mount(self, name: str) -> None:
-        """Mount a file system at its mountpoint; mounted already is no error."""
+        """Mount a file system at its mountpoint; it is no error if it is mounted already."""
         try:
             with mounting() as turn:
                 self._zfs("mount", name, keep_descriptors=turn)
@@ -199,7 +230,7 @@ class Zfs:
                 raise
 
     def unmount(self, name: str) -> None:
-        """Unmount a file system; not mounted is no error."""
+        """Unmount a file system; it is no error if it is not mounted."""
         try:
             self._while_busy(lambda: self._zfs("unmount", name))
         except CommandFailed as error:
@@ -210,57 +241,41 @@ class Zfs:
         try:
             return self._commands.output("zfs", *arguments, keep_descriptors=keep_descriptors)
         except CommandFailed as error:
-            raise _typed(error) from error
+            raise typed_error(error) from error
 
     def _while_busy(self, action: Callable[[], Answer]) -> Answer:
-        """Repeat `action` while ZFS says busy: it does so for a moment after an unmount."""
+        """Repeat `action` while ZFS reports busy, as it does for a short time after an unmount."""
         for attempt in range(_BUSY_ATTEMPTS - 1):
             try:
                 return action()
-            except TargetBusy:
+            except TargetBusy as error:
+                if "dependent clones" in error.message:  # they do not pass in seconds
+                    raise
                 self._sleep(_BUSY_SECONDS * 2**attempt)
         return action()
 
 
 def _options(options: Mapping[str, str], properties: Mapping[str, str]) -> list[str]:
-    pairs = [f"{key}={value}" for key, value in options.items()]
-    pairs += [f"{PROPERTY_PREFIX}{key}={value}" for key, value in properties.items()]
-    return [word for pair in pairs for word in ("-o", pair)]
+    pairs = {**options, **{PROPERTY_PREFIX + key: properties[key] for key in properties}}
+    return [word for key, value in pairs.items() for word in ("-o", f"{key}={value}")]
 
 
-# What zfs(8) says, by its own words; the integration tests provoke each of them.
-_KINDS: tuple[tuple[str, type[DsgmigdError], str], ...] = (
-    ("does not exist", TargetMissing, "check the name with: zfs list"),
-    ("no such pool", TargetUnavailable, "import the pool with: zpool import"),
-    ("currently suspended", TargetUnavailable, "see what the pool needs: zpool status -v"),
-    ("already exists", TargetExists, "look at it with: zfs list -t all -r"),
-    ("out of space", TargetFull, "free space in the pool or raise the quota"),
-    ("No space left", TargetFull, "free space in the pool or raise the quota"),
-    ("quota exceeded", TargetFull, "raise the quota"),
-    ("is busy", TargetBusy, "see who holds it with: fuser -vm MOUNTPOINT"),
-    ("resource busy", TargetBusy, "see who holds it with: fuser -vm MOUNTPOINT"),
-    # zfs-fuse went away, drops a connection when a client dies, or was never started; then the
-    # words of OpenZFS without its kernel modules.
-    ("Connection reset by peer", TargetUnavailable, "see whether zfs-fuse runs: zpool list"),
-    ("initialize ZFS library", TargetUnavailable, "start ZFS; zpool list says what it misses"),
-    ("ZFS modules", TargetUnavailable, "load the kernel module: modprobe zfs"),
-    # Another instance mounts the same new dataset at the same moment.
-    ("create mountpoint: File exists", TargetBusy, "see what stands at the mountpoint"),
-)
+def _rows(output: str, keys: tuple[str, ...]) -> list[list[str]]:
+    """Return the columns of each property; a mountpoint may have tabs and newlines in it."""
+    rows: list[list[str]] = []
+    for line in output.removesuffix("\n").split("\n"):
+        row = line.split("\t", len(_COLUMNS) - 1)
+        if len(row) == len(_COLUMNS) and row[1] in keys:
+            rows.append(row)
+        else:
+            rows[-1][-1] += f"\n{line}"
+    return rows
 
 
-def _typed(error: CommandFailed) -> DsgmigdError:
-    for words, kind, hint in _KINDS:
-        if words in error.stderr:
-            return kind(error.stderr.strip(), hint=hint)
-    return error
-
-
-def _parse_dataset(name: str, output: str) -> Dataset:
+def _parse_dataset(name: str, rows: list[list[str]]) -> Dataset:
     values: dict[str, dict[str, str]] = {}
     own: dict[str, dict[str, str]] = {}
-    for line in output.splitlines():
-        subject, key, value, source = line.split("\t")
+    for subject, key, source, value in rows:
         if key.startswith(PROPERTY_PREFIX):
             if source in _OWN_SOURCES:
                 own.setdefault(subject, {})[key.removeprefix(PROPERTY_PREFIX)] = value
@@ -277,6 +292,7 @@ def _parse_dataset(name: str, output: str) -> Dataset:
         guid=native["guid"],
         origin=None if native["origin"] in {"-", ""} else native["origin"],
         mountpoint=native["mountpoint"],
+        is_volume=native["type"] == "volume",
         is_mounted=native["mounted"] == "yes",
         is_read_only=native["readonly"] == "on",
         properties=own.get(name, {}),

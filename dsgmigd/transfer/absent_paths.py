@@ -1,22 +1,22 @@
-"""The border between the tree that is migrated and what stays out of it.
+"""Which paths of the source are absent from the staging directory during a replay.
 
-A path is *absent* from the staging directory if the exclusion rule keeps it out, or if it is, or
-lies below, a *deferred* path: something that came out of the excluded part, whose content a send
-stream does not carry. Deferred paths are copied from the source when the stream has ended; until
-then they move with their directories.
+A path is *absent* if the exclusion rule keeps it out, or if it is at or below a *deferred* path:
+one that was renamed out of the excluded part, so that the send stream does not carry its content.
+Deferred paths are copied from the source after the stream; until then they are renamed along with
+their directories.
 """
 
 from dsgmigd.exclusion import is_excluded
 
 
-class Border:
-    """What is absent from the staging directory at one moment of a replay."""
+class AbsentPaths:
+    """The absent paths at one moment of a replay."""
 
     def __init__(self) -> None:
         self.deferred: set[bytes] = set()
 
     def is_absent(self, path: bytes) -> bool:
-        """Say whether `path` is not in the staging directory although the source has it."""
+        """Return whether the source has `path` but the staging directory does not."""
         if is_excluded(path):
             return True
         if not self.deferred:
@@ -28,21 +28,21 @@ class Border:
         return False
 
     def defer(self, path: bytes) -> None:
-        """Remember to copy `path`, with all below it, from the source."""
+        """Note that `path`, with everything below it, must be copied from the source."""
         self.deferred.add(path)
 
     def forget(self, path: bytes) -> None:
-        """Forget `path` itself: it moved away or was deleted."""
+        """Forget `path` itself: it was renamed or removed."""
         self.deferred.discard(path)
 
     def move_below(self, old: bytes, new: bytes) -> None:
-        """Let the deferred paths below the directory `old` follow it to `new`."""
+        """Rename the deferred paths below the directory `old`, which was renamed to `new`."""
         for path in self._below(old):
             self.deferred.remove(path)
             self.deferred.add(new + path[len(old) :])
 
     def forget_below(self, path: bytes) -> None:
-        """Forget the deferred paths below `path`, which crossed the border outwards."""
+        """Forget the deferred paths below `path`, which was renamed into the excluded part."""
         self.deferred.difference_update(self._below(path))
 
     def _below(self, path: bytes) -> list[bytes]:

@@ -1,57 +1,46 @@
-"""Hard links between what is migrated and what stays out of the dataset.
+"""Hard links between files that are migrated and files that are excluded.
 
-A send stream changes a file by one of its names. When that name is excluded, the names inside have
-to be found and copied anew, all in one go, so that they stay one file.
+A send stream changes a file through one of its names. If that name is excluded, the names that are
+migrated must be found and copied again, all at once, so that they remain one file.
 
-Leaving error: SourceUnreadable.
+Raises: SourceUnreadable, HostExhausted.
 """
 
 import os
 import stat
 from collections.abc import Iterable, Iterator
 
-from dsgmigd.descriptors import Directories
 from dsgmigd.exclusion import is_excluded
-from dsgmigd.file_errors import source_error, source_errors
+from dsgmigd.host.directories import Directories
+from dsgmigd.host.file_errors import source_error
 
 
-def names_across_border(
-    root: str, deferred: Iterable[bytes], changed_outside: Iterable[bytes]
+def find_migrated_names(
+    source: Directories, deferred: Iterable[bytes], changed_absent: Iterable[bytes]
 ) -> frozenset[bytes]:
-    """Return the migrated names, below the snapshot `root`, of files that have names outside too.
+    """Return the migrated names of the files at and below `deferred` and `changed_absent`.
 
-    Looked at are files at and below `deferred`, and those at `changed_outside`. The whole snapshot
-    is walked, but only if one of them has several names.
+    Only files with several names count. If there is one, the whole snapshot `source` is walked.
     """
-    with source_errors(f"opening {root}"), Directories(root) as tree:
-        inodes = {
-            status.st_ino
-            for top in (*deferred, *changed_outside)
-            for _, status in _linked_files(tree, top)
-        }
-        if not inodes:
-            return frozenset()
-        return frozenset(
-            path
-            for path, status in _linked_files(tree, b"")
-            if status.st_ino in inodes and not is_excluded(path)
-        )
+    inodes = {
+        status.st_ino
+        for top in (*deferred, *changed_absent)
+        for _, status in _linked_files(source, top)
+    }
+    if not inodes:
+        return frozenset()
+    return frozenset(
+        path
+        for path, status in _linked_files(source, b"")
+        if status.st_ino in inodes and not is_excluded(path)
+    )
 
 
-def _linked_files(tree: Directories, top: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
-    """Yield every file with several names at and below `top`, if that is there at all."""
-    stack = [top]
-    while stack:
-        path = stack.pop()
-        try:
-            parent, name = tree.parent_of(path)
-            status = os.lstat(name, dir_fd=parent)
-            if stat.S_ISDIR(status.st_mode):
-                prefix = path + b"/" if path else b""
-                stack += [prefix + os.fsencode(name) for name in tree.names(path)]
-            elif status.st_nlink > 1:
+def _linked_files(source: Directories, top: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
+    """Yield every file with several names at and below `top`; nothing if that does not exist."""
+    try:
+        for path, status in source.walk(top):
+            if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1:
                 yield path, status
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise source_error(error, f"reading {os.fsdecode(path)!r}") from error
+    except OSError as error:
+        raise source_error(error, f"reading {os.fsdecode(error.filename)!r}") from error

@@ -1,60 +1,68 @@
-"""Where other subvolumes begin in a snapshot: empty directories there, and in the target.
+"""Nested subvolumes, and other file systems that are mounted in a snapshot.
 
-A send stream tells nothing of them. They turn up in the survey before a step.
+A snapshot does not contain the content of a nested subvolume: btrfs shows an empty directory in
+its place, and the target gets an empty directory too. A send stream does not mention them;
+preflight finds them before each step.
 
-Leaving errors: SourceUnreadable, TargetUnwritable and its kin.
+Raises: SourceUnreadable, TargetFull, TargetRefused, TargetUnwritable, HostExhausted.
 """
 
 import contextlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from dsgmigd.descriptors import Directories
-from dsgmigd.file_errors import source_error, source_errors, target_error, target_errors
+from dsgmigd.host.directories import Directories
+from dsgmigd.host.file_errors import source_error, target_error
+from dsgmigd.source.subvolume import EMPTY_SUBVOL_DIR_OBJECTID
 
-# btrfs: what a snapshot has in the place of a subvolume in its origin.
-_NO_SUBVOLUME_INODE = 2
 _MODE = 0o755
 
 
-def split_paths(root: str, paths: Iterable[bytes]) -> tuple[frozenset[bytes], frozenset[bytes]]:
-    """Return which of `paths` are there below `root` and no borders, and which are borders."""
-    others: set[bytes] = set()
-    borders: set[bytes] = set()
-    with source_errors(f"opening {root}"), Directories(root) as tree:
-        device = os.fstat(tree.root).st_dev
-        for path in paths:
-            try:
-                parent, name = tree.parent_of(path)
-                status = os.lstat(name, dir_fd=parent)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError as error:
-                raise source_error(error, f"reading {os.fsdecode(path)!r}") from error
-            is_stub = status.st_ino == _NO_SUBVOLUME_INODE and stat.S_ISDIR(status.st_mode)
-            (borders if is_stub or status.st_dev != device else others).add(path)
-    return frozenset(others), frozenset(borders)
+def separate_nested(
+    source: Directories, paths: Iterable[bytes]
+) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """Return the `paths` that exist in the snapshot `source`: ordinary ones, and nested ones."""
+    ordinary: set[bytes] = set()
+    nested: set[bytes] = set()
+    device = os.fstat(source.root).st_dev
+    for path in paths:
+        try:
+            status = source.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise source_error(error, f"reading {os.fsdecode(path)!r}") from error
+        (nested if is_nested(status, device) else ordinary).add(path)
+    return frozenset(ordinary), frozenset(nested)
 
 
-def make_borders(borders: Iterable[bytes], source_root: str, target_root: str) -> None:
-    """Make empty directories at `borders`, and give those around them their times back."""
-    with (
-        source_errors(f"opening {source_root}"),
-        Directories(source_root) as source,
-        target_errors(f"opening {target_root}"),
-        Directories(target_root) as target,
-    ):
-        for path in sorted(borders):
-            try:
-                parent, name = source.parent_of(path)
-                times = os.fstat(parent)
-            except OSError as error:
-                raise source_error(error, f"reading {os.fsdecode(path)!r}") from error
-            try:
-                parent, name = target.parent_of(path)
-                with contextlib.suppress(FileExistsError):  # rsync made it
-                    os.mkdir(name, _MODE, dir_fd=parent)
-                os.utime(".", ns=(times.st_atime_ns, times.st_mtime_ns), dir_fd=parent)
-            except OSError as error:
-                raise target_error(error, f"making {os.fsdecode(path)!r}") from error
+def is_nested(status: os.stat_result, device: int) -> bool:
+    """Say whether another subvolume or file system begins here in a snapshot on `device`."""
+    is_empty_directory = stat.S_ISDIR(status.st_mode) and status.st_ino == EMPTY_SUBVOL_DIR_OBJECTID
+    return is_empty_directory or status.st_dev != device
+
+
+def make_empty_directories(
+    nested: Iterable[bytes],
+    source: Directories,
+    staging: Directories,
+    held_mtime_ns: Callable[[int], int] = lambda mtime_ns: mtime_ns,
+) -> None:
+    """Create the `nested` directories, and set the times of their parents back to the source's.
+
+    `held_mtime_ns` returns the time that the target stores for a time in the source.
+    """
+    for path in sorted(nested):
+        try:
+            times = os.fstat(source.parent_of(path)[0])
+        except OSError as error:
+            raise source_error(error, f"reading {os.fsdecode(path)!r}") from error
+        try:
+            parent, name = staging.parent_of(path)
+            with contextlib.suppress(FileExistsError):  # rsync created it
+                os.mkdir(name, _MODE, dir_fd=parent)
+            held = (held_mtime_ns(times.st_atime_ns), held_mtime_ns(times.st_mtime_ns))
+            os.utime(".", ns=held, dir_fd=parent)
+        except OSError as error:
+            raise target_error(error, f"creating {os.fsdecode(path)!r}") from error

@@ -1,179 +1,153 @@
-"""Change a directory tree below one descriptor, one operation at a time.
+"""Changes a directory tree below one descriptor, one operation at a time.
 
-No path is looked up twice and no symbolic link is ever followed. Contents are those of regular
-files: no device and no FIFO is ever opened. A file that is made or written to stays open until
-something is done to another one; what is done to it meanwhile is done by its descriptor. A new file
-is made when its next name is known: a stream makes each under a name that lasts for one command. It
-is made with the mode that the one before got at last, since setting a mode takes ZFS as long as
-making the file. What is made has no ACL, whatever the directory passes on.
+Guarantees: no path is looked up twice and no symbolic link is followed; only regular files are
+opened, never a device or a FIFO; nothing that is created inherits an ACL from its directory.
 
-Leaving errors: OSError, as the kernel gave it; ValueError and OverflowError for what is not handed
-to the kernel at all.
+Two delays save system calls. A file that was created or written to stays open until another file
+is used, and is changed through its descriptor until then. A new file is created only when its next
+name is known, because a send stream creates each file under a name that lasts for one command; it
+gets the mode that the file before it ended with, because on ZFS setting a mode takes as long as
+creating the file.
+
+Raises: OSError, as the kernel gave it; ValueError and OverflowError for arguments that no system
+call accepts.
 """
 
-import errno
 import os
 import stat
-from dataclasses import dataclass
 
-from dsgmigd.descriptors import Directories
-from dsgmigd.syscalls import current_umask, punch_hole
+from dsgmigd.host.directories import Directories
+from dsgmigd.host.syscalls import current_umask
+from dsgmigd.transfer.inheritance import (
+    Inheritance,
+    path_through,
+    read_inheritance,
+    remove_acls,
+    remove_file_acl,
+)
+from dsgmigd.transfer.open_file import Checkpoint, OpenFile
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_ZEROS_BYTES = 1024 * 1024
-# A write to ZFS that stays in one record is done or refused. One that a full pool takes in part
-# ends zfs-fuse by an assertion.
-_RECORD_BYTES = 128 * 1024
 _NEW_FILE_MODE = 0o600
 _SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
 _PLAIN_BITS = 0o777
-_ACL = "system.posix_acl_access"
-_DEFAULT_ACL = "system.posix_acl_default"
-_NO_ACL = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS})
-
-
-@dataclass
-class _OpenFile:
-    """A regular file that stays open.
-
-    `mode` are the permission bits that it is to have, `held_mode` those that it has. `owner` is
-    user and group, None while they are not known.
-    """
-
-    path: bytes
-    descriptor: int
-    mode: int
-    held_mode: int
-    owner: tuple[int, int] | None = None
-
-    def set_mode(self) -> None:
-        """Let the file have the mode that it is to have."""
-        os.fchmod(self.descriptor, self.mode)
-        self.held_mode = self.mode
-
-
-@dataclass(frozen=True)
-class _Heritage:
-    """What a directory gives to that which is made in it."""
-
-    owner: tuple[int, int]
-    has_acl: bool
 
 
 class Tree:
-    """The tree below the directory `root`; paths are bytes, relative to it."""
+    """The tree below an open directory, which the caller closes; paths are bytes, relative."""
 
-    def __init__(self, root: str) -> None:
-        self._directories = Directories(root)
-        self._written: _OpenFile | None = None
-        self._unmade: bytes | None = None
-        self._heritage: tuple[bytes, _Heritage] | None = None
+    def __init__(self, directories: Directories) -> None:
+        self._directories = directories
+        self._file: OpenFile | None = None
+        self._pending: bytes | None = None
+        self._inheritance: tuple[bytes, Inheritance] | None = None
         self._umask = current_umask()
         self._likely_mode = _NEW_FILE_MODE
-        self.bytes_written = 0
+        self._bytes_written = 0
+
+    @property
+    def bytes_written(self) -> int:
+        """How much was written into files so far."""
+        return self._bytes_written + (self._file.bytes_written if self._file else 0)
 
     def close(self) -> None:
-        """Close every descriptor; a file that is not finished stays as the last write left it."""
-        written, self._written = self._written, None
-        try:
-            if written:
-                os.close(written.descriptor)
-        finally:
-            self._directories.close()
+        """Close the open file, if there is one, as the last operation left it."""
+        if file := self._release_file():
+            file.close()
+
+    def _release_file(self) -> OpenFile | None:
+        file, self._file = self._file, None
+        self._bytes_written += file.bytes_written if file else 0
+        return file
 
     def _parent_of(self, path: bytes) -> tuple[int, bytes]:
         """Return a descriptor of the directory that holds `path`, and the name in it."""
-        self._make_unmade()
+        self._create_pending()
         return self._directories.parent_of(path)
 
     # Names.
 
     def make_file(self, path: bytes) -> None:
-        """Make an empty file that only its owner may touch."""
+        """Create an empty file that only its owner may access."""
         self.finish_writing()
-        self._unmade = path
+        self._pending = path
 
-    def _make_unmade(self) -> None:
-        path, self._unmade = self._unmade, None
+    def _create_pending(self) -> None:
+        path, self._pending = self._pending, None
         if path is not None:
             self._create(path)
 
     def _create(self, path: bytes) -> None:
         parent, name = self._directories.parent_of(path)
-        heritage = self._heritage_in(path, parent)
+        inheritance = self._inheritance_in(path, parent)
         held = self._likely_mode & ~self._umask
         descriptor = os.open(name, _CREATE, held, dir_fd=parent)
-        self._written = _OpenFile(path, descriptor, _NEW_FILE_MODE, held, heritage.owner)
-        if heritage.has_acl:
-            _remove_acl(descriptor, _ACL)
-            self._written.set_mode()
+        self._file = OpenFile(path, descriptor, _NEW_FILE_MODE, held, inheritance.owner)
+        if inheritance.has_acl:
+            remove_file_acl(descriptor)
+            self._file.set_mode()
 
-    def _heritage_in(self, path: bytes, parent: int) -> _Heritage:
+    def _inheritance_in(self, path: bytes, parent: int) -> Inheritance:
         """Return what the open directory `parent`, which holds `path`, passes on."""
         directory = path.rpartition(b"/")[0]
-        if self._heritage is None or self._heritage[0] != directory:
-            status = os.fstat(parent)
-            gid = status.st_gid if status.st_mode & stat.S_ISGID else os.getegid()
-            self._heritage = directory, _Heritage((os.geteuid(), gid), _has_default_acl(parent))
-        return self._heritage[1]
+        if self._inheritance is None or self._inheritance[0] != directory:
+            self._inheritance = directory, read_inheritance(parent)
+        return self._inheritance[1]
 
     def make_directory(self, path: bytes) -> None:
-        """Make an empty directory that only its owner may enter."""
+        """Create an empty directory that only its owner may enter."""
         parent, name = self._parent_of(path)
         os.mkdir(name, 0o700, dir_fd=parent)
-        self._disinherit(path, parent, name, _ACL, _DEFAULT_ACL)
+        if self._inheritance_in(path, parent).has_acl:
+            remove_acls(parent, name, is_directory=True)
 
     def make_special(self, path: bytes, mode: int, device: int = 0) -> None:
-        """Make a device node, FIFO or socket."""
+        """Create a device node, FIFO or socket."""
         parent, name = self._parent_of(path)
         os.mknod(name, mode, device, dir_fd=parent)
-        self._disinherit(path, parent, name, _ACL)
-
-    def _disinherit(self, path: bytes, parent: int, name: bytes, *acls: str) -> None:
-        if self._heritage_in(path, parent).has_acl:
-            for acl in acls:
-                _remove_acl(_through(parent, name), acl)
+        if self._inheritance_in(path, parent).has_acl:
+            remove_acls(parent, name, is_directory=False)
 
     def make_symlink(self, path: bytes, reference: bytes) -> None:
-        """Make a symbolic link to `reference`."""
+        """Create a symbolic link to `reference`."""
         parent, name = self._parent_of(path)
         os.symlink(reference, name, dir_fd=parent)
 
     def link(self, existing: bytes, path: bytes) -> None:
-        """Give what is at `existing` another name."""
+        """Create `path` as a hard link to `existing`."""
         old_parent, old_name = self._parent_of(existing)
         parent, name = self._directories.parent_of(path)
         os.link(old_name, name, src_dir_fd=old_parent, dst_dir_fd=parent, follow_symlinks=False)
 
     def rename(self, old: bytes, new: bytes) -> None:
-        """Move what is at `old`, over what is at `new`."""
-        if self._unmade == old and self._create_as(new):
+        """Rename `old` to `new`, which is replaced if it exists."""
+        if self._pending == old and self._create_as(new):
             return
-        written = self._written_at(old)
-        if not written:
+        file = self._file_at(old)
+        if not file:
             self.finish_writing()
-            self._heritage = None
+            self._inheritance = None
         old_parent, old_name = self._directories.parent_of(old)
         new_parent, new_name = self._directories.parent_of(new)
         os.rename(old_name, new_name, src_dir_fd=old_parent, dst_dir_fd=new_parent)
-        if written:
-            written.path = new
+        if file:
+            file.path = new
         else:
             self._directories.forget(old)
 
     def _create_as(self, path: bytes) -> bool:
-        """Make the file that is to be made at `path` at once, unless something is there."""
+        """Create the pending file as `path`; return False if that exists already."""
         try:
             self._create(path)
         except FileExistsError:
             return False
-        self._unmade = None
+        self._pending = None
         return True
 
     def unlink(self, path: bytes) -> None:
-        """Remove what is no directory."""
+        """Remove `path`, which must not be a directory."""
         self.finish_writing()
         parent, name = self._directories.parent_of(path)
         os.unlink(name, dir_fd=parent)
@@ -181,28 +155,27 @@ class Tree:
     def remove_directory(self, path: bytes) -> None:
         """Remove an empty directory."""
         self._directories.forget(path)
-        self._heritage = None
+        self._inheritance = None
         parent, name = self._parent_of(path)
         os.rmdir(name, dir_fd=parent)
 
-    def remove_whatever(self, path: bytes) -> bool:
-        """Remove `path` with all below it; say whether there was anything."""
+    def remove_all(self, path: bytes) -> bool:
+        """Remove `path` and everything below it; return False if it did not exist."""
         self.finish_writing()
         self._directories.forget(path)
-        self._heritage = None
-        parent, name = self._parent_of(path)
+        self._inheritance = None
         try:
-            status = os.lstat(name, dir_fd=parent)
+            status = self._directories.lstat(path)
         except FileNotFoundError:
             return False
         if stat.S_ISDIR(status.st_mode):
             self._remove_tree(path)
         else:
-            os.unlink(name, dir_fd=parent)
+            self.unlink(path)
         return True
 
     def _remove_tree(self, top: bytes) -> None:
-        """Remove the directory `top`; shutil.rmtree() fails in one that is a thousand deep."""
+        """Remove the directory `top`; shutil.rmtree() fails in a tree a thousand levels deep."""
         pending = [top]
         while pending:
             path = pending[-1]
@@ -225,157 +198,103 @@ class Tree:
         return self._open_file(path, _READ)[0]
 
     def write_at(self, path: bytes, offset: int, data: memoryview) -> None:
-        """Write `data` into the file `path`."""
-        descriptor = self._open_for_writing(path)
-        while data:
-            fitting = data[: _RECORD_BYTES - offset % _RECORD_BYTES]
-            count = os.pwrite(descriptor, fitting, offset)
-            self.bytes_written += count
-            offset += count
-            data = data[count:]
+        """Write `data` at `offset` of the file `path`."""
+        self._open_for_writing(path).write_at(offset, data)
 
     def truncate(self, path: bytes, size: int) -> None:
-        """Let the file `path` have `size` bytes."""
-        os.ftruncate(self._open_for_writing(path), size)
+        """Set the size of the file `path` in bytes."""
+        self._open_for_writing(path).truncate(size)
 
     def grow(self, path: bytes, size: int) -> None:
-        """Let the file `path` have at least `size` bytes."""
-        descriptor = self._open_for_writing(path)
-        if os.fstat(descriptor).st_size < size:
-            os.ftruncate(descriptor, size)
+        """Make the file `path` at least `size` bytes long."""
+        self._open_for_writing(path).grow(size)
 
-    def punch_hole(self, path: bytes, offset: int, length: int) -> None:
-        """Let a range of the file `path` read as zeros; its size stays as it is."""
-        descriptor = self._open_for_writing(path)
-        try:
-            punch_hole(descriptor, offset, length)
-        except OSError as error:
-            if error.errno not in {errno.EOPNOTSUPP, errno.ENOSYS}:
-                raise
-            end = min(offset + length, os.fstat(descriptor).st_size)
-            for start in range(offset, end, _ZEROS_BYTES):
-                self.write_at(path, start, memoryview(bytes(min(_ZEROS_BYTES, end - start))))
+    def punch_hole(self, path: bytes, offset: int, length: int, checkpoint: Checkpoint) -> None:
+        """Replace a range of the file `path` with zeros; its size does not change."""
+        self._open_for_writing(path).punch_hole(offset, length, checkpoint)
 
-    def _open_for_writing(self, path: bytes) -> int:
-        if written := self._written_at(path):
-            return written.descriptor
+    def _open_for_writing(self, path: bytes) -> OpenFile:
+        if file := self._file_at(path):
+            return file
         self.finish_writing()
         descriptor, mode = self._open_file(path, _WRITE)
-        self._written = _OpenFile(path, descriptor, mode, mode)
-        return descriptor
+        self._file = file = OpenFile(path, descriptor, mode, mode)
+        return file
 
-    def _written_at(self, path: bytes) -> _OpenFile | None:
-        self._make_unmade()
-        return self._written if self._written and self._written.path == path else None
+    def _file_at(self, path: bytes) -> OpenFile | None:
+        self._create_pending()
+        return self._file if self._file and self._file.path == path else None
 
     def _open_file(self, path: bytes, flags: int) -> tuple[int, int]:
         """Return a descriptor of the regular file `path`, and its permission bits."""
         parent, name = self._parent_of(path)
         mode = os.lstat(name, dir_fd=parent).st_mode
-        # Asked before: opening a device may do something already.
+        # Checked before the file is opened: opening a device may already have an effect.
         if not stat.S_ISREG(mode):
-            raise ValueError(f"{path!r} is no regular file")
+            raise ValueError(f"{path!r} is not a regular file")
         return os.open(name, flags, dir_fd=parent), stat.S_IMODE(mode)
 
     def finish_writing(self) -> None:
-        """Close the file that is made or written to, if there is one."""
-        self._make_unmade()
-        if self._written:
-            written, self._written = self._written, None
-            try:
-                # Some file systems drop these bits with every write, even of root.
-                if written.mode != written.held_mode or written.mode & _SET_ID_BITS:
-                    written.set_mode()
-            finally:
-                os.close(written.descriptor)
+        """Create the file that is pending, and close the file that is open."""
+        self._create_pending()
+        if file := self._release_file():
+            file.finish()
 
     # Attributes.
 
     def is_symlink(self, path: bytes) -> bool:
-        """Say whether a symbolic link is at `path`."""
-        if self._written_at(path):
-            return False
-        parent, name = self._parent_of(path)
-        return stat.S_ISLNK(os.lstat(name, dir_fd=parent).st_mode)
+        """Return whether `path` is a symbolic link."""
+        return not self._file_at(path) and stat.S_ISLNK(self._directories.lstat(path).st_mode)
 
     def link_group(self, path: bytes) -> int | None:
-        """Return the inode of a file that has several names; None for anything else."""
-        parent, name = self._parent_of(path)
-        status = os.lstat(name, dir_fd=parent)
+        """Return the inode number of a file that has several names; None for anything else."""
+        self._create_pending()
+        status = self._directories.lstat(path)
         return status.st_ino if stat.S_ISREG(status.st_mode) and status.st_nlink > 1 else None
 
     def change_mode(self, path: bytes, mode: int) -> None:
         """Set the permission bits of `path`, which must not be a symbolic link."""
-        if written := self._written_at(path):
-            written.mode = mode
-            if mode != written.held_mode:
-                written.set_mode()
+        if file := self._file_at(path):
+            if file.change_mode(mode):
                 self._likely_mode = mode & _PLAIN_BITS
             return
         self.finish_writing()
-        self._heritage = None
+        self._inheritance = None
         parent, name = self._directories.parent_of(path)
         os.chmod(name, mode, dir_fd=parent)
 
     def change_owner(self, path: bytes, uid: int, gid: int) -> None:
-        """Set the owner of `path` and leave its mode as it is."""
-        # chown drops some bits of the mode, and a stream repeats them only if the mode changed too.
-        if written := self._written_at(path):
-            if written.owner != (uid, gid):
-                os.fchown(written.descriptor, uid, gid)
-                written.owner = uid, gid
-                if written.mode & _SET_ID_BITS:
-                    written.set_mode()
+        """Set user and group of `path`; its mode does not change."""
+        if file := self._file_at(path):
+            file.change_owner(uid, gid)
             return
         self.finish_writing()
-        self._heritage = None
+        self._inheritance = None
         parent, name = self._directories.parent_of(path)
         mode = os.lstat(name, dir_fd=parent).st_mode
         os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
-        if stat.S_ISREG(mode) and mode & _SET_ID_BITS:
+        # chown(2) clears them, on zfs-fuse even a directory's; a stream sets only changed modes.
+        if not stat.S_ISLNK(mode) and mode & _SET_ID_BITS:
             os.chmod(name, stat.S_IMODE(mode), dir_fd=parent)
 
     def set_times(self, path: bytes, access_ns: int, modification_ns: int) -> None:
         """Set the times of `path`, in nanoseconds since the epoch."""
-        times = (access_ns, modification_ns)
-        if written := self._written_at(path):
-            os.utime(written.descriptor, ns=times)
+        if file := self._file_at(path):
+            file.set_times(access_ns, modification_ns)
             return
         parent, name = self._directories.parent_of(path)
-        os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
+        os.utime(name, ns=(access_ns, modification_ns), dir_fd=parent, follow_symlinks=False)
 
     def set_xattr(self, path: bytes, name: bytes, value: bytes) -> None:
-        """Set an extended attribute of `path`, of a symbolic link itself."""
-        os.setxattr(self._through_descriptor(path), name, value, follow_symlinks=False)
+        """Set an extended attribute of `path`; of a symbolic link itself, not of its target."""
+        os.setxattr(self._path_for_xattr(path), name, value, follow_symlinks=False)
 
     def remove_xattr(self, path: bytes, name: bytes) -> None:
-        """Remove an extended attribute of `path`, of a symbolic link itself."""
-        os.removexattr(self._through_descriptor(path), name, follow_symlinks=False)
+        """Remove an extended attribute of `path`; of a symbolic link itself, not of its target."""
+        os.removexattr(self._path_for_xattr(path), name, follow_symlinks=False)
 
-    def _through_descriptor(self, path: bytes) -> bytes:
-        # An ACL changes the mode that an open file would get back at its end.
+    def _path_for_xattr(self, path: bytes) -> bytes:
+        # An ACL changes the mode, which an open file would set back when it is closed.
         self.finish_writing()
-        self._heritage = None
-        return _through(*self._directories.parent_of(path))
-
-
-def _through(parent: int, name: bytes) -> bytes:
-    # There is no setxattrat() in Python; the name after the descriptor is a single one.
-    return b"/proc/self/fd/%d/%s" % (parent, name)
-
-
-def _has_default_acl(directory: int) -> bool:
-    try:
-        return bool(os.getxattr(_through(directory, b"."), _DEFAULT_ACL))
-    except OSError as error:
-        if error.errno not in _NO_ACL:
-            raise
-        return False
-
-
-def _remove_acl(what: int | bytes, acl: str) -> None:
-    try:
-        os.removexattr(what, acl)
-    except OSError as error:
-        if error.errno not in _NO_ACL:
-            raise
+        self._inheritance = None
+        return path_through(*self._directories.parent_of(path))

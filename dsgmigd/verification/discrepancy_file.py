@@ -1,19 +1,21 @@
-"""All differences that one run found, as lines of JSON: a result names only the first.
+"""All differences that one run found, one JSON object per line: a result contains only the first.
 
-A file that cannot be written ends no work: `problem` says so.
+A file that cannot be written does not end the run: `problem` says why it is incomplete.
+
+Raises: nothing.
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable, Iterator
 from typing import IO
 
-from dsgmigd.verify.compare import Discrepancy
+from dsgmigd.host.encoding import to_json
+from dsgmigd.verification.compare import Discrepancy
 
 
 class DiscrepancyFile:
-    """The file at `path`; it is made when there is something to write."""
+    """The file at `path`; it is created with the first difference."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -21,7 +23,7 @@ class DiscrepancyFile:
         self._file: IO[str] | None = None
 
     def add(self, snapshot: str, found: Iterable[Discrepancy]) -> None:
-        """Write differences of the target's `snapshot`."""
+        """Write the differences found in the target's `snapshot`."""
         if self.problem is None:
             with self._noting_problems():
                 self._write(snapshot, found)
@@ -32,10 +34,10 @@ class DiscrepancyFile:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
                 descriptor = os.open(self.path, flags, 0o644)
                 self._file = open(descriptor, "w", encoding="utf-8")  # noqa: SIM115 - see close
-            self._file.write(json.dumps({"snapshot": snapshot, **one.to_json()}) + "\n")
+            self._file.write(to_json({"snapshot": snapshot, **one.to_json()}) + "\n")
 
     def close(self) -> None:
-        """Bring everything to the disk; without any difference there is nothing."""
+        """Sync the file to disk; without any difference there is no file."""
         file, self._file = self._file, None
         if file is not None:
             with self._noting_problems(), file:

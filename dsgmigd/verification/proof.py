@@ -1,72 +1,100 @@
-"""What was compared once need not be read again: proof by induction over snapshots.
+"""Files that were compared in one snapshot need not be read in the next: proof by induction.
 
 A file of snapshot k is proven if snapshot k-1 had, on both sides, a file with the same inode,
-ctime, size and mtime, and the two were found equal there. A kernel moves ctime with every change,
-but only as finely as its clock ticks. So a file is left unproven when its ctime is too near to a
-moment at which the sides could have parted: the creation of a source snapshot, or of target
-snapshot k-1.
+ctime, size and mtime, and the two were equal there. The kernel updates ctime with every change, but
+only with the resolution of its clock. A file is therefore not proven if its ctime is too close to a
+moment at which the sides could have become different: the creation of a source snapshot, or of
+target snapshot k-1.
+
+Raises: nothing.
 """
 
 import os
 import struct
+from collections import defaultdict
 from dataclasses import dataclass
 
 import xxhash
 
-from dsgmigd.verify.digests import Digests
-
 _FINGERPRINT = struct.Struct("<QqQqQqQqQ")
-# From the year 2262 on, nanoseconds since the epoch are more than a signed number of 64 bits.
+# From the year 2262 on, nanoseconds since the epoch do not fit into 64 bits with a sign.
 _64_BITS = 2**64 - 1
 _NANOSECONDS = 1_000_000_000
 # The kernel's coarse clock ticks every 1 to 10 ms.
 _TICK_NS = 20_000_000
+# A write to a file changes its time at once, and its data may reach the disk later. While btrfs
+# creates a snapshot, the time may therefore come into it without the data.
+_CREATION_NS = 250_000_000
+_BUCKET_BYTES = 2
 
 
 @dataclass(frozen=True)
 class Moments:
     """When the snapshots of one step were made, in seconds since the epoch.
 
-    `source`: creation of the source snapshots k-1 and k, which may be cut to whole seconds, as
-    btrfsutil does it. `target`: creation of target snapshot k-1, None if there is none.
+    `source`: creation of the source snapshots k-1 and k. `target`: creation of target snapshot k-1
+    or a moment before it, None if there is none.
     """
 
     source: tuple[float, ...] = ()
     target: float | None = None
 
 
+class Digests:
+    """A set of digests of one length that costs little more memory than their bytes.
+
+    For two million digests of 16 bytes, a `set` takes 200 MB and this one takes 40 MB. The digests
+    must be evenly distributed, as those of a hash are.
+    """
+
+    def __init__(self) -> None:
+        self._buckets: defaultdict[bytes, bytearray] = defaultdict(bytearray)
+
+    def add(self, digest: bytes) -> None:
+        """Add a digest; a digest that is in the set already is stored twice."""
+        self._buckets[digest[:_BUCKET_BYTES]] += digest
+
+    def __bool__(self) -> bool:
+        return bool(self._buckets)
+
+    def __contains__(self, digest: bytes) -> bool:
+        # Two adjacent digests may contain a third by chance; that is as unlikely as a collision.
+        bucket = self._buckets.get(digest[:_BUCKET_BYTES])
+        return bucket is not None and digest in bucket
+
+
 class Proofs:
-    """What the walk of snapshot k-1 found equal, and what the walk of snapshot k finds."""
+    """The files that the walk of snapshot k-1 found equal, and those that the walk of k finds."""
 
     def __init__(self) -> None:
         self._before = Digests()
         self._now = Digests()
 
     def begin_snapshot(self) -> None:
-        """Let what was found in the last walk be the base of the next."""
+        """Begin the next walk, which builds on what the last walk found equal."""
         self._before, self._now = self._now, Digests()
 
     def add(self, source: os.stat_result, target: os.stat_result, entry_hash: int) -> None:
         """Remember that source and target were found equal in this walk."""
         self._now.add(_fingerprint(source, target, entry_hash))
 
-    def holds(
+    def renew(
         self,
         source: os.stat_result,
         target: os.stat_result,
         entry_hash: int,
         moments: Moments,
     ) -> bool:
-        """Say whether source and target are equal because they were so in snapshot k-1.
+        """Prove source and target equal because they were equal in snapshot k-1, if possible.
 
-        If they are, that is remembered for the next walk.
+        Returns False if they must be compared. A proof is remembered for the next walk.
         """
         if not self._before:
-            return False  # the first walk of all: nothing to compute
+            return False  # the first walk: do not compute a fingerprint for nothing
         fingerprint = _fingerprint(source, target, entry_hash)
         if fingerprint not in self._before:
             return False
-        if moments.target is None or target.st_ctime_ns >= int(moments.target) * _NANOSECONDS:
+        if moments.target is None or not _is_before(target.st_ctime_ns, moments.target):
             return False
         for moment in moments.source:
             if _is_near(source.st_ctime_ns, moment):
@@ -76,9 +104,15 @@ class Proofs:
 
 
 def _is_near(ctime_ns: int, moment: float) -> bool:
-    """Say whether a change may have had the same clock tick as the snapshot of `moment`."""
+    """Say whether a change may have come while the snapshot of `moment` was created."""
     after_ns = ctime_ns - int(moment * _NANOSECONDS)
-    return -_TICK_NS <= after_ns <= _NANOSECONDS + _TICK_NS
+    return -_CREATION_NS <= after_ns <= _TICK_NS
+
+
+def _is_before(ctime_ns: int, moment: float) -> bool:
+    """Say whether a change came before `moment` for certain; some targets keep whole seconds."""
+    latest_ns = ctime_ns if ctime_ns % _NANOSECONDS else ctime_ns + _NANOSECONDS - 1
+    return latest_ns < int(moment * _NANOSECONDS) - _TICK_NS
 
 
 def _fingerprint(source: os.stat_result, target: os.stat_result, entry_hash: int) -> bytes:

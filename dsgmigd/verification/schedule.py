@@ -1,18 +1,95 @@
-"""Ask the source's own file system what changed in a snapshot: evidence that is not the stream.
+"""Check target snapshots against source snapshots in order, each as its level requires.
 
-Leaving error: OSError, as the kernel gave it.
+With the level `changes`, both trees are walked for the first, every tenth and the last snapshot,
+and for each snapshot whose changes the source's file system does not know. For the others, only the
+changed paths are compared. The source's own file system is asked what changed: evidence that does
+not come from the send stream.
+
+Raises: the errors of `target.staging` and of `verifier`; SourceUnreadable.
 """
 
 import stat
 
-from dsgmigd.btrfs.search import Inode, Nested, Search
-from dsgmigd.verify.verifier import Changed
+from dsgmigd.dsg.push_line import Push
+from dsgmigd.host.file_errors import source_error
+from dsgmigd.request import VerifyLevel
+from dsgmigd.source.repository import HeldSnapshot
+from dsgmigd.source.tree_search import Inode, Nested, Search
+from dsgmigd.target.staging import Staging
+from dsgmigd.verification.contents import reading_threads
+from dsgmigd.verification.findings import Verification
+from dsgmigd.verification.proof import Moments
+from dsgmigd.verification.verifier import Changed, Verifier
+
+_FULL_WALK_EVERY = 10
+
+
+class SnapshotChecker:
+    """Checks the snapshots of one repository; snapshot k-1 is checked or created before k."""
+
+    def __init__(self, verifier: Verifier, staging: Staging, level: VerifyLevel) -> None:
+        self.level = level
+        self._verifier = verifier
+        self._staging = staging
+        self._before: HeldSnapshot | None = None
+        self._since_full_walk = 0
+        # When the sides could have become different since the last full walk.
+        self._source_moments: tuple[float, ...] = ()
+        self._target_moment: float | None = None
+
+    def check(
+        self,
+        held: HeldSnapshot,
+        dataset: str,
+        target_moment: float,
+        *,
+        is_last: bool,
+        is_verified_before: bool = False,
+        push: Push | None = None,
+    ) -> Verification:
+        """Compare `dataset`@sK, created at `target_moment` or later, with `held` in the source.
+
+        `target_moment` is in seconds since the epoch.
+        """
+        self._source_moments += (held.created_at,)
+        moments = Moments(source=self._source_moments, target=self._target_moment)
+        # Ask the source for its changes while ZFS mounts the target's snapshot.
+        with reading_threads(1) as beside:
+            finding = None if is_last else beside.submit(self._changed, held)
+            with self._staging.view(dataset, held.name) as view:
+                changed = finding.result() if finding else None
+                found = self._verifier.verify(
+                    *(held.path, view, held.name.number, moments),
+                    changed=changed,
+                    is_verified_before=is_verified_before,
+                    push=push,
+                )
+        self._before = held
+        self._since_full_walk += 1
+        if changed is None:
+            self._since_full_walk = 0
+            self._source_moments = (held.created_at,)
+            self._target_moment = target_moment
+        return found
+
+    def _changed(self, held: HeldSnapshot) -> Changed | None:
+        """Return what must be compared; None for everything."""
+        if self.level != "changes" or self._since_full_walk + 1 >= _FULL_WALK_EVERY:
+            return None
+        since = held.changed_since(self._before)
+        if since is None:
+            return None
+        try:
+            return find_changes(held.path, since)
+        except OSError as error:
+            raise source_error(error, f"finding what changed in {held.name}") from error
 
 
 def find_changes(path: str, since: int) -> Changed:
     """Return what was written in the btrfs snapshot at `path` in transaction `since` or later.
 
-    A name that went away is a change of its directory, so every changed directory is listed anew.
+    A removed name is a change of its directory, so the names in each changed directory are compared
+    too. Raises OSError.
     """
     changed = Changed()
     with Search(path) as search:

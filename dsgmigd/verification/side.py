@@ -1,9 +1,9 @@
-"""One of the two trees that the verifier compares: reads, and nothing else.
+"""One of the two trees that the verifier compares: it is only read.
 
-Directories are reached one component at a time and never through a symbolic link, so no depth is
-too deep and no link leads out. Access times stay as they are.
+Directories are opened one component at a time and never through a symbolic link, so any depth can
+be reached and no link leads out of the tree. Access times do not change.
 
-Leaving errors: SourceUnreadable or TargetUnwritable and its kin, as the side was told.
+Raises: the errors that `translate` returns: those of `source_error` or of `target_error`.
 """
 
 import errno
@@ -13,26 +13,33 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
 
-from dsgmigd.descriptors import Directories
-from dsgmigd.hashing import hash_file
-from dsgmigd.verify.compare import printable
+from dsgmigd.host.directories import Directories
+from dsgmigd.host.hashing import hash_file
+from dsgmigd.source.subvolume import EMPTY_SUBVOL_DIR_OBJECTID, FIRST_FREE_OBJECTID
+from dsgmigd.verification.compare import printable
 
 Translate = Callable[[OSError, str], Exception]
 
-# btrfs: the root of a subvolume, and what a snapshot has in the place of a subvolume in it.
-_SUBVOLUME_INODE = 256
-_NO_SUBVOLUME_INODE = 2
 _NO_DIRECTORY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 class Side:
-    """The tree below `root`; `translate` makes the error to raise of an OSError and an action.
+    """The tree below `root`; `translate` returns the error to raise for an OSError and an action.
 
-    With `reads_holes` what the file system calls a hole is read all the same.
+    With `reads_holes`, the holes of sparse files are read like data. `checkpoint` is called for
+    every piece of a file, by whichever thread reads it; whatever it raises ends the reading.
     """
 
-    def __init__(self, root: str, translate: Translate, *, reads_holes: bool = False) -> None:
+    def __init__(
+        self,
+        root: str,
+        translate: Translate,
+        *,
+        reads_holes: bool = False,
+        checkpoint: Callable[[], None] = lambda: None,
+    ) -> None:
         self._translate = translate
+        self._checkpoint = checkpoint
         self._reads_holes = reads_holes
         with self._errors("opening", root):
             self._directories = Directories(root)
@@ -45,12 +52,12 @@ class Side:
         self._directories.close()
 
     def open(self, path: str) -> int:
-        """Return a descriptor of the directory `path`, good until the next but one is opened."""
+        """Return a descriptor of the directory `path`; valid while one more directory is opened."""
         with self._errors("opening", path):
             return self._directories.open(os.fsencode(path))
 
     def has_directory(self, path: str) -> bool:
-        """Say whether `path` is a directory, and all on the way to it are."""
+        """Say whether `path` and all its parents are directories."""
         try:
             self._directories.open(os.fsencode(path))
         except OSError as error:
@@ -65,27 +72,27 @@ class Side:
             return self._directories.names(os.fsencode(path))
 
     def statuses(self, path: str, names: list[str]) -> list[os.stat_result | None]:
-        """Return the status of each name in the directory `path`; None where nothing is."""
+        """Return the status of each name in the directory `path`; None if it does not exist."""
         with self._errors("reading the names in", path):
             directory = self._directories.open(os.fsencode(path))
-            with suppress(FileNotFoundError):  # by far the most: all of them are there
+            with suppress(FileNotFoundError):  # almost always, all of them exist
                 return [os.lstat(name, dir_fd=directory) for name in names]
             return [_status(name, directory) for name in names]
 
-    def is_border(self, status: os.stat_result) -> bool:
-        """Say whether another file system, or another subvolume, begins there."""
+    def is_nested_subvolume(self, status: os.stat_result) -> bool:
+        """Say whether a path with this status is a nested subvolume or another file system."""
         if status.st_dev != self.root_status.st_dev:
             return True
-        is_stub = status.st_ino == _NO_SUBVOLUME_INODE and stat.S_ISDIR(status.st_mode)
-        return is_stub and self.root_status.st_ino == _SUBVOLUME_INODE
+        is_stub = status.st_ino == EMPTY_SUBVOL_DIR_OBJECTID and stat.S_ISDIR(status.st_mode)
+        return is_stub and self.root_status.st_ino == FIRST_FREE_OBJECTID
 
     def reference(self, path: str, name: str, directory: int) -> str:
-        """Return where the symbolic link `name`, whole `path`, points to."""
+        """Return the target of the symbolic link `name`, whose full path is `path`."""
         with self._errors("reading the link", path):
             return os.readlink(name, dir_fd=directory)
 
     def xattrs(self, path: str, name: str, directory: int) -> dict[str, bytes]:
-        """Return the extended attributes of `name`, whole `path`, ACLs among them."""
+        """Return the extended attributes of `name`, with ACLs; its full path is `path`."""
         through = f"/proc/self/fd/{directory}/{name}"
         with self._errors("reading the attributes of", path):
             keys = os.listxattr(through, follow_symlinks=False)
@@ -94,10 +101,14 @@ class Side:
     def digest(
         self, path: str, name: str, directory: int, status: os.stat_result
     ) -> tuple[str, int]:
-        """Return the content hash of the file `name`, whole `path`, and how much was read."""
+        """Return the content hash of the file `name`, at `path`, and how many bytes were read."""
         with self._errors("reading", path):
             return hash_file(
-                directory, os.fsencode(name), status=status, reads_holes=self._reads_holes
+                directory,
+                os.fsencode(name),
+                status=status,
+                reads_holes=self._reads_holes,
+                checkpoint=self._checkpoint,
             )
 
     @contextmanager

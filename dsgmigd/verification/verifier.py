@@ -1,13 +1,12 @@
-"""The verifier of one repository's snapshots: what each level looks at, and what is remembered.
+"""Compare the snapshots of one repository with the source, as each level requires.
 
-`complete` walks both trees of every snapshot and reads each content once; `changes` does so at the
-first, every tenth and the last snapshot, and in between looks at what the source's own file system
-calls changed; `exhaustive` reads everything every time; `structure` reads no contents. The target
-is a view of the ZFS snapshot, never the live staging directory.
+`complete` walks both trees of every snapshot and reads each content once. `changes` does so for the
+first, every tenth and the last snapshot; for the others it compares the paths that the source's
+file system reports as changed. `exhaustive` reads everything in every snapshot. `structure` reads
+no contents. The target is a view of the ZFS snapshot, never the live staging directory.
 
-Leaving errors: SourceUnreadable, TargetUnwritable and its kin, HostExhausted, whatever the
-checkpoint raises.
-Differences are data, not errors.
+Raises: the errors of `source_error` and `target_error`, HostExhausted, and whatever the checkpoint
+raises. Differences are data, not errors.
 """
 
 import os
@@ -16,21 +15,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from dsgmigd.abilities import Abilities
-from dsgmigd.dsg.pushlog import Push
+from dsgmigd.dsg.push_line import Push
+from dsgmigd.dsg.read_scope import read_scope
 from dsgmigd.dsg.scope import CONFIG_NAME, EVERYTHING
 from dsgmigd.exclusion import is_excluded
-from dsgmigd.file_errors import source_error, target_error, target_errors
-from dsgmigd.read_scope import read_scope
+from dsgmigd.host.file_errors import source_error, target_error, target_errors
 from dsgmigd.request import VerifyLevel
-from dsgmigd.verify.archives import Archives
-from dsgmigd.verify.compare import Discrepancy
-from dsgmigd.verify.findings import Verification
-from dsgmigd.verify.metadata import Documents, compare_push
-from dsgmigd.verify.proof import Moments, Proofs
-from dsgmigd.verify.readers import reading_threads
-from dsgmigd.verify.side import Side, Translate
-from dsgmigd.verify.walk import Reading, Walk
+from dsgmigd.target.capabilities import Capabilities
+from dsgmigd.verification.compare import Discrepancy
+from dsgmigd.verification.contents import reading_threads
+from dsgmigd.verification.findings import Verification
+from dsgmigd.verification.metadata.archives import Archives
+from dsgmigd.verification.metadata.documents import Documents, ManifestView, compare_push
+from dsgmigd.verification.proof import Moments, Proofs
+from dsgmigd.verification.side import Side, Translate
+from dsgmigd.verification.walk import Reading, Walk
+from dsgmigd.verification.walk_context import WalkContext
 
 Note = Callable[[str, list[Discrepancy]], None]
 
@@ -39,7 +39,7 @@ Note = Callable[[str, list[Discrepancy]], None]
 class Changed:
     """What may differ from the snapshot before; paths are relative to the root, b"" is the root.
 
-    Of each path in `paths` everything is compared, of each in `directories` the names in it too.
+    Every path in `paths` is compared, and so are the names in each of the `directories`.
     """
 
     paths: set[bytes] = field(default_factory=set)
@@ -47,25 +47,28 @@ class Changed:
 
 
 class Verifier:
-    """Checks the snapshots of one repository in their order, remembering what is proven."""
+    """Checks the snapshots of one repository in order, and remembers what is proven.
+
+    `note` is called with the discrepancies of every snapshot, and with its name.
+    """
 
     def __init__(
         self,
         *,
         level: VerifyLevel,
-        abilities: Abilities,
-        hash_threads: int = 2,
+        capabilities: Capabilities,
+        hash_threads: int,
         checkpoint: Callable[[], None] = lambda: None,
         note: Note = lambda _, __: None,
     ) -> None:
         self._level = level
-        self._abilities = abilities
+        self._capabilities = capabilities
         self._hash_threads = hash_threads
         self._checkpoint = checkpoint
         self._note = note
         self._proofs = Proofs()
-        self._archives = Archives(reads_all=level == "exhaustive")
-        self._documents = Documents()
+        self._archives = Archives(reads_all=level == "exhaustive", checkpoint=checkpoint)
+        self._documents = Documents(checkpoint=checkpoint)
         self._scope = EVERYTHING
 
     def verify(
@@ -79,25 +82,64 @@ class Verifier:
         is_verified_before: bool = False,
         push: Push | None = None,
     ) -> Verification:
-        """Compare snapshot s`number` on both sides; with `changed`, only that.
+        """Compare snapshot s`number` on both sides; with `changed`, only those paths.
 
-        `push` is what the push log says of it, if that is to be compared with the metadata.
-        With `is_verified_before` no contents are read: the snapshot carries the mark of an earlier
-        run, and this walk only renews what later proofs build on.
+        `push` is what the push log says about the snapshot, if the metadata must be compared with
+        it. With `is_verified_before`, contents are not read: an earlier run verified the snapshot,
+        and this walk only collects the proofs for the next one.
         """
-        with target_errors(f"reading {CONFIG_NAME} of s{number}"):
-            scope = read_scope(target_root)
-        if scope != self._scope:  # what was listed with right may be so no more, and the reverse
-            self._scope, self._proofs, changed = scope, Proofs(), None
+        if self._update_scope(target_root, number):
+            changed = None
         result = Verification(
             self._level, is_full_walk=changed is None, note=partial(self._note, f"s{number}")
         )
+        view = self._check_documents(
+            target_root, number, moments, result, push=push, is_verified_before=is_verified_before
+        )
+        proofs = Proofs()  # comparing some paths proves nothing for the next full walk
+        if changed is None:
+            proofs = self._proofs
+            proofs.begin_snapshot()
+        context = WalkContext(result, view, self._scope, proofs, moments, self._checkpoint)
+        with (
+            self._side(source_root, source_error) as source,
+            self._side(target_root, target_error) as target,
+            reading_threads(self._hash_threads) as pool,
+        ):
+            reading = self._reading(pool, is_verified_before=is_verified_before)
+            capabilities = self._capabilities
+            _run(Walk(source, target, context, capabilities=capabilities, reading=reading), changed)
+        return result
+
+    def _update_scope(self, target_root: str, number: int) -> bool:
+        """Read the scope of a snapshot; if it changed, forget all proofs and return True.
+
+        A file that was rightly listed may no longer be listed, and the reverse.
+        """
+        with target_errors(f"reading {CONFIG_NAME} of s{number}"):
+            scope = read_scope(target_root)
+        if scope == self._scope:
+            return False
+        self._scope, self._proofs = scope, Proofs()
+        return True
+
+    def _check_documents(
+        self,
+        target_root: str,
+        number: int,
+        moments: Moments,
+        result: Verification,
+        *,
+        push: Push | None,
+        is_verified_before: bool,
+    ) -> ManifestView:
+        """Check everything in `.dsg/`; return what the manifest says."""
         with target_errors(f"reading .dsg of s{number}"):
             view = self._documents.read(target_root, number)
             result.add(view.discrepancies)
             result.add(
                 self._archives.check(
-                    *(target_root, number, moments),
+                    *(target_root, number, view, moments),
                     is_newest_right=not view.discrepancies,
                     reads_none=is_verified_before,
                 )
@@ -105,32 +147,11 @@ class Verifier:
         if push is not None and view.metadata:
             result.is_push_checked = True
             result.add(compare_push(push, view.metadata))
-        proofs = Proofs()  # a look at some paths proves nothing for the next full walk
-        if changed is None:
-            proofs = self._proofs
-            proofs.begin_snapshot()
-        with (
-            self._side(source_root, source_error) as source,
-            self._side(target_root, target_error) as target,
-            reading_threads(self._hash_threads) as pool,
-        ):
-            walk = Walk(
-                source,
-                target,
-                result=result,
-                view=view,
-                proofs=proofs,
-                moments=moments,
-                abilities=self._abilities,
-                reading=self._reading(pool, is_verified_before=is_verified_before),
-                scope=self._scope,
-                checkpoint=self._checkpoint,
-            )
-            _run(walk, changed)
-        return result
+        return view
 
     def _side(self, root: str, translate: Translate) -> Side:
-        return Side(root, translate, reads_holes=self._level == "exhaustive")
+        is_exhaustive = self._level == "exhaustive"
+        return Side(root, translate, reads_holes=is_exhaustive, checkpoint=self._checkpoint)
 
     def _reading(self, pool: ThreadPoolExecutor, *, is_verified_before: bool) -> Reading:
         reads_none = self._level == "structure" or is_verified_before

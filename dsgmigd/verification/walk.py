@@ -1,39 +1,41 @@
 """One walk over a source snapshot and a target snapshot, side by side.
 
-Names must agree in both directions; type, mode, owner, mtime, size, link target, device, hard-link
-groups and extended attributes must agree at the target's ability, and contents where they are read.
+Names must agree in both directions. Type, mode, owner, mtime, size, link target, device, hard
+links and extended attributes must agree as far as the target can store them, and so must contents
+where they are read.
 
-Where another subvolume or file system begins in the source, nothing of it was migrated: an empty
-directory has to stand in the target, and the result names it.
+A nested subvolume or another file system in the source is not migrated: the target must have an
+empty directory there, and the result names the path.
 
-Leaving errors: those of side.py, whatever the checkpoint raises. Differences are data, not errors.
+Raises: the errors of `side`, and whatever the checkpoint raises. Differences are data, not errors.
 """
 
-import json
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from dsgmigd.abilities import Abilities, is_carried_xattr
-from dsgmigd.dsg.scope import Scope
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
+from dsgmigd.host.hashing import hash_bytes
 from dsgmigd.request import Loss
-from dsgmigd.verify.compare import Discrepancy, compare_status, is_same_file, printable
-from dsgmigd.verify.contents import Contents, Pair, ToRead
-from dsgmigd.verify.findings import Verification
-from dsgmigd.verify.listing import hash_entry
-from dsgmigd.verify.metadata import ManifestView, manifest_time
-from dsgmigd.verify.proof import Moments, Proofs
-from dsgmigd.verify.side import Side
+from dsgmigd.target.capabilities import Capabilities, is_carried_xattr
+from dsgmigd.verification.compare import compare_status, is_same_file, printable, type_of
+from dsgmigd.verification.contents import Contents, Pair, ToRead
+from dsgmigd.verification.entries import compare_file_entry, compare_link_entry, take_entry
+from dsgmigd.verification.link_groups import LinkGroups
+from dsgmigd.verification.metadata.listing import hash_entry
+from dsgmigd.verification.side import Side
+from dsgmigd.verification.walk_context import WalkContext
 
 _NAMES_AT_ONCE = 1000
+_IN_SOURCE = "present in the source"
+_NOT_IN_SOURCE = "not in the source"
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Which contents a walk reads: all, none, or those that are not proven; by which threads."""
+    """Which contents a walk reads: all, none, or those that are not proven; and its threads."""
 
     pool: ThreadPoolExecutor
     all: bool = False
@@ -42,7 +44,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A regular file on both sides, all but its content compared."""
+    """A regular file on both sides, in which everything but the content was compared."""
 
     pair: Pair
     source: os.stat_result
@@ -52,47 +54,39 @@ class _File:
 
 
 class Walk:
-    """One walk; its state dies with it."""
+    """Compares one pair of snapshots; make a new one for the next pair."""
 
     def __init__(
         self,
         source: Side,
         target: Side,
+        context: WalkContext,
         *,
-        result: Verification,
-        view: ManifestView,
-        proofs: Proofs,
-        moments: Moments,
-        abilities: Abilities,
+        capabilities: Capabilities,
         reading: Reading,
-        scope: Scope,
-        checkpoint: Callable[[], None],
     ) -> None:
         self._source = source
         self._target = target
-        self._result = result
-        self._view = view
-        self._proofs = proofs
-        self._moments = moments
-        self._abilities = abilities
+        self._context = context
+        self._result = context.result
+        self._proofs = context.proofs
+        self._listing = context.view.listing
+        self._capabilities = capabilities
         self._reading = reading
         self._contents = Contents(source, target, reading.pool)
-        self._scope = scope
-        self._checkpoint = checkpoint
-        self._target_of: dict[int, int] = {}
-        self._source_of: dict[int, int] = {}
+        self._link_groups = LinkGroups()
 
     def compare_all(self) -> None:
-        """Compare the two trees from their roots down, and the manifest with what is there."""
+        """Compare the two trees from their roots down, and the manifest with what exists."""
         with self._contents:
             self._compare_trees()
-        for path in self._view.listing.untaken():
-            self._differ(path, "manifest", "not there", "listed")
+        for path in self._listing.untaken():
+            self._context.differ(path, "manifest", "it does not exist", "listed")
 
     def compare_some(self, names: dict[str, set[str]], directories: Iterable[str]) -> None:
-        """Compare `names` by the directory they stand in, and what `directories` list."""
+        """Compare `names`, grouped by their directory, and the names in `directories`."""
         with self._contents:
-            self._compare_places(names, set(directories))
+            self._compare_directories(names, set(directories))
 
     def _compare_trees(self) -> None:
         self._compare_root()
@@ -106,13 +100,13 @@ class Walk:
             waiting += reversed(below)
         self._compare_contents()
 
-    def _compare_places(self, names: dict[str, set[str]], wanted: set[str]) -> None:
+    def _compare_directories(self, names: dict[str, set[str]], listed: set[str]) -> None:
         self._compare_root()
-        for path in sorted(wanted | names.keys()):
+        for path in sorted(listed | names.keys()):
             if not self._target.has_directory(path):
-                self._differ(path, "presence", "there", "missing")
+                self._context.differ(path, "presence", _IN_SOURCE, "missing")
                 continue
-            if path in wanted:
+            if path in listed:
                 self._common_names(path)
             self._compare_names(path, sorted(names.get(path, ())))
         self._compare_contents()
@@ -122,34 +116,35 @@ class Walk:
         self._compare_status(root, self._source.root_status, self._target.root_status)
 
     def _common_names(self, path: str) -> list[str]:
-        """Report the names that one side lacks in the directory `path`; return the others."""
+        """Report the names that only one side has in the directory `path`; return the others."""
         in_source, in_target = set(self._source.names(path)), set(self._target.names(path))
         if not path:
             in_source = {name for name in in_source if not is_excluded_name(os.fsencode(name))}
             in_target.discard(os.fsdecode(DSG_DIRECTORY))
         for name in sorted(in_source - in_target):
-            self._differ(_join(path, name), "presence", "there", "missing")
+            self._context.differ(_join(path, name), "presence", _IN_SOURCE, "missing")
         for name in sorted(in_target - in_source):
-            self._differ(_join(path, name), "presence", "not there", "extra")
+            self._context.differ(_join(path, name), "presence", _NOT_IN_SOURCE, "extra")
         return sorted(in_source & in_target)
 
     def _compare_names(self, path: str, names: list[str]) -> list[str]:
-        """Compare what stands under `names` in the directory `path`; return directories."""
-        # All of one side, then all of the other: the target may be another process, and turning to
-        # it for every single name costs more than the answer.
+        """Compare the entries `names` of the directory `path`; return the directories in it."""
+        # First all of one side, then all of the other: the target's file system may be another
+        # process, and switching to it for each name takes longer than its answer.
         of_target = self._target.statuses(path, names)
         of_source = self._source.statuses(path, names)
         source, target = self._source.open(path), self._target.open(path)
         files: list[_File] = []
         directories: list[str] = []
-        self._checkpoint()
+        self._context.checkpoint()
         for name, here, there in zip(names, of_source, of_target, strict=True):
             whole = _join(path, name)
             if here is None or there is None:
-                self._differ(whole, "presence", _presence(here), _presence(there))
-            elif self._source.is_border(here):
-                self._compare_border(whole, there)
-            elif not self._is_proven_file(whole, here, there):
+                of_both = (_NOT_IN_SOURCE if here is None else _IN_SOURCE), _presence(there)
+                self._context.differ(whole, "presence", *of_both)
+            elif self._source.is_nested_subvolume(here):
+                self._compare_nested_subvolume(whole, there)
+            elif not self._tick_off_if_proven(whole, here, there):
                 found = self._compare_status(Pair(whole, name, source, target), here, there)
                 if isinstance(found, _File):
                     files.append(found)
@@ -159,53 +154,56 @@ class Walk:
             self._compare_contents()
         return directories
 
-    def _is_proven_file(self, path: str, source: os.stat_result, target: os.stat_result) -> bool:
-        """Say whether a listed file is the same on both sides and proven; if so, that was all."""
-        if self._reading.all or not is_same_file(source, target, self._abilities):
+    def _tick_off_if_proven(
+        self, path: str, source: os.stat_result, target: os.stat_result
+    ) -> bool:
+        """Count a listed file that is proven; False if it has to be compared."""
+        if self._reading.all or not is_same_file(source, target, self._capabilities):
             return False
-        listed = self._view.listing.find(path)
+        listed = self._listing.find(path)
         if listed is None:
             return False
         number, entry = listed
-        if not self._proofs.holds(source, target, hash_entry(entry), self._moments):
+        if not self._proofs.renew(source, target, hash_entry(entry), self._context.moments):
             return False
-        self._view.listing.tick_off(number)
+        self._listing.tick_off(number)
+        self._count_hash(entry)
         self._result.entries += 1
         self._result.files += 1
         self._result.files_proven += not self._reading.none
-        self._note_loss(self._abilities.mtime_loss(source.st_mtime_ns), path)
-        self._compare_link_groups(path, source, target)
+        self._note_loss(self._capabilities.mtime_loss(source.st_mtime_ns), path)
+        self._result.add(self._link_groups.compare(path, source, target))
         return True
 
-    def _compare_border(self, path: str, target: os.stat_result) -> None:
+    def _compare_nested_subvolume(self, path: str, target: os.stat_result) -> None:
         self._result.entries += 1
-        self._result.add_border(path)
+        self._result.nested_subvolumes.append(path)
         if not stat.S_ISDIR(target.st_mode):
-            self._differ(path, "type", "an empty directory", stat.filemode(target.st_mode)[0])
+            self._context.differ(path, "type", "empty directory", type_of(target))
             return
         for name in self._target.names(path):
-            self._differ(_join(path, name), "presence", "beyond the border", "extra")
+            expected = "below a nested subvolume, which is not migrated"
+            self._context.differ(_join(path, name), "presence", expected, "extra")
 
     def _compare_status(
         self, pair: Pair, source: os.stat_result, target: os.stat_result
     ) -> _File | Pair | None:
         """Compare all but contents; return a file to read, a directory to enter, or None."""
-        self._checkpoint()
+        self._context.checkpoint()
         self._result.entries += 1
-        found = compare_status(pair.path, source, target, self._abilities)
-        self._result.add(found)
-        self._note_loss(self._abilities.mtime_loss(source.st_mtime_ns), pair.path)
+        self._result.add(compare_status(pair.path, source, target, self._capabilities))
+        self._note_loss(self._capabilities.mtime_loss(source.st_mtime_ns), pair.path)
         if stat.S_IFMT(source.st_mode) != stat.S_IFMT(target.st_mode):
             return None
         is_directory = stat.S_ISDIR(source.st_mode)
-        entry_hash = 0 if is_directory else self._view.listing.hash_of(pair.path)
-        is_proven = not self._reading.all and self._proofs.holds(
-            source, target, entry_hash, self._moments
+        entry_hash = 0 if is_directory else self._listing.hash_of(pair.path)
+        is_proven = not self._reading.all and self._proofs.renew(
+            source, target, entry_hash, self._context.moments
         )
         if not is_proven:
             self._compare_xattrs(pair)
         if stat.S_ISREG(source.st_mode):
-            self._compare_link_groups(pair.path, source, target)
+            self._result.add(self._link_groups.compare(pair.path, source, target))
             return _File(pair, source, target, entry_hash, is_proven)
         if stat.S_ISLNK(source.st_mode):
             self._compare_links(pair)
@@ -219,37 +217,24 @@ class Walk:
         source = self._source.reference(pair.path, pair.name, pair.source)
         target = self._target.reference(pair.path, pair.name, pair.target)
         if source != target:
-            self._differ(pair.path, "link target", printable(source), printable(target))
-        entry = self._entry(pair, source)
-        if entry is not None and json.loads(entry).get("reference") != source:
-            self._differ(pair.path, "manifest reference", source, entry.decode())
-
-    def _compare_link_groups(
-        self, path: str, source: os.stat_result, target: os.stat_result
-    ) -> None:
-        if source.st_nlink > 1:
-            self._check_group(self._target_of, source.st_ino, target.st_ino, path)
-        if target.st_nlink > 1:
-            self._check_group(self._source_of, target.st_ino, source.st_ino, path)
-
-    def _check_group(self, known: dict[int, int], one: int, other: int, path: str) -> None:
-        if known.setdefault(one, other) != other:
-            self._differ(path, "hard links", "another group", "this group")
+            self._context.differ(pair.path, "link target", printable(source), printable(target))
+        compare_link_entry(self._context, pair.path, source)
 
     def _compare_xattrs(self, pair: Pair) -> None:
-        source = self._held_xattrs(pair)
-        if not self._abilities.xattrs and not self._abilities.acls:
+        source = self._stored_xattrs(pair)
+        if not self._capabilities.xattrs and not self._capabilities.acls:
             return
         found = self._target.xattrs(pair.path, pair.name, pair.target)
         target = {name: found[name] for name in found if is_carried_xattr(name)}
         for name in sorted(source.keys() | target.keys()):
             if source.get(name) != target.get(name):
-                self._differ(pair.path, f"xattr {name}", source.get(name), target.get(name))
+                values = _value(source.get(name)), _value(target.get(name))
+                self._context.differ(pair.path, f"xattr {name}", *values)
 
-    def _held_xattrs(self, pair: Pair) -> dict[str, bytes]:
-        """Return those attributes of the source that the target has to have."""
+    def _stored_xattrs(self, pair: Pair) -> dict[str, bytes]:
+        """Return the attributes in the source that the target must have; note the others."""
         found = self._source.xattrs(pair.path, pair.name, pair.source)
-        losses = {name: self._abilities.xattr_loss(name) for name in found}
+        losses = {name: self._capabilities.xattr_loss(name) for name in found}
         carried = {name for name in found if is_carried_xattr(name)}
         for loss in {losses[name] for name in carried}:
             self._note_loss(loss, pair.path)
@@ -260,60 +245,42 @@ class Walk:
             self._result.add_loss(loss, path)
 
     def _to_read(self, files: list[_File]) -> list[ToRead]:
-        """Compare files with their entries in the manifest; return those that have to be read."""
+        """Tick off the entries of files; return the files that have to be read."""
         to_read = []
         for file in files:
             self._result.files += 1
-            entry = self._entry(file.pair, is_proven=file.is_proven)
+            entry = take_entry(self._context, file.pair.path, is_proven=file.is_proven)
+            self._count_hash(entry)
             if file.is_proven:
                 self._result.files_proven += not self._reading.none
             elif self._reading.none:
-                self._proofs.add(file.source, file.target, file.entry_hash)
+                if self._agrees_unread(file, entry):
+                    self._proofs.add(file.source, file.target, file.entry_hash)
             elif file.source.st_size == file.target.st_size:
                 to_read.append(ToRead(file.pair, file.source, file.target, entry, file.entry_hash))
         return to_read
 
+    def _count_hash(self, entry: bytes | None) -> None:
+        if entry is not None and self._result.level == "structure":
+            self._result.hashes_unchecked += 1
+
+    def _agrees_unread(self, file: _File, entry: bytes | None) -> bool:
+        """Compare what can be compared of an entry at a level that reads no contents."""
+        if self._result.level != "structure":
+            return True  # an earlier run compared it
+        return compare_file_entry(self._context, file.pair.path, file.target, None, entry)
+
     def _compare_contents(self) -> None:
         for file, (source, source_bytes), (target, target_bytes) in self._contents.read_waiting():
-            self._checkpoint()
+            self._context.checkpoint()
             self._result.files_read += 1
             self._result.source_bytes_read += source_bytes
             self._result.target_bytes_read += target_bytes
+            path = file.pair.path
             if source != target:
-                self._differ(file.pair.path, "content", source, target)
-            elif self._agrees(file, target):
+                self._context.differ(path, "content", source, target)
+            elif compare_file_entry(self._context, path, file.target, target, file.entry):
                 self._proofs.add(file.source, file.target, file.entry_hash)
-
-    def _agrees(self, file: ToRead, digest: str) -> bool:
-        """Compare a file's entry in the manifest, if it has one, with the file itself."""
-        if file.entry is None:
-            return True
-        size, mtime = file.target.st_size, file.target.st_mtime
-        expected = ("file", size, manifest_time(mtime), digest)
-        said = json.loads(file.entry)
-        found = tuple(said.get(key) for key in ("type", "filesize", "mtime", "hash"))
-        if found != expected:
-            self._differ(file.pair.path, "manifest entry", expected, found)
-        return found == expected
-
-    def _entry(
-        self, pair: Pair, reference: str | None = None, *, is_proven: bool = False
-    ) -> bytes | None:
-        entry = self._view.listing.take(pair.path)
-        if entry is not None and is_proven:
-            return entry  # it was listed, and with right, in the snapshot before
-        bytes_reference = None if reference is None else os.fsencode(reference)
-        has_entry = self._scope.lists(os.fsencode(pair.path), bytes_reference)
-        if has_entry and entry is None:
-            self._differ(pair.path, "manifest", "there", "not listed")
-        elif entry is not None and not has_entry:
-            self._differ(pair.path, "manifest", "of a kind that no manifest lists", "listed")
-        elif entry is None:
-            self._result.add_unlisted(pair.path)
-        return entry
-
-    def _differ(self, path: str, attribute: str, source: object, target: object) -> None:
-        self._result.add([Discrepancy(printable(path), attribute, str(source), str(target))])
 
 
 def _join(path: str, name: str) -> str:
@@ -321,4 +288,9 @@ def _join(path: str, name: str) -> str:
 
 
 def _presence(status: os.stat_result | None) -> str:
-    return "missing" if status is None else "there"
+    return "missing" if status is None else "extra"
+
+
+def _value(value: bytes | None) -> str:
+    # Whoever reads a result may not be one who may read the attribute.
+    return "not set" if value is None else f"{len(value)} bytes with hash {hash_bytes(value)}"

@@ -21,19 +21,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from dsgmigd.zfs.mounting import mounting
+from dsgmigd.target.zfs_fuse import mounting
 
 ZfsKind = Literal["kernel", "fuse"]
 
 _SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # zfs-fuse answers an unknown option with pages of usage.
 _STDERR_CHARACTERS = 600
-_BUSY_TRIES = 40
-_BUSY_SECONDS = 0.25
+_BUSY_TRIES = 200
+_BUSY_SECONDS = 0.05
 _DAEMON_SECONDS = 10.0
 _DAEMON_STARTS = 3
 _LOOP_MAJOR = 7
+# Others may take the next free loop device at the same moment.
+_SPARE_LOOP_NODES = 8
 _PID_FILE = "zfs-fuse.pid"
+_DAEMON_OPTIONS = ("-m", "512", "--no-kstat-mount")
+# zfs-fuse ignores setuid=off and devices=off: these are for all that it mounts.
+_MOUNT_OPTIONS = ("-o", "nosuid,nodev")
 
 
 class BedError(Exception):
@@ -42,7 +47,7 @@ class BedError(Exception):
 
 def run(*argv: str | Path, timeout_seconds: float = 300) -> str:
     """Run a program to its end and return what it printed."""
-    environment = {"LC_ALL": "C", "PATH": _SEARCH_PATH}
+    environment = {"LC_ALL": "C.UTF-8", "PATH": _SEARCH_PATH}
     try:
         with mounting() if argv[0] in {"zfs", "zpool"} else nullcontext():
             done = subprocess.run(
@@ -77,16 +82,21 @@ def retry_while_busy(action: Callable[[], object]) -> None:
     action()
 
 
+def destroy(*arguments: str) -> None:
+    """`zfs destroy`: zfs-fuse lets go of a dataset a moment after its last user has ended."""
+    retry_while_busy(lambda: run("zfs", "destroy", *arguments))
+
+
 def zfs_kind() -> ZfsKind:
     """Say which ZFS the programs `zfs` and `zpool` talk to on this host."""
     return "kernel" if os.path.exists("/dev/zfs") else "fuse"
 
 
-def ensure_zfs(state_directory: Path) -> ZfsKind:
+def ensure_zfs(state_directory: Path, mount_options: tuple[str, ...] = _MOUNT_OPTIONS) -> ZfsKind:
     """Make `zpool` answer: by the kernel's ZFS, a daemon that runs, or a zfs-fuse started here.
 
     The pid file of a daemon that was started here stays in `state_directory`, which is how
-    `stop_zfs` knows it.
+    `stop_zfs` knows it. `mount_options` are given to that daemon.
     """
     kind = zfs_kind()
     if _zpool_answers():
@@ -101,13 +111,15 @@ def ensure_zfs(state_directory: Path) -> ZfsKind:
     # Without it zfs-fuse ends at once and says nothing.
     os.makedirs("/run/lock", exist_ok=True)
     for _ in range(_DAEMON_STARTS):
-        words = _start_daemon(program, state_directory)
+        words = _start_daemon(program, state_directory, mount_options)
         if words is None:
             return kind
     raise BedError(f"zfs-fuse does not answer: {words}")
 
 
-def _start_daemon(program: str, state_directory: Path) -> str | None:
+def _start_daemon(
+    program: str, state_directory: Path, mount_options: tuple[str, ...]
+) -> str | None:
     """Start zfs-fuse; None once it answers, else its words.
 
     It ends at once, and silently, while a daemon that was told to end still does so.
@@ -116,7 +128,7 @@ def _start_daemon(program: str, state_directory: Path) -> str | None:
     # A log file and not a pipe: the daemon keeps its descriptors, and a pipe would never end.
     with log.open("wb") as output:
         subprocess.run(
-            (program, "-m", "512", "--no-kstat-mount", "-p", state_directory / _PID_FILE),
+            (program, *_DAEMON_OPTIONS, *mount_options, "-p", state_directory / _PID_FILE),
             check=False,
             cwd="/",
             stdin=subprocess.DEVNULL,
@@ -195,7 +207,7 @@ class BtrfsLoop(_Opened):
         self.directory.mkdir(parents=True, exist_ok=True)
         _make_sparse_file(self.image, self.size_mib)
         run("mkfs.btrfs", "--quiet", self.image)
-        _provide_loop_node()
+        _provide_loop_nodes()
         run("mount", "-t", "btrfs", "-o", "loop,noatime", self.image, self.directory)
 
     def close(self) -> bool:
@@ -267,7 +279,7 @@ def snapshot_view(dataset: str, snapshot: str, directory: Path) -> Iterator[Path
         if zfs_kind() == "kernel":
             unmount_below(directory)
         else:
-            retry_while_busy(lambda: run("zfs", "destroy", clone))
+            destroy(clone)
         with suppress(FileNotFoundError):
             directory.rmdir()
 
@@ -295,12 +307,17 @@ def _make_sparse_file(path: Path, size_mib: int) -> None:
         file.truncate(size_mib << 20)
 
 
-def _provide_loop_node() -> None:
-    """Make the node of the next free loop device: a container's /dev does not grow by itself."""
-    node = Path(run("losetup", "--find").strip())
-    if not node.exists():
-        number = int(node.name.removeprefix("loop"))
-        os.mknod(node, stat.S_IFBLK | 0o660, os.makedev(_LOOP_MAJOR, number))
+def _provide_loop_nodes() -> None:
+    """Make the nodes of the next free loop devices: a container's /dev does not grow by itself."""
+    free = Path(run("losetup", "--find").strip())
+    first = int(free.name.removeprefix("loop"))
+    for number in range(first, first + _SPARE_LOOP_NODES):
+        with suppress(FileExistsError):
+            os.mknod(
+                free.with_name(f"loop{number}"),
+                stat.S_IFBLK | 0o660,
+                os.makedev(_LOOP_MAJOR, number),
+            )
 
 
 def _zpool_answers() -> bool:

@@ -5,7 +5,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dsgmigd.verify.verifier import Changed
+from dsgmigd.verification.verifier import Changed
 from tests.integration.comparer import is_border, read_tree
 
 

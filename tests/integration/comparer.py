@@ -4,7 +4,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 Skip = frozenset[bytes]
@@ -17,36 +17,38 @@ DSG: Skip = frozenset({b".dsg"})
 
 @dataclass
 class Entry:
-    """What one path is; `group` lists the paths that are the same file."""
+    """What one path is; `group` is the first of the paths that are the same file."""
 
     facts: tuple[object, ...]
     xattrs: dict[str, bytes]
     digest: str
-    group: list[bytes] = field(default_factory=list)
+    group: bytes = b""
 
 
 def read_tree(root: Path, skipped: Skip) -> dict[bytes, Entry]:
     """Return everything below `root` but the names that are skipped at the root."""
     entries: dict[bytes, Entry] = {}
-    groups: dict[tuple[int, int], list[bytes]] = {}
+    groups: dict[tuple[int, int], bytes] = {}
+    inodes: dict[bytes, tuple[int, int]] = {}
     for path in _walk(os.fsencode(root), skipped):
         full = os.path.join(os.fsencode(root), path)
         status = os.lstat(full)
-        group = groups.setdefault((status.st_dev, status.st_ino), [])
-        group.append(path)
-        entries[path] = Entry(_facts(full, status), _xattrs(full), _digest(full, status), group)
-    for group in groups.values():
-        group.sort()
+        inode = (status.st_dev, status.st_ino)
+        groups[inode] = min(path, groups.get(inode, path))
+        entries[path] = Entry(_facts(full, status), _xattrs(full), _digest(full, status))
+        inodes[path] = inode
+    for path, inode in inodes.items():
+        entries[path].group = groups[inode]
     return entries
 
 
 def differences(source: Path, target: Path) -> list[str]:
     """Return in words where `target` is not what `source` is, the excluded aside.
 
-    Of a border of the source only that a directory is there counts: its times are made up.
+    For a nested subvolume only the existence of a directory counts: its times are invented.
     """
     mine, theirs = read_tree(source, EXCLUDED), read_tree(target, EXCLUDED | DSG)
-    for path in borders(source) & theirs.keys():
+    for path in nested_subvolumes(source) & theirs.keys():
         if stat.S_ISDIR(os.lstat(os.path.join(os.fsencode(target), path)).st_mode):
             del mine[path], theirs[path]
     found = [f"missing: {path!r}" for path in sorted(mine.keys() - theirs.keys())]
@@ -61,7 +63,7 @@ def differences(source: Path, target: Path) -> list[str]:
     return found
 
 
-def borders(root: Path) -> set[bytes]:
+def nested_subvolumes(root: Path) -> set[bytes]:
     """Return the paths below `root` at which other subvolumes begin."""
     top = os.lstat(root)
     return {

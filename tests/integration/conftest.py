@@ -17,11 +17,14 @@ from typing import Any
 import bed
 import pytest
 
+from tests.integration import zfs_kind
+from tests.integration.mount_namespace import enter_own_mount_namespace
 from tests.integration.trees import delete_subvolumes
 from tests.result_schema import faults
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TOOLS = ("btrfs", "mkfs.btrfs", "losetup", "mount", "rsync", "setfacl", "strace", "zfs", "zpool")
+SPOOL_ID = "00000000-0000-0000-0000-000000000099"
 _HERE = "tests/integration/"
 _numbers = count(1)
 
@@ -65,14 +68,18 @@ class Bed:
         """Run `dsgmigd verify` and return its result, whatever it is."""
         return self._result("verify", repo, *options)
 
-    def _result(self, verb: str, repo: str, *options: str) -> dict[str, Any]:
-        done = self.dsgmigd(verb, repo, "--json", *options, check=False)
+    def _result(self, command: str, repo: str, *options: str) -> dict[str, Any]:
+        done = self.dsgmigd(command, repo, "--json", *options, check=False)
         try:
             result: dict[str, Any] = json.loads(done.stdout)
         except ValueError:
-            pytest.fail(f"dsgmigd {verb} {repo} gave {done.returncode}:\n{done.stderr[-3000:]}")
+            pytest.fail(f"dsgmigd {command} {repo} gave {done.returncode}:\n{done.stderr[-3000:]}")
         assert faults(result) == []
         return result
+
+    def status(self) -> dict[str, Any]:
+        """Return what `dsgmigd status` says."""
+        return dict(json.loads(self.dsgmigd("status", "--json").stdout))
 
     def start_worker(self, instance: int, *wrapper: str) -> subprocess.Popen[bytes]:
         """Start `dsgmigd run`; its log is `logs/worker-INSTANCE.log`, it ends with the test.
@@ -99,7 +106,7 @@ class Bed:
         hidden.write_text(text, encoding="utf-8")
         return hidden.rename(self.spool / f"{repo}.request")
 
-    def wait_result(self, repo: str, timeout: float = 120) -> dict[str, Any]:
+    def wait_result(self, repo: str, timeout: float = 300) -> dict[str, Any]:
         """Return the result once it stands and neither a claim nor a request does."""
         result = self.spool / f"{repo}.result.json"
         deadline = time.monotonic() + timeout
@@ -127,6 +134,13 @@ class Bed:
         found = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
         # Snapshots of one second have one creation time.
         return sorted(found, key=lambda name: (len(name), name))
+
+    def pool_listing(self) -> str:
+        """Return all that is below the parent in the pool, with what changes by a write to it."""
+        if zfs_kind.COUNTS_SPACE_LATER:
+            bed.run("zpool", "sync", self.parent.partition("/")[0])
+        columns = "name,used,referenced,creation"
+        return bed.run("zfs", "list", "-H", "-r", "-t", "all", "-o", columns, self.parent)
 
     def command(self, *arguments: str) -> tuple[str, ...]:
         return (self.python, "-m", "dsgmigd", "--config", str(self.config), *arguments)
@@ -161,6 +175,8 @@ def state() -> Iterator[Path]:
         pytest.fail(problem)
     if problem:
         pytest.skip(problem)
+    if zfs_kind.IS_FUSE:
+        enter_own_mount_namespace()
     directory = Path(tempfile.mkdtemp(prefix="dsgmigd-test-", dir="/var/tmp"))
     try:
         bed.ensure_zfs(directory)
@@ -184,12 +200,21 @@ def pool(state: Path) -> Iterator[bed.FilePool]:
 
 
 @pytest.fixture
+def second_btrfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A btrfs that is not the source's, for tests that need a target which holds everything."""
+    place = tmp_path_factory.mktemp("second")
+    with bed.BtrfsLoop(place / "second.img", place / "mounted"):
+        yield place / "mounted"
+
+
+@pytest.fixture
 def fresh_bed(state: Path, btrfs_root: Path, pool: bed.FilePool) -> Iterator[Bed]:
     name = f"t{next(_numbers):03}"
     own = state / name
     (own / "spool").mkdir(parents=True)
     (own / "logs").mkdir()
     (btrfs_root / name).mkdir()
+    (btrfs_root / name / ".mounted").touch()  # an empty source root is one that is away
     made = Bed(
         source_root=btrfs_root / name,
         parent=f"{pool.name}/{name}",
@@ -207,7 +232,7 @@ def fresh_bed(state: Path, btrfs_root: Path, pool: bed.FilePool) -> Iterator[Bed
     finally:
         made.stop_workers()
         bed.unmount_below(own)
-        bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", made.parent))
+        bed.destroy("-R", made.parent)
         delete_subvolumes(made.source_root)
         shutil.rmtree(own)
 
@@ -224,11 +249,11 @@ def write_config(
 
     `source` and `target` are more keys of these tables, `extra` is TOML with its own tables.
     """
-    losses = ["xattr", "acl", "subsecond_mtime"] if bed.zfs_kind() == "fuse" else []
+    losses = json.dumps(zfs_kind.LOSSES)
     made.config.write_text(
         f"[spool]\ndirectory = {json.dumps(str(made.spool))}\nrescan_seconds = 1\n"
         f"[source]\nroot = {json.dumps(str(made.source_root))}\n{source}\n"
-        f"[target]\nparent = {json.dumps(made.parent)}\nallow_loss = {json.dumps(losses)}\n"
+        f"[target]\nparent = {json.dumps(made.parent)}\nallow_loss = {losses}\n"
         f"{target}\n[retry]\nfor_seconds = {retry_for_seconds}\n{extra}",
         encoding="utf-8",
     )

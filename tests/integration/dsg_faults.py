@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 
 import lz4.frame
 import orjson
-import xxhash
 
+from tests.dsg_reader import digest_of
 from tests.integration.faults import Fault, Faulty, shown
 
 _TIME_ZONE = ZoneInfo("America/Los_Angeles")
@@ -41,16 +41,12 @@ def _write_agreeing(tree: Faulty, manifest: Document) -> None:
     entries, metadata = manifest["entries"], manifest["metadata"]
     previous = messages["snapshots"].get(metadata["snapshot_previous"], {"snapshot_hash": ""})
     metadata["entry_count"] = len(entries)
-    metadata["entries_hash"] = _hash(b"".join(map(orjson.dumps, entries.values())))
+    metadata["entries_hash"] = digest_of(b"".join(map(orjson.dumps, entries.values())))
     chained = metadata["entries_hash"] + metadata["snapshot_message"] + previous["snapshot_hash"]
-    metadata["snapshot_hash"] = _hash(chained.encode())
+    metadata["snapshot_hash"] = digest_of(chained.encode())
     messages["snapshots"][metadata["snapshot_id"]] = metadata
     _write(tree, "last-sync.json", manifest)
     _write(tree, "sync-messages.json", messages)
-
-
-def _hash(data: bytes) -> str:
-    return xxhash.xxh3_64_hexdigest(data)
 
 
 def _another(value: Any) -> Any:
@@ -110,7 +106,7 @@ def add_an_entry_in_agreement(tree: Faulty) -> None:
     path = tree.pick(["absent", *(set(there) - manifest["entries"].keys())])
     content = tree.good.contents.get(path, b"")
     model = next(entry for entry in manifest["entries"].values() if entry["type"] == "file")
-    entry = {**model, "path": path, "filesize": len(content), "hash": _hash(content)}
+    entry = {**model, "path": path, "filesize": len(content), "hash": digest_of(content)}
     if path in tree.good.contents:  # all that it says is true
         moment = datetime.fromtimestamp(tree.good.status[path].st_mtime, _TIME_ZONE)
         entry["mtime"] = moment.isoformat(timespec="seconds")

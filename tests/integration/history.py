@@ -4,8 +4,10 @@ import ctypes
 import fcntl
 import os
 import shutil
+import stat
 import struct
 import subprocess
+import uuid
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -17,6 +19,9 @@ _SUBVOLUME_ROOT = 256
 # linux/fs.h: _IOW(0x94, 13, struct file_clone_range)
 _FICLONERANGE = 0x4020940D
 _CLONE_RANGE = struct.Struct("<qQQQ")
+# linux/btrfs.h: _IOWR(0x94, 37, struct btrfs_ioctl_received_subvol_args)
+_SET_RECEIVED = 0xC0C89425
+_RECEIVED = struct.Struct("<16sQ176x")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -27,9 +32,29 @@ class History:
         self.directory = directory
         self.live = directory / "live"
         self.snapshots: list[Path] = []
+        self.is_received = False
+        self.is_compressed = False
         self._clock = 1_400_000_000_000_000_000
         directory.mkdir()
         _btrfs("subvolume", "create", str(self.live))
+
+    def mark_as_received(self) -> None:
+        """Let the subvolume and its snapshots share the UUID of one that was received.
+
+        Kernels that do not clear it let a received subvolume be made writable with it.
+        """
+        descriptor = os.open(self.live, os.O_RDONLY)
+        try:
+            arguments = bytearray(_RECEIVED.pack(uuid.uuid4().bytes, 1))
+            fcntl.ioctl(descriptor, _SET_RECEIVED, arguments)
+        finally:
+            os.close(descriptor)
+        self.is_received = True
+
+    def compress(self, algorithm: str) -> None:
+        """Let the file system compress what is created from now on."""
+        _btrfs("property", "set", str(self.live), "compression", algorithm)
+        self.is_compressed = True
 
     def snapshot(self) -> Path:
         """Make the next read-only snapshot."""
@@ -53,7 +78,7 @@ class History:
 
     def do(self, operation: str, *arguments: object) -> None:
         """Do one operation by name; what the file system refuses is not done."""
-        with suppress(OSError):
+        with suppress(OSError, subprocess.CalledProcessError):
             getattr(self, operation)(*arguments)
 
     # Operations.
@@ -101,14 +126,37 @@ class History:
             arguments = (source, source_block * 4096, count * 4096, target_block * 4096)
             fcntl.ioctl(target, _FICLONERANGE, _CLONE_RANGE.pack(*arguments))
 
+    def copy_by_reference(self, origin: bytes, name: bytes) -> None:
+        """Let a new file share the blocks of another, which is then overwritten."""
+        self.create(name, 0)
+        self.clone_range(origin, name, (0, 0, 0))  # no length: all that there is
+        self.write(origin, 0, 4096)
+
     def rename(self, old: bytes, new: bytes) -> None:
         os.rename(self.path(old), self.path(new))
+
+    def change_case(self, name: bytes) -> None:
+        """Rename to a name that differs in the case of its letters only."""
+        directory, last = os.path.split(name)
+        self.rename(name, os.path.join(directory, last.swapcase()))
 
     def exchange(self, one: bytes, other: bytes) -> None:
         _libc.renameat2(_AT_FDCWD, self.path(one), _AT_FDCWD, self.path(other), _RENAME_EXCHANGE)
 
     def link(self, existing: bytes, name: bytes) -> None:
         os.link(self.path(existing), self.path(name), follow_symlinks=False)
+
+    def replace_by_copy(self, name: bytes) -> None:
+        """Part a file from its other names; its content, size and times stay."""
+        if stat.S_ISREG(os.lstat(self.path(name)).st_mode):
+            shutil.copy2(self.path(name), self.path(name) + b" copy")
+            os.rename(self.path(name) + b" copy", self.path(name))
+
+    def rewrite_keeping_times(self, name: bytes) -> None:
+        """Change the content of a file; its size and times stay."""
+        status = os.lstat(self.path(name))
+        self.write(name, 0, min(status.st_size, 100))
+        os.utime(self.path(name), ns=(status.st_atime_ns, status.st_mtime_ns))
 
     def unlink(self, name: bytes) -> None:
         os.unlink(self.path(name))
@@ -120,7 +168,8 @@ class History:
         os.rmdir(self.path(name))
 
     def remove_tree(self, name: bytes) -> None:
-        shutil.rmtree(self.path(name))
+        if os.path.isdir(self.path(name)):  # rmtree() would wait for a writer of a FIFO
+            shutil.rmtree(self.path(name))
 
     def make_subvolume(self, name: bytes) -> None:
         if not os.path.lexists(self.path(name)) and os.path.isdir(os.path.dirname(self.path(name))):

@@ -16,9 +16,12 @@ from tests.integration.conftest import Bed
 
 Found = TypeVar("Found")
 
+# Long enough for a busy host: only a test that fails waits so long.
+PATIENCE_SECONDS = 300.0
+
 
 def wait_for(
-    look: Callable[[], Found | None], what: str, *, made: Bed, seconds: float = 60
+    look: Callable[[], Found | None], what: str, *, made: Bed, seconds: float = PATIENCE_SECONDS
 ) -> Found:
     """Look again and again until there is something; return it."""
     deadline = time.monotonic() + seconds
@@ -88,8 +91,9 @@ def is_stopped(pid: int) -> bool:
 
 
 def pins(made: Bed) -> list[str]:
+    """Return the directories of pins, REPO.REQUEST, of every spool and of earlier versions."""
     area = made.source_root / ".dsgmigd-pins"
-    return sorted(path.name for path in area.iterdir()) if area.exists() else []
+    return sorted(path.name for path in area.glob("**/*.*-*-*-*-*") if path.name[0].isupper())
 
 
 def area_contents(made: Bed, part: str) -> list[str]:

@@ -65,16 +65,20 @@ class FetchFailed(Exception):
     """An archive is neither cached nor to be had; the message is pip's."""
 
 
-def archives(package: str) -> list[Path]:
-    """Return the source archives of all releases of `package`, the oldest first."""
+def archives(package: str, most: int) -> list[Path]:
+    """Return the source archives of the first `most` releases of `package`, the oldest first."""
     with ThreadPoolExecutor(_FETCHES_AT_ONCE) as pool:
-        return list(
-            pool.map(lambda release: _archive(package, *release), RELEASES[package].items())
-        )
+        wanted = list(RELEASES[package].items())[:most]
+        return list(pool.map(lambda release: _archive(package, *release), wanted))
+
+
+def cache_directory() -> Path:
+    """Return where the archives are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dsgmigd-tests"
 
 
 def _archive(package: str, version: str, digest: str) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dsgmigd-tests"
+    cache = cache_directory()
     cache.mkdir(parents=True, exist_ok=True)
     kept = cache / f"{package}-{version}.tar.gz"
     if not kept.exists() or hashlib.sha256(kept.read_bytes()).hexdigest() != digest:
@@ -117,7 +121,7 @@ def unpack(archive: Path, tree: Path, write: Write) -> None:
     """
     with tarfile.open(archive) as opened:
         members = {path: member for member in opened if (path := _path_of(member))}
-        # Directories first, then files as they come: going back in an archive unpacks it anew.
+        # Directories first, then files as they come: going back in an archive unpacks it again.
         for path, member in sorted(members.items(), key=lambda item: not item[1].isdir()):
             _put(tree / path, member, opened, write)
     kept = {parent for path in members for parent in (Path(path), *Path(path).parents)}
@@ -145,7 +149,7 @@ def write_in_place(path: Path, content: bytes) -> None:
             file.truncate()
 
 
-def write_anew(path: Path, content: bytes) -> None:
+def rewrite(path: Path, content: bytes) -> None:
     """Let a new file take the place of what is there, as tar does."""
     path.unlink(missing_ok=True)
     path.write_bytes(content)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from dsgmigd.btrfs.subvolume import read_subvolume
 from dsgmigd.names import SnapshotName
-from dsgmigd.source import HeldSnapshot
+from dsgmigd.source.repository import HeldSnapshot
+from dsgmigd.source.subvolume import read_subvolume
 
 
 def held_snapshot(number: int, path: Path) -> HeldSnapshot:
@@ -13,7 +13,7 @@ def held_snapshot(number: int, path: Path) -> HeldSnapshot:
     assert subvolume is not None
     return HeldSnapshot(
         name=SnapshotName(number),
-        path=str(path),
+        place=str(path),
         identity=subvolume.uuid,
         version=subvolume.ctransid,
         created_at=subvolume.created_at,

@@ -3,7 +3,7 @@
 strace attaches to a worker that waits, so what it meddles with lies between the claim and the last
 word of the log. It counts calls for every thread by itself. It lets go of the programs that a
 worker starts when they begin (`--detach-on=execve`): what becomes of these is another matter, and
-a `zfs` that dies in the middle of a mount hangs zfs-fuse for ever.
+a `zfs` that is killed in the middle of a mount hangs zfs-fuse for ever.
 
 Each case begins with another target: `create` with none, `extend` with one that has some of the
 snapshots, `replace` with one of another history.
@@ -15,7 +15,6 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Literal, Protocol, TypeVar
@@ -85,7 +84,7 @@ class Sweep:
 
         That is a set, for threads count by themselves: paths, without numbers and made-up names.
         """
-        self.begin_anew()
+        self.start_over()
         self.start(1, "trace=" + ",".join(calls))
         self.made.drop("SV", self.request)
         assert self.made.wait_result("SV")["outcome"] == "done"
@@ -102,7 +101,7 @@ class Sweep:
             times[thread, call] += 1
         return found
 
-    def begin_anew(self) -> None:
+    def start_over(self) -> None:
         """Take away the target and all results, and put there what the case begins with."""
         self._take_away()
         if self.case != "create":
@@ -115,9 +114,9 @@ class Sweep:
     def _take_away(self) -> None:
         parent = self.made.parent
         ours = re.compile(rf"{parent}/(\.dsgmigd/(staging/|views/|replaced/))?SV(-\w+)?")
-        # -R: what was moved aside when a target was extended is a clone of it.
+        # -R: the dataset that an extension replaced is kept, as a clone of the new one.
         while names := [name for name in self._datasets() if ours.fullmatch(name)]:
-            bed.retry_while_busy(partial(bed.run, "zfs", "destroy", "-R", names[0]))
+            bed.destroy("-R", names[0])
         for path in (self.made.spool / ".dsgmigd/results").iterdir():
             path.unlink()
         (self.made.spool / "SV.result.json").unlink(missing_ok=True)

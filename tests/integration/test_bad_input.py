@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.conftest import Bed, write_config
 from tests.integration.processes import assert_clean, wait_for, wait_started
-from tests.integration.trees import all_of, new_series, write, writing
+from tests.integration.trees import Series, all_of, new_series, write, writing
 
 
 def run_request(made: Bed, repo: str, body: dict[str, Any] | str | None = None) -> dict[str, Any]:
@@ -43,6 +43,7 @@ def error_of(result: dict[str, Any], outcome: str, code: str) -> str:
 
 
 def test_there_is_no_such_repository(fresh_bed: Bed) -> None:
+    write(fresh_bed.source_root / "CO/s1/file")
     words = error_of(run_request(fresh_bed, "SV"), "failed", "source_missing")
     assert f"no repository SV in {fresh_bed.source_root}" in words
     assert "check the spelling" in words
@@ -51,6 +52,7 @@ def test_there_is_no_such_repository(fresh_bed: Bed) -> None:
 def test_a_repository_without_snapshots(fresh_bed: Bed) -> None:
     write(fresh_bed.source_root / "SV/notes.txt")
     words = error_of(run_request(fresh_bed, "SV"), "failed", "no_snapshots")
+    assert "SV has no s1; it has notes.txt" in words
     assert "s1, s2" in words
 
 
@@ -81,7 +83,7 @@ def test_a_dsg_of_the_source_is_neither_dropped_nor_overwritten(fresh_bed: Bed) 
         fresh_bed, "SV", writing(a="a"), all_of(writing(b="b"), lambda tree: write(tree / ".dsg/x"))
     )
     words = error_of(run_request(fresh_bed, "SV"), "failed", "dsg_conflict")
-    assert "s2 has a .dsg of its own" in words
+    assert "s2 already has a .dsg" in words
     assert not (fresh_bed.mountpoint / "SV").exists()
     assert (series.snapshot(2) / ".dsg/x").exists()
 
@@ -118,18 +120,18 @@ def test_the_pool_of_the_target_is_missing(fresh_bed: Bed) -> None:
 
 
 @pytest.mark.parametrize("name", ["a/b", "../SV", "..", ".", "a@b", "-x", "a b", "SV-norm", ""])
-@pytest.mark.parametrize("verb", ["migrate", "submit"])
+@pytest.mark.parametrize("command", ["migrate", "submit"])
 def test_a_name_that_could_be_a_path_or_an_option_never_becomes_one(
-    fresh_bed: Bed, verb: str, name: str
+    fresh_bed: Bed, command: str, name: str
 ) -> None:
-    done = fresh_bed.dsgmigd(verb, "--", name, check=False)
+    done = fresh_bed.dsgmigd(command, "--", name, check=False)
     assert done.returncode == 2
     assert "is not a repository name" in done.stdout + done.stderr
     assert not requests(fresh_bed)
 
 
 def test_requests_with_impossible_names_are_put_aside_with_an_answer(fresh_bed: Bed) -> None:
-    names = ["..", "a@b", "-x", "a b", "SV-norm", "two\nlines", "x" * 240, "ü"]
+    names = ["..", "a@b", "-x", "a b", "SV-norm", "SV.request", "two\nlines", "x" * 240, "ü"]
     for name in names:
         write(fresh_bed.spool / f"{name}.request", "")
     fresh_bed.start_worker(1)
@@ -146,8 +148,11 @@ def test_requests_with_impossible_names_are_put_aside_with_an_answer(fresh_bed: 
 
 BODIES = {
     "half": ('{"limit": 5', "not JSON"),
+    "mark": ("\ufeff{}", "byte order mark"),
+    "comma": ('{"limit": 5,}', "remove this comma"),
+    "yaml": ("limit: 5", "looks like YAML"),
     "list": ("[1, 2]", "a JSON list"),
-    "twice": ('{"limit": 1, "limit": 2}', "a key stands twice"),
+    "twice": ('{"limit": 1, "limit": 2}', "'limit' occurs twice"),
     "nan": ('{"limit": NaN}', "NaN"),
     "unknown": ('{"limt": 5}', "did you mean 'limit'"),
     "kind": ('{"replace": "yes"}', "must be true or false"),
@@ -266,3 +271,43 @@ def test_a_result_name_that_a_user_took_is_replaced_and_never_written_through(
     assert not (fresh_bed.spool / "SV.result.json").is_symlink()
     assert secret.read_text() == "root:secret"
     assert_clean(fresh_bed)
+
+
+def test_holes_that_take_years_to_hash_are_refused_before_anything_is_copied(
+    fresh_bed: Bed,
+) -> None:
+    def plant(tree: Path) -> None:
+        (tree / "small").write_text("small")
+        (tree / "endless").touch()
+        os.truncate(tree / "endless", 7 << 60)
+
+    new_series(fresh_bed, "SV", plant)
+    result = fresh_bed.migrate("SV")
+    assert result["error"]["code"] == "target_refused"
+    assert "TiB of holes" in result["error"]["message"]
+    assert "'endless'" in result["error"]["message"]
+
+
+def test_a_push_log_that_cannot_be_read_is_a_loss_to_be_allowed(fresh_bed: Bed) -> None:
+    def plant(tree: Path) -> None:
+        write(tree / "data", "data")
+        line = "SV/s1\tana\t2014-05-07T17:27:26Z\tfirst\r\n"
+        last = "SV/s2 | ben | some day | second\r\n"
+        write(tree / ".snap/push.log", "\ufeff" + line + last)
+
+    series = Series(fresh_bed.source_root / "SV", has_push_log=False)
+    series.push(plant)
+    assert fresh_bed.migrate("SV")["outcome"] == "done"
+    series.push(writing(more="more"))
+    result = fresh_bed.migrate("SV")
+    assert result["error"]["code"] == "loss_not_allowed"
+    assert "s2/.snap/push.log, line 2" in result["error"]["message"]
+    text = fresh_bed.config.read_text()
+    fresh_bed.config.write_text(text.replace("allow_loss = [", 'allow_loss = ["push_log", '))
+    result = fresh_bed.migrate("SV")
+    assert result["outcome"] == "done"
+    lost = {loss["loss"]: loss["examples"] for loss in result["losses"]}
+    assert lost["push_log"] == ["s2"]
+    live = json.loads((fresh_bed.mountpoint / "SV/.dsg/sync-messages.json").read_bytes())
+    found = {name: one["created_by"] for name, one in live["snapshots"].items()}
+    assert found == {"s1": "ana", "s2": "unknown"}

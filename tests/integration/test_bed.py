@@ -106,7 +106,9 @@ def test_nothing_is_left_after_the_exit(state: Path) -> None:
         fail_inside(loop, pool)
     assert not pool.exists()
     assert not [path for path in state.iterdir() if path.name.startswith("own")]
-    assert "/own.img" not in bed.run("losetup", "--list", "--noheadings", "--output", "BACK-FILE")
+    assert str(state / "own.img") not in bed.run(
+        "losetup", "--list", "--noheadings", "--output", "BACK-FILE"
+    )
     assert str(state / "own") not in Path("/proc/self/mountinfo").read_text()
 
 

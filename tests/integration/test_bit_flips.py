@@ -9,14 +9,15 @@ from random import Random
 import bed
 import pytest
 
-from dsgmigd.command import Commands
 from dsgmigd.config import read_config
 from dsgmigd.errors import DsgmigdError, TargetUnwritable, VerificationFailed
-from dsgmigd.migrate import Job, Migration
+from dsgmigd.host.command import Commands
+from dsgmigd.migration.job import Job
+from dsgmigd.migration.migration import Migration
+from dsgmigd.migration.progress import Progress
 from dsgmigd.names import RepoName
-from dsgmigd.progress import Progress
 from dsgmigd.request import Request
-from tests.integration.conftest import Bed, write_config
+from tests.integration.conftest import SPOOL_ID, Bed, write_config
 from tests.integration.processes import assert_clean
 from tests.integration.trees import Edit, assert_migrated, new_series, write, writing
 
@@ -116,7 +117,7 @@ def test_what_changed_on_the_target_is_found_before_it_is_published(
     progress = Watched(repo="SV")
     progress.before_verify = lambda: find_damage(state / "pool.img", content).flip()
     settings = read_config(str(fresh_bed.config)).settings()
-    job = Job(RepoName("SV"), Request(), "flip")
+    job = Job(RepoName("SV"), Request(), "flip", SPOOL_ID)
     migration = Migration(job, settings, Commands(), progress)
     with pytest.raises(expected) as caught:
         migration.run()

@@ -1,4 +1,4 @@
-"""The verbs of the command line, and what their exit status says."""
+"""The commands, and their exit statuses."""
 
 import json
 import os
@@ -13,7 +13,8 @@ import bed
 import pytest
 
 from dsgmigd.names import parse_repo_name
-from dsgmigd.spool import Spool
+from dsgmigd.spool.spool import Spool
+from tests.integration import zfs_kind
 from tests.integration.conftest import Bed, write_config
 from tests.integration.processes import read_claim, wait_for, wait_started
 from tests.integration.trees import (
@@ -26,10 +27,6 @@ from tests.integration.trees import (
 )
 
 WORK_MIB = 64
-
-
-def pool_listing(made: Bed) -> str:
-    return bed.run("zfs", "list", "-H", "-r", "-t", "all", "-o", "name,used,creation", made.parent)
 
 
 def busy_worker(
@@ -64,6 +61,9 @@ def test_0_done_and_done_already(fresh_bed: Bed) -> None:
 def test_1_failed(fresh_bed: Bed) -> None:
     done = fresh_bed.dsgmigd("migrate", "NOSUCH", check=False)
     assert done.returncode == 1
+    new_series(fresh_bed, "SV", lambda tree: write(tree / ".dsg/x"))
+    failed = fresh_bed.dsgmigd("migrate", "SV", check=False)
+    assert (failed.returncode, "\nSV: failed\ndsg_conflict: s1" in failed.stdout) == (1, True)
     assert "source_missing: there is no repository NOSUCH" in done.stdout
 
 
@@ -118,6 +118,7 @@ def test_verify_without_contents_does_not_claim_to_have_read_them(fresh_bed: Bed
     result = json.loads(done.stdout)
     assert result["verification_level"] == "structure"
     assert result["snapshots"][0]["verification"]["files_read"] == 0
+    assert result["snapshots"][0]["verification"]["hashes_unchecked"] == 1
 
 
 def test_who_comes_right_after_the_result_is_not_told_that_somebody_works(fresh_bed: Bed) -> None:
@@ -138,10 +139,11 @@ def test_75_somebody_works_on_it_already(fresh_bed: Bed) -> None:
     worker.send_signal(signal.SIGSTOP)
     done = fresh_bed.dsgmigd("migrate", "SV", check=False)
     assert done.returncode == 75
-    assert "already_running: somebody works on SV already" in done.stdout
+    assert "already_running: another process is working on SV: " in done.stdout
+    assert f"run --instance 1 (pid {worker.pid}, user root)" in done.stdout
     fresh_bed.drop("SV")
     waiting = fresh_bed.dsgmigd("submit", "SV", check=False)
-    assert (waiting.returncode, waiting.stdout) == (75, "SV: waits already\n")
+    assert (waiting.returncode, waiting.stdout) == (75, "SV: already queued\n")
     worker.send_signal(signal.SIGCONT)
     assert fresh_bed.wait_result("SV")["outcome"] == "up_to_date"
 
@@ -154,23 +156,23 @@ def test_75_somebody_works_on_it_already(fresh_bed: Bed) -> None:
         ("[sourec]\nroot = '/x'", "did you mean 'source'"),
         ("[source]\nroot = 'relative'", "must be an absolute path"),
         ("[target]\nparent = 'a b@c'", "is not the name of a ZFS file system"),
-        ("[target]\nallow_loss = ['everything']", "names no known loss"),
+        ("[target]\nallow_loss = ['everything']", "unknown loss 'everything'"),
         ("[worker]\nmaximum_attempts = 0", "whole number from 1"),
     ],
 )
 def test_78_configuration(fresh_bed: Bed, text: str, words: str) -> None:
     fresh_bed.config = fresh_bed.config.with_name("config.toml")
     fresh_bed.config.write_text(text, encoding="utf-8")
-    for verb in (("config", "check"), ("run", "--instance", "1")):
-        done = fresh_bed.dsgmigd(*verb, check=False)
+    for command in (("config", "check"), ("run", "--instance", "1")):
+        done = fresh_bed.dsgmigd(*command, check=False)
         assert done.returncode == 78, done.stdout + done.stderr
         assert words in done.stderr
 
 
-@pytest.mark.parametrize("verb", [("run", "--instance", "1"), ("submit", "SV"), ("status",)])
-def test_78_no_spool(fresh_bed: Bed, verb: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("command", [("run", "--instance", "1"), ("submit", "SV"), ("status",)])
+def test_78_no_spool(fresh_bed: Bed, command: tuple[str, ...]) -> None:
     fresh_bed.spool.rmdir()
-    done = fresh_bed.dsgmigd(*verb, check=False)
+    done = fresh_bed.dsgmigd(*command, check=False)
     fresh_bed.spool.mkdir()
     assert done.returncode == 78, done.stdout + done.stderr
     assert f"the spool directory {fresh_bed.spool} does not exist" in done.stdout + done.stderr
@@ -197,11 +199,11 @@ def test_the_shown_configuration_means_the_same(fresh_bed: Bed) -> None:
 
 def test_plan_touches_nothing(fresh_bed: Bed) -> None:
     new_series(fresh_bed, "SV", writing(a="a"), writing(a="b"))
-    before = (pool_listing(fresh_bed), fresh_bed.listing(), os.listdir(fresh_bed.source_root))
+    before = (fresh_bed.pool_listing(), fresh_bed.listing(), os.listdir(fresh_bed.source_root))
     plan = json.loads(fresh_bed.dsgmigd("plan", "SV", "--json").stdout)
     assert plan["steps"] == ["s1 by send", "s2 by send"]
     assert (plan["base"], plan["wanted"]) == ("create", 2)
-    after = (pool_listing(fresh_bed), fresh_bed.listing(), os.listdir(fresh_bed.source_root))
+    after = (fresh_bed.pool_listing(), fresh_bed.listing(), os.listdir(fresh_bed.source_root))
     assert after == before
     assert "steps: s1 by send" in fresh_bed.dsgmigd("plan", "SV", "--limit", "1").stdout
 
@@ -222,10 +224,11 @@ def test_submit_all_submits_every_repository(fresh_bed: Bed) -> None:
     new_series(fresh_bed, "B-norm", writing(a="b"))
     write(fresh_bed.source_root / "notes/readme.txt")
     write(fresh_bed.source_root / "file")
-    done = fresh_bed.dsgmigd("submit", "--all", "--note", "nightly")
-    assert done.stdout == "A: submitted\nB: submitted\n"
-    again = fresh_bed.dsgmigd("submit", "--all")
-    assert again.stdout == "A: waits already\nB: waits already\n"
+    done = fresh_bed.dsgmigd("submit", "--all", "--note", "nightly", check=False)
+    assert (done.returncode, done.stdout) == (3, "A: submitted\nB: submitted\n")
+    assert done.stderr == f"notes: not submitted: {fresh_bed.source_root}/notes has no s1\n"
+    again = fresh_bed.dsgmigd("submit", "--all", check=False)
+    assert again.stdout == "A: already queued\nB: already queued\n"
     assert [name for name in fresh_bed.listing() if not name.startswith(".")] == [
         "A.request",
         "B.request",
@@ -290,9 +293,8 @@ def test_an_interrupted_migrate_goes_on_with_the_next_call(fresh_bed: Bed) -> No
     assert_migrated(fresh_bed, "SV", series.directory, 2)
 
 
+@zfs_kind.target_with_losses
 def test_a_loss_that_nobody_allowed_is_refused_before_anything_is_made(fresh_bed: Bed) -> None:
-    if bed.zfs_kind() == "kernel":
-        pytest.skip("this ZFS loses nothing")
     new_series(fresh_bed, "SV", writing(a="a"))
     write_config(fresh_bed)
     text = fresh_bed.config.read_text(encoding="utf-8")
@@ -300,7 +302,7 @@ def test_a_loss_that_nobody_allowed_is_refused_before_anything_is_made(fresh_bed
     error = fresh_bed.migrate("SV")["error"]
     assert error["code"] == "loss_not_allowed"
     assert error["message"].startswith(
-        "s1 has what the target cannot hold: modification times below"
+        "s1 has content that the target cannot hold: modification times below"
     )
     assert "first: '.', 'a'" in error["message"]
     assert '"allow_loss": ["subsecond_mtime"] added' in error["hint"]

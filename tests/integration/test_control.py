@@ -1,6 +1,5 @@
-"""Operators' verbs while workers are busy, and across their restarts."""
+"""The commands of operators while workers are busy, and across their restarts."""
 
-import json
 import time
 from typing import Any
 
@@ -27,10 +26,6 @@ def long_series(made: Bed) -> Series:
     return new_series(made, "SV", filling("f1", 2), filling("f2", 2), filling("big", WORK_MIB))
 
 
-def status(made: Bed) -> dict[str, Any]:
-    return dict(json.loads(made.dsgmigd("status", "--json").stdout))
-
-
 def is_cancel_left(made: Bed) -> bool:
     return any((made.spool / ".dsgmigd/control").glob("*.cancel"))
 
@@ -45,7 +40,7 @@ def cancel_running(made: Bed, *options: str) -> dict[str, Any]:
     assert (result["outcome"], result["error"]["code"]) == ("cancelled", "cancelled")
     assert [attempt["ended"] for attempt in result["attempts"]] == ["cancelled"]
     assert pins(made) == []
-    wait_for(lambda: not is_cancel_left(made), "the cancel to go", made=made, seconds=5)
+    wait_for(lambda: not is_cancel_left(made), "the cancel to go", made=made)
     return result
 
 
@@ -124,9 +119,9 @@ def test_pauses_hold_requests_over_a_restart_until_they_are_resumed(fresh_bed: B
     fresh_bed.dsgmigd("pause", "--instance", "1")
     fresh_bed.start_worker(1)
     fresh_bed.drop("C")
-    wait_for(lambda: status(fresh_bed)["instances"], "instance 1", made=fresh_bed)
+    wait_for(lambda: fresh_bed.status()["instances"], "instance 1", made=fresh_bed)
     time.sleep(QUIET_SECONDS)
-    found = status(fresh_bed)
+    found = fresh_bed.status()
     assert (found["incoming"], found["claims"]) == (["A", "C"], [])
     assert found["paused"] == {
         "all": False,
@@ -135,11 +130,12 @@ def test_pauses_hold_requests_over_a_restart_until_they_are_resumed(fresh_bed: B
         "waiting": ["A", "C"],
     }
     assert (
-        "paused: instance 1, A\nwaiting because of that: A C" in fresh_bed.dsgmigd("status").stdout
+        "paused: instance 1, A\nwaiting because of the pause: A C"
+        in fresh_bed.dsgmigd("status").stdout
     )
     fresh_bed.start_worker(2)  # it is not the one that is paused
     assert fresh_bed.wait_result("C")["instance"] == 2
-    assert status(fresh_bed)["incoming"] == ["A"]
+    assert fresh_bed.status()["incoming"] == ["A"]
     fresh_bed.dsgmigd("resume", "A")
     assert fresh_bed.wait_result("A")["outcome"] == "done"
 
@@ -154,6 +150,6 @@ def test_while_all_is_paused_running_work_goes_on_and_nothing_begins(fresh_bed: 
     fresh_bed.dsgmigd("pause", "--all")
     fresh_bed.drop("CO")
     assert fresh_bed.wait_result("SV")["outcome"] == "done"
-    assert status(fresh_bed)["paused"]["waiting"] == ["CO"]
+    assert fresh_bed.status()["paused"]["waiting"] == ["CO"]
     fresh_bed.dsgmigd("resume", "--all")
     assert fresh_bed.wait_result("CO")["outcome"] == "done"

@@ -17,23 +17,24 @@ import bed
 import btrfsutil
 import pytest
 
-from dsgmigd.abilities import Abilities
-from dsgmigd.command import Commands
-from dsgmigd.dsg.pushlog import Push
-from dsgmigd.probe import probe_abilities
-from dsgmigd.progress import Progress
-from dsgmigd.source import HeldSnapshot
-from dsgmigd.step import SnapshotWriter
-from dsgmigd.verify.changes import find_changes
-from dsgmigd.verify.findings import Verification
-from dsgmigd.verify.proof import Moments
-from dsgmigd.verify.verifier import Changed, Verifier
+from dsgmigd.dsg.push_line import Push
+from dsgmigd.host.command import Commands
+from dsgmigd.migration.progress import Progress
+from dsgmigd.migration.snapshot_writer import SnapshotWriter
+from dsgmigd.source.repository import HeldSnapshot
+from dsgmigd.target.capabilities import Capabilities
+from dsgmigd.target.probe import probe_capabilities
+from dsgmigd.verification.findings import Verification
+from dsgmigd.verification.proof import Moments
+from dsgmigd.verification.schedule import find_changes
+from dsgmigd.verification.verifier import Changed, Verifier
+from tests.amounts import amount
 from tests.integration.dsg_faults import DSG_FAULTS
 from tests.integration.faults import PLAIN, RICH, Catalogue, Fault, Faulty, catalogue, shown
 from tests.integration.snapshots import held_snapshot
 from tests.integration.varied_tree import change, plant
 
-FAULTS = int(os.environ.get("DSGMIGD_FAULTS", "180"))
+FAULTS = int(amount("DSGMIGD_FAULTS"))
 SNAPSHOTS = 3
 
 
@@ -43,8 +44,9 @@ class Series:
 
     directory: Path
     target: Path
-    abilities: Abilities
+    capabilities: Capabilities
     files: int
+    is_sent: bool = True
     held: list[HeldSnapshot] = field(default_factory=list)
     moments: list[Moments] = field(default_factory=list)
 
@@ -55,7 +57,7 @@ class Series:
         self._writer = SnapshotWriter(
             str(self.target),
             commands=Commands(),
-            abilities=self.abilities,
+            capabilities=self.capabilities,
             allowed=("xattr", "acl"),
             send_protocol=None,
             progress=Progress(),
@@ -66,7 +68,7 @@ class Series:
         number = len(self.held) + 1
         if number == 1:
             btrfsutil.create_subvolume(str(self._live))
-            plant(self._live, self._random, files=self.files, has_xattrs=self.abilities.xattrs)
+            plant(self._live, self._random, files=self.files, has_xattrs=self.capabilities.xattrs)
         else:
             change(self._live, self._random, number)
         time.sleep(1.05)  # proofs are as coarse as a second
@@ -77,7 +79,7 @@ class Series:
         sources = (*([parent.created_at] if parent else []), held.created_at)
         self.moments.append(Moments(sources, self._target_moment))
         push = Push(f"user{number}", 1.4e9 + number, f"message {number}")
-        self._writer.write(held, parent, push, is_sent=True)
+        self._writer.write(held, parent, push, is_sent=self.is_sent)
         self.held.append(held)
         time.sleep(1.01)
         self._target_moment = time.time()
@@ -121,7 +123,7 @@ class Judge:
         self.targets: list[GoodTarget] = []
         self.catalogues: list[Catalogue] = []
         self.seen_in_changes = 0
-        self.verifier = Verifier(level="complete", abilities=series.abilities)
+        self.verifier = Verifier(level="complete", hash_threads=2, capabilities=series.capabilities)
 
     def take(self, number: int, root: Path) -> None:
         """Verify a good target, and keep it with the verifier as it was before."""
@@ -142,15 +144,15 @@ class Judge:
 
     def faulty(self, random: Random, good: GoodTarget, root: Path) -> Faulty:
         before = self.catalogues[good.number - 2] if good.number > 1 else None
-        abilities = self.series.abilities
+        capabilities = self.series.capabilities
         return Faulty(
             root,
             good.catalogue,
             before,
             random,
             keeps_times=random.random() < 0.5,
-            has_xattrs=abilities.xattrs,
-            has_nanoseconds=abilities.subsecond_mtime,
+            has_xattrs=capabilities.xattrs,
+            has_nanoseconds=capabilities.subsecond_mtime,
         )
 
     def judge(self, tree: Faulty, good: GoodTarget, view: Path) -> str:
@@ -176,7 +178,7 @@ class Judge:
         return f"in t{good.number}: unsaid {unsaid[:3]}" if unsaid else ""
 
 
-# What tells of a path whatever the others are.
+# Attributes that are reported whatever the others are.
 _OF_ONE_PATH = frozenset(
     {"content", "size", "mode", "uid", "gid", "mtime", "type", "link target", "device"}
 )
@@ -196,13 +198,13 @@ def writable_copy(good: GoodTarget) -> Iterator[tuple[Path, View]]:
         btrfsutil.delete_subvolume(str(path))
 
 
-@pytest.fixture
-def judge(btrfs_root: Path) -> Iterator[Judge]:
-    """Give a judge with three good targets on btrfs."""
+@pytest.fixture(params=[True, False], ids=["send", "rsync"])
+def judge(btrfs_root: Path, request: pytest.FixtureRequest) -> Iterator[Judge]:
+    """Give a judge with three good targets on btrfs, which one engine wrote."""
     place = btrfs_root / "corruption"
     (place / "source").mkdir(parents=True)
     btrfsutil.create_subvolume(str(place / "staging"))
-    series = Series(place / "source", place / "staging", Abilities(), files=200)
+    series = Series(place / "source", place / "staging", Capabilities(), 200, is_sent=request.param)
     judge = Judge(series, (*PLAIN, *RICH, *DSG_FAULTS))
     try:
         for _ in range(SNAPSHOTS):
@@ -226,8 +228,8 @@ def zfs_judge(btrfs_root: Path, pool: bed.FilePool) -> Iterator[Judge]:
     dataset = f"{pool.name}/corruption"
     bed.run("zfs", "create", dataset)
     target = pool.mountpoint / "corruption"
-    series = Series(place / "source", target, probe_abilities(str(target)), files=60)
-    rich = RICH if series.abilities == Abilities() else ()
+    series = Series(place / "source", target, probe_capabilities(str(target)), files=60)
+    rich = RICH if series.capabilities == Capabilities() else ()
     judge = Judge(series, (*PLAIN, *rich, *DSG_FAULTS))
     try:
         for _ in range(2):
@@ -239,7 +241,7 @@ def zfs_judge(btrfs_root: Path, pool: bed.FilePool) -> Iterator[Judge]:
     finally:
         series.delete()
         place.rmdir()
-        bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-R", dataset))
+        bed.destroy("-R", dataset)
 
 
 Say = Callable[[Faulty, GoodTarget, Path], str]
@@ -264,11 +266,13 @@ def wrongs(judge: Judge, count: int, copy_of: CopyOf, say: Say) -> list[str]:
     return wrong
 
 
+@pytest.mark.sweep
 def test_complete_finds_every_single_fault_and_names_it(judge: Judge) -> None:
     wrong = wrongs(judge, FAULTS, writable_copy, judge.judge)
     assert not wrong, f"{len(wrong)} of {FAULTS}:\n" + "\n".join(sorted(wrong))
 
 
+@pytest.mark.sweep
 def test_changes_finds_those_in_changed_paths_and_the_next_full_walk_all(judge: Judge) -> None:
     judge.targets = judge.targets[1:]
     wrong = wrongs(judge, FAULTS, writable_copy, judge.judge_changes)
@@ -276,6 +280,7 @@ def test_changes_finds_those_in_changed_paths_and_the_next_full_walk_all(judge: 
     assert judge.seen_in_changes > FAULTS // 30
 
 
+@pytest.mark.sweep
 def test_complete_finds_them_on_zfs_too(zfs_judge: Judge, pool: bed.FilePool) -> None:
     dataset, faulty = f"{pool.name}/corruption", f"{pool.name}/faulty"
 
@@ -291,7 +296,7 @@ def test_complete_finds_them_on_zfs_too(zfs_judge: Judge, pool: bed.FilePool) ->
         try:
             yield pool.mountpoint / "faulty", view
         finally:
-            bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-r", faulty))
+            bed.destroy("-r", faulty)
 
     wrong = wrongs(zfs_judge, FAULTS // 20, writable_clone, zfs_judge.judge)
     assert not wrong, "\n".join(sorted(wrong))

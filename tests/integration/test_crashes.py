@@ -1,4 +1,4 @@
-"""Workers that die without a word, and who goes on with their work."""
+"""Workers that crash, and who continues their work."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dsgmigd.names import parse_repo_name
-from dsgmigd.spool import Spool
+from dsgmigd.spool.spool import Spool
 from tests.integration.conftest import Bed, write_config
 from tests.integration.processes import (
     assert_clean,
@@ -41,7 +41,7 @@ def test_another_instance_goes_on_after_the_last_verified_snapshot(fresh_bed: Be
     assert not (fresh_bed.spool / "SV.result.json").exists()
     assert pins(fresh_bed) == [f"SV.{claim['request_id']}"]
     fresh_bed.start_worker(2)
-    wait_for(lambda: read_claim(fresh_bed, "SV", 2), "adoption", made=fresh_bed, seconds=10)
+    wait_for(lambda: read_claim(fresh_bed, "SV", 2), "adoption", made=fresh_bed)
     result = fresh_bed.wait_result("SV")
     assert (result["outcome"], result["error"]) == ("done", None)
     assert [row["name"] for row in result["snapshots"]] == ["s6", "s7", "s8", "s9", "s10"]
@@ -61,7 +61,7 @@ def test_a_living_instance_adopts_at_its_next_scan(fresh_bed: Bed) -> None:
     fresh_bed.start_worker(2)
     wait_started(fresh_bed, 2)
     kill(worker)
-    wait_for(lambda: read_claim(fresh_bed, "SV", 2), "adoption", made=fresh_bed, seconds=10)
+    wait_for(lambda: read_claim(fresh_bed, "SV", 2), "adoption", made=fresh_bed)
     assert fresh_bed.wait_result("SV")["outcome"] == "done"
     assert_migrated(fresh_bed, "SV", series.directory, 1)
 
@@ -88,7 +88,7 @@ def test_the_third_crash_is_the_last(fresh_bed: Bed) -> None:
     fresh_bed.start_worker(1)
     result = fresh_bed.wait_result("SV")
     assert (result["outcome"], result["error"]["code"]) == ("failed", "crash_loop")
-    assert "3 attempts" in result["error"]["message"]
+    assert "crashed 3 times" in result["error"]["message"]
     assert "journal" in result["error"]["hint"]
     assert ["ended" in attempt for attempt in result["attempts"]] == [False] * 3
     assert fresh_bed.wait_result("CO")["outcome"] == "done"
@@ -109,7 +109,8 @@ def test_the_number_of_attempts_is_configured(fresh_bed: Bed) -> None:
 @pytest.fixture
 def sending_child(fresh_bed: Bed) -> int:
     """A `btrfs send` that is frozen, and whose worker is dead."""
-    new_series(fresh_bed, "SV", filling("big", WORK_MIB))
+    # On a busy machine a short one would have ended before it is found.
+    new_series(fresh_bed, "SV", filling("big", 3 * WORK_MIB))
     worker = fresh_bed.start_worker(1)
     fresh_bed.drop("SV")
     child = wait_for(lambda: child_of(worker.pid, "btrfs", "send"), "btrfs send", made=fresh_bed)

@@ -1,7 +1,7 @@
 """Very many requests, most of which end at once: nothing is lost, nobody waits for all the others.
 
 A request that asks for something impossible goes the whole way through the queue, as does one for a
-repository that is not there. DSGMIGD_DROPS is the number of requests that are dropped.
+repository that is not there. tests/amounts.py says how many requests are dropped.
 """
 
 import json
@@ -15,14 +15,21 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
+
 from dsgmigd.names import parse_repo_name
 from dsgmigd.request import Request
-from dsgmigd.spool import Spool
+from dsgmigd.spool.claim import Claim
+from dsgmigd.spool.claim_record import Attempt
+from dsgmigd.spool.claiming import claim_request
+from dsgmigd.spool.spool import Spool
+from dsgmigd.spool.submission import submit_request
+from tests.amounts import amount
 from tests.integration.conftest import Bed
 from tests.integration.processes import wait_for, wait_started
 from tests.integration.test_queue import assert_one_at_a_time, kept_results
 
-DROPS = int(os.environ.get("DSGMIGD_DROPS", "600"))
+DROPS = int(amount("DSGMIGD_DROPS"))
 WORKERS = 4
 BEHIND = 500
 # Answered before anything else is looked at; the others ask the pool and the source.
@@ -48,7 +55,7 @@ class Dropper:
         self._count += 1
         wanted = Request() if self._count % POSSIBLE_EVERY == 0 else IMPOSSIBLE
         moment = time.time()
-        if self._spool.submit(parse_repo_name(repo), wanted):
+        if submit_request(self._spool, parse_repo_name(repo), wanted):
             self.accepted[repo] += 1
             self.last[repo] = moment
 
@@ -62,6 +69,7 @@ def seconds(result: dict[str, Any], key: str) -> float:
     return datetime.fromisoformat(result[key]).timestamp()
 
 
+@pytest.mark.sweep
 def test_every_request_is_answered_once_and_no_repository_is_worked_on_twice_at_a_time(
     fresh_bed: Bed,
 ) -> None:
@@ -101,7 +109,7 @@ def test_every_request_is_answered_once_and_no_repository_is_worked_on_twice_at_
 
 
 def test_a_request_whose_event_was_dropped_by_the_kernel_is_found(fresh_bed: Bed) -> None:
-    """The queue of events is full when the request comes, so that nobody hears of it."""
+    """The queue of events is full when the request comes, so that no instance is notified."""
     worker = fresh_bed.start_worker(1)
     wait_started(fresh_bed, 1)
     worker.send_signal(signal.SIGSTOP)
@@ -120,6 +128,11 @@ def test_the_claim_of_a_dead_worker_does_not_wait_for_all_requests(fresh_bed: Be
     fresh_bed.start_worker(1)
     kept = fresh_bed.spool / ".dsgmigd/results"
     wait_for(lambda: kept.exists() and list(kept.iterdir()), "the first", made=fresh_bed)
-    (fresh_bed.spool / "SV.claim.2").write_text('{"limit": 0}')
+    dead, repo = Spool(str(fresh_bed.spool), instance=2), parse_repo_name("SV")
+    submit_request(dead, repo, IMPOSSIBLE)
+    claim = claim_request(dead, repo)
+    assert isinstance(claim, Claim)
+    dead.records.begin_attempt(claim, Attempt(2, os.getpid(), "2026-01-01T00:00:00.000+00:00"))
+    claim.lock.release()
     assert fresh_bed.wait_result("SV")["outcome"] == "rejected"
     assert queued(fresh_bed) > 0, "all others were answered before"

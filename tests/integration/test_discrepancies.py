@@ -1,4 +1,4 @@
-"""All differences stand in a file beside the result, as long as the result tells of them."""
+"""All differences are in a file beside the result, as long as that result is the newest."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a killed worker leaves on real btrfs and real ZFS, and what cleaning up takes away."""
+"""What a killed worker leaves on real btrfs and real ZFS, and what `dsgmigd doctor` removes."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import bed
 import pytest
 
 from dsgmigd.names import parse_repo_name
-from dsgmigd.spool import Spool
+from dsgmigd.spool.spool import Spool
 from tests.integration.conftest import Bed, read_only_source
 from tests.integration.processes import (
     area_contents,
@@ -69,11 +69,13 @@ def is_free(made: Bed) -> bool:
     return lock is not None
 
 
-def test_what_a_waiting_claim_needs_is_not_left_over(fresh_bed: Bed, killed: Series) -> None:
+def test_objects_that_a_waiting_claim_needs_are_not_leftovers(
+    fresh_bed: Bed, killed: Series
+) -> None:
     held = pins(fresh_bed)
     findings = doctor(fresh_bed, "--fix", "--discard-staging", status=0)
     assert findings["leftovers"] == []
-    assert fresh_bed.dsgmigd("doctor").stdout == "nothing is left over\n"
+    assert fresh_bed.dsgmigd("doctor").stdout == "nothing found\n"
     assert pins(fresh_bed) == held
     assert (area_contents(fresh_bed, "views"), area_contents(fresh_bed, "staging")) == (
         ["SV"],
@@ -123,7 +125,7 @@ def test_without_its_claim_pins_and_view_go_and_the_work_goes_on(
     doctor(fresh_bed, status=0)
 
 
-def test_work_that_is_given_up_is_done_again_from_the_beginning(
+def test_work_that_is_discarded_is_done_again_from_the_beginning(
     fresh_bed: Bed, killed: Series
 ) -> None:
     (fresh_bed.spool / "SV.claim.1").unlink()
@@ -139,7 +141,7 @@ def test_work_that_is_given_up_is_done_again_from_the_beginning(
     assert_migrated(fresh_bed, "SV", killed.directory, 3)
 
 
-def test_what_somebody_works_on_is_not_left_over(fresh_bed: Bed, killed: Series) -> None:
+def test_objects_of_a_running_request_are_not_leftovers(fresh_bed: Bed, killed: Series) -> None:
     (fresh_bed.spool / "SV.claim.1").unlink()
     lock = Spool(str(fresh_bed.spool)).lock_repository(parse_repo_name("SV"))
     assert lock is not None
@@ -151,7 +153,7 @@ def test_what_somebody_works_on_is_not_left_over(fresh_bed: Bed, killed: Series)
     assert sorted(path.name for path in killed.directory.iterdir()) == ["s1", "s2", "s3"]
 
 
-def test_what_is_not_ours_stays_as_it_is(fresh_bed: Bed) -> None:
+def test_foreign_objects_stay_as_they_are(fresh_bed: Bed) -> None:
     """Datasets without a request; among pins a writable, a new and an oddly named subvolume."""
     series = new_series(fresh_bed, "SV", writing(a="a"))
     assert fresh_bed.migrate("SV")["outcome"] == "done"
@@ -178,7 +180,7 @@ def test_what_is_not_ours_stays_as_it_is(fresh_bed: Bed) -> None:
     assert_migrated(fresh_bed, "SV", series.directory, 1)
 
 
-def test_pins_on_a_source_that_is_mounted_read_only_are_told(fresh_bed: Bed) -> None:
+def test_pins_on_a_source_that_is_mounted_read_only_are_reported(fresh_bed: Bed) -> None:
     series = new_series(fresh_bed, "SV", writing(a="a"))
     held = fresh_bed.source_root / f".dsgmigd-pins/SV.{uuid.uuid4()}"
     empty = fresh_bed.source_root / f".dsgmigd-pins/CO.{uuid.uuid4()}"
@@ -197,7 +199,7 @@ def test_pins_on_a_source_that_is_mounted_read_only_are_told(fresh_bed: Bed) -> 
     assert pins(fresh_bed) == []
 
 
-def test_the_rest_is_looked_at_when_source_or_target_is_not_there(fresh_bed: Bed) -> None:
+def test_the_rest_is_checked_when_source_or_target_is_missing(fresh_bed: Bed) -> None:
     text = fresh_bed.config.read_text(encoding="utf-8")
     (fresh_bed.source_root / f".dsgmigd-pins/SV.{uuid.uuid4()}").mkdir(parents=True)
     fresh_bed.config.write_text(text.replace(fresh_bed.parent, f"{fresh_bed.parent}/absent"))
@@ -212,7 +214,7 @@ def test_the_rest_is_looked_at_when_source_or_target_is_not_there(fresh_bed: Bed
     bed.run("zfs", "create", f"{fresh_bed.parent}/.dsgmigd/views/FOREIGN")
     told = fresh_bed.dsgmigd("doctor", check=False)
     assert told.returncode == 3
-    assert "could not look: the source root /nowhere is not there" in told.stdout
+    assert "could not check: the source root /nowhere cannot be used" in told.stdout
     assert "views/FOREIGN" in told.stdout
     assert told.stderr == ""
     assert Path(fresh_bed.mountpoint / ".dsgmigd/views/FOREIGN").is_dir()

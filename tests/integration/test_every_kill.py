@@ -7,17 +7,16 @@ repeated, and `tests/invariants.py` judges. One line of JSON for each point says
 
 strace counts for every thread by itself and kills with the first that comes to N.
 
-Left out: what programs do that a worker starts (`zfs`, `btrfs`). A worker that lives on when one
-dies must say `failed` then, which other tests hold. So there is no point at `execve` and `mount`;
+Left out: what programs do that a worker starts (`zfs`, `btrfs`). A worker that survives one of
+them must report `failed`, which other tests check. So there is no point at `execve` and `mount`;
 the worker itself is killed before it starts a program (`vfork`) and while it waits for one
 (`wait4`), and the program goes on alone. Reads and stats change nothing.
 
 All this for a target that is made, for one that is extended, and for one that is replaced.
-Normally a sample of the points is tried; DSGMIGD_KILLS=all tries all of them.
+A sample of the points is tried, or all of them: tests/amounts.py says how many.
 """
 
 import json
-import os
 import subprocess
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.amounts import ALL, amount
 from tests.integration.conftest import Bed
 from tests.integration.processes import wait_for
 from tests.integration.sweep import CASES, Sweep, in_turns
@@ -39,7 +39,7 @@ from tests.integration.trees import (
 )
 from tests.invariants import Asked, violations
 
-KILLS = os.environ.get("DSGMIGD_KILLS", "8")
+KILLS = amount("DSGMIGD_KILLS")
 COMPARED_EVERY = 6
 # The claim is gone, and there are a few calls still to come.
 LAST_WORDS_SECONDS = 0.5
@@ -89,7 +89,7 @@ class Found:
 def try_point(sweep: Sweep, point: Point, instance: int, *, is_compared: bool) -> Found:
     """Kill a worker at `point`, let `instance` go on, and return what there is in the end."""
     made = sweep.made
-    sweep.begin_anew()
+    sweep.start_over()
     found = Found(**asdict(point), instance=instance, is_compared=is_compared)
     worker = sweep.start(1, f"inject={point.call}:signal=KILL:when={point.when}")
     made.drop("SV", sweep.request)
@@ -136,11 +136,12 @@ def sweep(fresh_bed: Bed, tmp_path: Path, request: pytest.FixtureRequest) -> Swe
     return Sweep(fresh_bed, series, request.param, tmp_path / "strace.log")
 
 
+@pytest.mark.sweep
 def test_after_a_kill_at_any_call_the_next_worker_ends_the_work(
-    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sweep: Sweep, tmp_path: Path
 ) -> None:
     points = all_points(sweep.observe_calls(CALLS))
-    chosen = points if KILLS == "all" else sample(points, int(KILLS))
+    chosen = points if KILLS == ALL else sample(points, int(KILLS))
     report = tmp_path / "kills.jsonl"
     all_found = []
     for number, point in enumerate(chosen):
@@ -150,8 +151,7 @@ def test_after_a_kill_at_any_call_the_next_worker_ends_the_work(
         with report.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(found)) + "\n")
     killed = sum(found.is_killed for found in all_found)
-    with capsys.disabled():
-        print(f"\nkilled at {killed} of {len(chosen)} points out of {len(points)}: {report}")  # noqa: T201
+    print(f"killed at {killed} of {len(chosen)} points out of {len(points)}: {report}")  # noqa: T201
     assert [found for found in all_found if found.violations] == []
     # Killed after publishing: the next worker finds nothing left to do.
     assert {found.outcomes[0] for found in all_found} <= {"done", "up_to_date"}

@@ -1,4 +1,4 @@
-"""What crosses the border between the migrated tree and what stays out of it, either way.
+"""Renames and links between the migrated tree and what is excluded, both ways.
 
 A send stream carries no content of what comes out of the excluded part, so it has to be fetched
 from the source; later snapshots build on what was fetched.

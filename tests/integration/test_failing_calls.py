@@ -15,13 +15,12 @@ something: futex, munmap, mprotect, rt_sig*, clock_nanosleep, wait4 and kill; cl
 descriptor is gone either way; dup and fcntl, which make nothing; `execve` and all that the programs
 call which a worker starts.
 
-Normally a sample is tried. With DSGMIGD_FAILING_CALLS=kinds, of the calls on one subject (`openat`
-of one file, say) the first fails once, and the last with all after it; with `all`, which takes half
-a day, every call fails once, and every call from each on.
+tests/amounts.py says how large a sample is tried. With DSGMIGD_FAILING_CALLS=kinds, of the calls on
+one subject (`openat` of one file, say) the first fails once, and the last with all after it; with
+`all`, which takes half a day, every call fails once, and every call from each on.
 """
 
 import json
-import os
 import re
 import time
 from collections import Counter
@@ -33,6 +32,7 @@ from pathlib import Path
 import bed
 import pytest
 
+from tests.amounts import amount
 from tests.integration.conftest import Bed, write_config
 from tests.integration.sweep import Case, Sweep, in_turns
 from tests.integration.trees import (
@@ -47,14 +47,14 @@ from tests.integration.trees import (
 )
 from tests.invariants import SUCCESS, Asked, violations
 
-WANTED = os.environ.get("DSGMIGD_FAILING_CALLS", "4")
+WANTED = amount("DSGMIGD_FAILING_CALLS")
 COMPARED_EVERY = 6
 # The instance whose calls fail; the other goes on.
 FAULTY, OTHER = 1, 2
 # A worker that does not end the request by then waits for its spool to be well again.
 PATIENCE_SECONDS = 60
-# A published dataset is one, though it is not mounted or pins are left.
-TOLD = ("is published, but not mounted", "pins are left")
+# A published dataset is one, even if it is not mounted or pins could not be deleted.
+TOLD = ("is published, but not mounted", "pins could not be deleted")
 # Who waits tries again in a new thread, to which the same happens.
 SAID_ENOUGH = 2
 WAITING = (b"spool.failing", b"result.waiting", b"host.exhausted")
@@ -152,7 +152,7 @@ def try_point(
 ) -> Found:
     """Let a call fail, let another worker go on without, and return what there is."""
     made = sweep.made
-    sweep.begin_anew()
+    sweep.start_over()
     found = Found(**asdict(point))
     log_before = made.log(FAULTY).stat().st_size
     when = f"{point.when}+" if point.is_persistent else f"{point.when}"
@@ -181,14 +181,14 @@ def try_point(
 
 
 def judge(sweep: Sweep, found: Found, expected: dict[str, bytes]) -> None:
-    """Note what the worker said, and what is wrong with it."""
+    """Note what the worker reported, and what is wrong with it."""
     made = sweep.made
     if sweep.is_done():
         result = made.wait_result("SV")
         error = result["error"] or {}
         found.outcome, found.code = result["outcome"], error.get("code", "")
         found.reason, found.warnings = error.get("message", "")[:300], result["warnings"]
-    found.outcome = found.outcome or "died"
+    found.outcome = found.outcome or "crashed"
     if found.outcome in SUCCESS:
         if not is_told(found):
             found.violations += violations(sweep.world, Asked({"SV": 1}))
@@ -270,8 +270,9 @@ def sweep(fresh_bed: Bed, tmp_path: Path, request: pytest.FixtureRequest) -> Swe
     return Sweep(fresh_bed, series, case, tmp_path / "strace.log")
 
 
+@pytest.mark.sweep
 def test_whatever_call_fails_the_worker_says_so_or_does_it_again(
-    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sweep: Sweep, tmp_path: Path
 ) -> None:
     every = list(points(sweep.observe_calls(ERRORS)))
     expected = documents(sweep.made)
@@ -286,8 +287,7 @@ def test_whatever_call_fails_the_worker_says_so_or_does_it_again(
         with report.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(found)) + "\n")
     outcomes = Counter(found.code or found.outcome for found in all_found)
-    with capsys.disabled():
-        print(f"\n{len(chosen)} of {len(every)} points, {dict(outcomes)}: {report}")  # noqa: T201
+    print(f"{len(chosen)} of {len(every)} points, {dict(outcomes)}: {report}")  # noqa: T201
     assert [found for found in all_found if found.tracebacks or found.violations] == []
     assert {found.outcome for found in all_found} <= {"failed", "waits", *SUCCESS}
     injected = sum(found.is_injected for found in all_found)

@@ -73,9 +73,9 @@ def user_of(number: int) -> str:
     return USERS[number % 2]
 
 
-def ask(made: Bed, verb: str, *arguments: str, status: int = 0) -> dict[str, Any]:
-    """Run a verb; fail unless it ends with `status`."""
-    done = made.dsgmigd(verb, *arguments, "--json", check=False)
+def ask(made: Bed, command: str, *arguments: str, status: int = 0) -> dict[str, Any]:
+    """Run a command; fail unless it ends with `status`."""
+    done = made.dsgmigd(command, *arguments, "--json", check=False)
     assert done.returncode == status, done.stdout + done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer

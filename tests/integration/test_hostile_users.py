@@ -22,10 +22,14 @@ from typing import Any
 import bed
 import pytest
 
-from dsgmigd.claim import Claim
 from dsgmigd.names import RepoName
 from dsgmigd.request import Request
-from dsgmigd.spool import Spool
+from dsgmigd.service.rejections import LIMIT
+from dsgmigd.spool.claim import Claim
+from dsgmigd.spool.claim_record import Attempt
+from dsgmigd.spool.claiming import claim_request
+from dsgmigd.spool.spool import Spool
+from dsgmigd.spool.submission import submit_request
 from tests.integration.conftest import Bed
 from tests.integration.processes import is_stopped, wait_for, wait_started
 from tests.integration.trees import new_series, writing
@@ -166,10 +170,10 @@ def test_what_is_not_theirs_the_kernel_refuses_to_members_and_strangers(scene: S
     other = Spool(str(scene.spool), instance=7)
     held = other.instances.lock()
     other.control.pause(BUSY)
-    other.submit(BUSY, Request(note="private"))
-    claim = other.claim(BUSY)
+    submit_request(other, BUSY, Request(note="private"))
+    claim = claim_request(other, BUSY)
     assert isinstance(claim, Claim)
-    other.records.begin_attempt(claim, {"instance": 7})
+    other.records.begin_attempt(claim, Attempt(7))
     other.control.pause(RepoName("WAITS"))
     scene.put_in("WAITS.request", user=scene.honest)
     scene.put_in("mine")
@@ -310,6 +314,56 @@ def test_a_claim_that_a_user_made_is_no_more_than_a_request_of_his(scene: Scene)
     assert result["submitted_by"]["uid"] == scene.hostile.uid
     scene.is_answered()
     scene.unharmed()
+
+
+@pytest.mark.parametrize(
+    "body", ['{"replace": true}', '{"allow_loss": ["mtime_range"]}', '{"verify": "structure"}']
+)
+def test_a_member_loosens_nothing_that_the_administrator_did_not_permit(
+    scene: Scene, body: str
+) -> None:
+    scene.is_answered()
+    scene.put_in("SV.request", body)
+    wait_for(lambda: scene.answer()["outcome"] == "rejected", "a refusal", made=scene.made)
+    result = scene.answer()
+    assert f"user {scene.hostile.name} may not ask for" in result["error"]["message"]
+    assert "members_may" in result["error"]["hint"]
+    assert "/replaced/SV" not in bed.run("zfs", "list", "-H", "-r", "-o", "name", scene.made.parent)
+    scene.is_answered()
+
+
+def test_very_many_bogus_requests_leave_few_files_of_root_and_hold_nobody_up(
+    scene: Scene,
+) -> None:
+    def litter() -> None:
+        for number in range(300):
+            (scene.spool / f"BOGUS{number}.request").write_text("{")
+
+    scene.hostile.does(litter)
+    scene.is_answered()
+    owned = [path for path in scene.spool.rglob("*BOGUS*") if path.lstat().st_uid == 0]
+    assert len(owned) <= 3 * LIMIT  # the lock, the result, and where it is shown
+    log = scene.made.log(1).read_text()
+    assert log.count("rejections.limited") == 1
+    assert log.count("BOGUS") <= 3 * LIMIT
+    assert len(list(scene.spool.glob("BOGUS*.request"))) == 300 - LIMIT
+    scene.put_in("VALID.request")
+    assert scene.made.wait_result("VALID")["error"]["code"] == "source_missing"
+    scene.unharmed()
+
+
+def test_a_member_is_not_served_before_others_by_the_name_of_a_claim(scene: Scene) -> None:
+    scene.worker.send_signal(signal.SIGSTOP)
+    wait_for(lambda: is_stopped(scene.worker.pid), "a worker that stands still", made=scene.made)
+    scene.put_in("FIRST.request", user=scene.honest)
+    time.sleep(0.1)  # the kernel's clock ticks coarsely
+    for name in ("A.claim.1", "B.claim.7"):
+        scene.put_in(name)
+    scene.worker.send_signal(signal.SIGCONT)
+    assert scene.made.wait_result("A")["started_at"] > scene.made.wait_result("FIRST")["started_at"]
+    scene.is_answered()
+    assert (scene.spool / "B.claim.7").exists()
+    assert not (scene.spool / "B.result.json").exists()
 
 
 def test_a_request_that_changes_its_kind_all_the_time_breaks_nothing(scene: Scene) -> None:

@@ -131,13 +131,16 @@ def with_a_changed_manifest(scene: Scene) -> None:
 
 def running(*argv: str) -> Callable[[Scene], object]:
     """Return a fault that is one command; @ stands for the test's parent dataset."""
-    return lambda scene: bed.run(*(word.replace("@/", f"{scene.made.parent}/") for word in argv))
+
+    def run(scene: Scene) -> None:
+        words = [word.replace("@/", f"{scene.made.parent}/") for word in argv]
+        bed.retry_while_busy(lambda: bed.run(*words))
+
+    return run
 
 
 def destroying(name: str) -> Callable[[Scene], None]:
-    return lambda scene: bed.retry_while_busy(
-        lambda: bed.run("zfs", "destroy", "-r", f"{scene.made.parent}/{name}")
-    )
+    return lambda scene: bed.destroy("-r", f"{scene.made.parent}/{name}")
 
 
 # Each list is done one after the other to one scene.

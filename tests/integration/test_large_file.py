@@ -1,14 +1,16 @@
 """A small change in a large file costs what changed, whatever the file is large."""
 
+import contextlib
 import os
 from pathlib import Path
 
 import bed
 
-from dsgmigd.btrfs.replay import Replay
-from dsgmigd.btrfs.stream import read_commands
-from dsgmigd.command import Commands
 from dsgmigd.dsg.manifest import Manifest
+from dsgmigd.host.command import Commands
+from dsgmigd.host.directories import Directories
+from dsgmigd.source.send_stream import read_commands
+from dsgmigd.transfer.replay import Replay
 
 MIB = 1 << 20
 FILE_MIB = 128
@@ -40,8 +42,15 @@ def test_a_replay_reads_and_writes_what_changed_and_little_else(
 
 def replay(root: Path, snapshot: Path, parent: Path | None) -> None:
     base = ["-p", str(parent)] if parent else []
-    with Commands().pipe("btrfs", "send", "-q", *base, str(snapshot)) as stream:
-        made = Replay(str(root), Manifest(), parent_root=str(parent) if parent else None)
+    with (
+        Commands().pipe("btrfs", "send", "-q", *base, str(snapshot)) as stream,
+        contextlib.ExitStack() as opened,
+    ):
+        made = Replay(
+            opened.enter_context(Directories(str(root))),
+            Manifest(),
+            parent=opened.enter_context(Directories(str(parent))) if parent else None,
+        )
         made.apply(read_commands(stream.read), checkpoint=lambda: None)
 
 

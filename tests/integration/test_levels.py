@@ -1,16 +1,19 @@
 """What each level of verification looks at in a series of snapshots."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import bed
 
-from dsgmigd.verify.changes import find_changes
+from dsgmigd.verification.schedule import find_changes
+from tests.integration import zfs_kind
 from tests.integration.changes import check_changes
 from tests.integration.conftest import Bed
 from tests.integration.snapshots import held_snapshot
 from tests.integration.trees import (
+    Edit,
     Series,
     all_of,
     assert_migrated,
@@ -23,6 +26,7 @@ from tests.integration.trees import (
 )
 
 COUNT = 12
+LATE_BYTES = 16 << 20
 
 
 def long_series(made: Bed) -> Series:
@@ -105,3 +109,36 @@ def test_a_run_at_complete_reads_again_what_a_stopped_one_checked_by_changes(
     assert result["outcome"] == "done", result["error"]
     assert result["plan"]["base"] == "create"
     assert len(full_walks(result)) == COUNT
+
+
+def test_complete_reads_what_changed_and_nothing_again(fresh_bed: Bed) -> None:
+    """Also where snapshots are made twice a second; each is writable until the next is made."""
+
+    def writing_late(tree: Path) -> None:
+        """Keep the target busy, so that what comes before is older than a tick of its clock."""
+        (tree / "late").write_bytes(os.urandom(LATE_BYTES))
+
+    def pausing(seconds: float) -> Edit:
+        return lambda _: time.sleep(seconds)
+
+    series = Series(fresh_bed.source_root / "SV")
+    series.push(all_of(writing(**{f"f{number}": "1" for number in range(30)}), pausing(0.4)))
+    for number in range(2, 6):
+        edit = all_of(writing(**{f"f{number}": "2"}), writing_late)
+        series.push(all_of(pausing(0.1), edit, pausing(0.4)))
+    result = fresh_bed.migrate("SV")
+    rows = [row["verification"] for row in result["snapshots"]]
+    read = [row["files_read"] for row in rows]
+    assert read[0] == 30
+    # A target that keeps whole seconds cannot tell what was written before its snapshot.
+    assert read[2:] == [2, 2, 2] or zfs_kind.IS_FUSE
+    assert all(row["files_read"] + row["files_proven"] == 31 for row in rows[1:])
+
+
+def test_a_run_that_publishes_without_reading_says_what_it_did_not_check(fresh_bed: Bed) -> None:
+    new_series(fresh_bed, "SV", writing(a="1"))
+    text = fresh_bed.config.read_text()
+    fresh_bed.config.write_text(text + '\n[verify]\nlevel = "structure"\n')
+    result = fresh_bed.migrate("SV")
+    assert result["outcome"] == "done"
+    assert "were not checked (s1 has 1)" in result["warnings"][-1]

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,16 +9,17 @@ from pathlib import Path
 import bed
 import pytest
 
-from dsgmigd.abilities import Abilities
-from dsgmigd.command import Commands
-from dsgmigd.dsg.pushlog import Push
-from dsgmigd.probe import probe_abilities
-from dsgmigd.progress import Progress
-from dsgmigd.source import HeldSnapshot
-from dsgmigd.step import SnapshotWriter
-from dsgmigd.survey import survey_snapshot
-from dsgmigd.verify.proof import Moments
-from dsgmigd.verify.verifier import Verifier
+from dsgmigd.dsg.push_line import Push
+from dsgmigd.host.command import Commands
+from dsgmigd.migration.preflight import survey_snapshot
+from dsgmigd.migration.progress import Progress
+from dsgmigd.migration.snapshot_writer import SnapshotWriter
+from dsgmigd.source.repository import HeldSnapshot
+from dsgmigd.target.capabilities import Capabilities
+from dsgmigd.target.probe import probe_capabilities
+from dsgmigd.verification.proof import Moments
+from dsgmigd.verification.verifier import Verifier
+from tests.integration import zfs_kind
 from tests.integration.comparer import differences
 from tests.integration.conftest import Bed, write_config
 from tests.integration.oddities import (
@@ -47,13 +47,6 @@ from tests.integration.trees import (
 SPARSE_GIBIBYTES = int(os.environ.get("DSGMIGD_SPARSE_GIBIBYTES", "8"))
 
 
-@pytest.fixture
-def second_btrfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    place = tmp_path_factory.mktemp("second")
-    with bed.BtrfsLoop(place / "second.img", place / "mounted"):
-        yield place / "mounted"
-
-
 def disturb(tree: Path) -> None:
     """Move every oddity, so that none is left where it was, and touch what can be touched."""
     for path in sorted(tree.glob("o*")):
@@ -68,11 +61,12 @@ def remove_half(tree: Path) -> None:
         shutil.rmtree(path)
 
 
+@pytest.mark.parametrize("is_sent", [True, False])
 def test_a_file_system_that_holds_them_gets_all_of_them(
-    btrfs_root: Path, second_btrfs: Path
+    btrfs_root: Path, second_btrfs: Path, *, is_sent: bool
 ) -> None:
-    abilities = probe_abilities(str(second_btrfs))
-    assert abilities.xattrs and abilities.acls and abilities.devices  # noqa: PT018
+    capabilities = probe_capabilities(str(second_btrfs))
+    assert capabilities.xattrs and capabilities.acls and capabilities.devices  # noqa: PT018
     series = Series(btrfs_root / "oddities", has_push_log=False)
     series.push(lambda tree: plant_all(tree, set(ODDITIES)))
     series.push(disturb)
@@ -80,26 +74,33 @@ def test_a_file_system_that_holds_them_gets_all_of_them(
     root = second_btrfs / "replayed"
     root.mkdir()
     try:
-        _replay(series, root, abilities)
+        _replay(series, root, capabilities, is_sent=is_sent)
     finally:
         delete_subvolumes(series.directory)
 
 
-def _replay(series: Series, root: Path, abilities: Abilities, *, is_compared: bool = True) -> None:
+def _replay(
+    series: Series,
+    root: Path,
+    capabilities: Capabilities,
+    *,
+    is_sent: bool = True,
+    is_compared: bool = True,
+) -> None:
     writer = SnapshotWriter(
         str(root),
         commands=Commands(),
-        abilities=abilities,
+        capabilities=capabilities,
         allowed=(),
         send_protocol=None,
         progress=Progress(),
     )
-    verifier = Verifier(level="complete", abilities=abilities)
+    verifier = Verifier(level="complete", hash_threads=2, capabilities=capabilities)
     parent: HeldSnapshot | None = None
     for number in range(1, series.count + 1):
         held = held_snapshot(number, series.snapshot(number))
-        nested = survey_snapshot(held, held.changed_since(parent) or 0, abilities, ())
-        writer.write(held, parent, Push("ana", 1.4e9, "--"), is_sent=True, nested=nested)
+        nested = survey_snapshot(held, held.changed_since(parent) or 0, capabilities, ())
+        writer.write(held, parent, Push("ana", 1.4e9, "--"), is_sent=is_sent, nested=nested)
         if is_compared:
             assert differences(series.snapshot(number), root) == []
         found = verifier.verify(held.path, str(root), number, Moments())
@@ -115,8 +116,10 @@ def migrate_oddities(made: Bed, names: set[str]) -> Series:
     return series
 
 
-def test_a_pool_gets_all_that_it_holds(fresh_bed: Bed) -> None:
-    names = set(ORDINARY if bed.zfs_kind() == "fuse" else ODDITIES) - {"nested subvolume"}
+@pytest.mark.parametrize("engine", ["auto", "rsync"])
+def test_a_pool_gets_all_that_it_holds(fresh_bed: Bed, engine: str) -> None:
+    write_config(fresh_bed, source=f'engine = "{engine}"')
+    names = set(ORDINARY if zfs_kind.LOSSES else ODDITIES) - {"nested subvolume"}
     series = migrate_oddities(fresh_bed, names)
     result = fresh_bed.migrate("SV")
     assert result["outcome"] == "done", result["error"]
@@ -138,7 +141,7 @@ def test_what_is_mounted_in_a_plain_directory_stays_out(fresh_bed: Bed) -> None:
     finally:
         bed.run("umount", place / "mounted")
     assert result["outcome"] == "done", result["error"]
-    assert any("nothing was migrated but an empty directory" in one for one in result["warnings"])
+    assert any("only an empty directory was created for each" in one for one in result["warnings"])
     snapshot = fresh_bed.mountpoint / "SV/.zfs/snapshot/s1"
     target = snapshot if snapshot.is_dir() else fresh_bed.mountpoint / "SV"
     assert (target / "file").is_file()
@@ -148,8 +151,12 @@ def test_what_is_mounted_in_a_plain_directory_stays_out(fresh_bed: Bed) -> None:
 @pytest.mark.parametrize(
     ("option", "names", "words"),
     [
-        ("casesensitivity=insensitive", [b"Caf", b"cAF"], "names that the target takes for one"),
-        ("normalization=formD", ["caf\u00e9".encode(), "cafe\u0301".encode()], "takes for one"),
+        ("casesensitivity=insensitive", [b"Caf", b"cAF"], "names that collide on the target"),
+        (
+            "normalization=formD",
+            ["caf\u00e9".encode(), "cafe\u0301".encode()],
+            "collide on the target",
+        ),
         ("utf8only=on", [b"caf\xe9"], "UTF-8"),
     ],
 )
@@ -186,7 +193,7 @@ def test_where_another_subvolume_begins_the_pool_gets_an_empty_directory(fresh_b
     result = fresh_bed.migrate("SV")
     assert result["outcome"] == "done", result["error"]
     assert [words.partition(":")[0] for words in result["warnings"]] == ["s1", "s2"]
-    assert "nothing was migrated but an empty directory: 'b/nested'" in result["warnings"][1]
+    assert "only an empty directory was created for each: 'b/nested'" in result["warnings"][1]
     expected = {"s1": ["a", "a/file", "a/nested"], "s2": ["b", "b/file", "b/nested"]}
     expected |= {"s3": ["b", "b/nested"], "s4": ["b"]}
     for name, paths in expected.items():
@@ -206,12 +213,11 @@ REFUSED = {
 }
 
 
+@zfs_kind.target_with_losses
 @pytest.mark.parametrize("group", [XATTRS, ACLS, LATE, FINE, OWNED])
 def test_what_a_pool_cannot_hold_is_refused_by_name_before_anything_is_copied(
     fresh_bed: Bed, group: dict[str, object]
 ) -> None:
-    if bed.zfs_kind() == "kernel":
-        pytest.skip("this ZFS holds all of it")
     text = fresh_bed.config.read_text(encoding="utf-8")
     losses = '"subsecond_mtime"' if group is not FINE else ""
     text = text.replace('"xattr", "acl", "subsecond_mtime"', losses)
@@ -224,15 +230,14 @@ def test_what_a_pool_cannot_hold_is_refused_by_name_before_anything_is_copied(
         error = fresh_bed.migrate(repo)["error"]
         code, words = REFUSED[name]
         assert (error["code"], words in error["message"]) == (code, True), error
-        assert "s2 has what" in error["message"] or group is FINE
+        assert "s2 has content that" in error["message"] or group is FINE
         position = sorted(ODDITIES).index(name)
         assert f"o{position:03}" in error["message"] or group is FINE
         assert os.listdir(fresh_bed.mountpoint / ".dsgmigd" / "staging") == []
 
 
+@zfs_kind.target_with_losses
 def test_losses_that_are_allowed_are_listed_where_they_were(fresh_bed: Bed) -> None:
-    if bed.zfs_kind() == "kernel":
-        pytest.skip("this ZFS loses nothing")
     write_config(fresh_bed)
     text = fresh_bed.config.read_text(encoding="utf-8")
     fresh_bed.config.write_text(text.replace('"xattr", ', '"xattr", "mtime_range", '))
@@ -276,7 +281,7 @@ def test_a_sparse_file_costs_its_data_and_the_hashing_of_zeros(
     root = second_btrfs / "replayed"
     root.mkdir()
     try:
-        _replay(series, root, probe_abilities(str(second_btrfs)), is_compared=False)
+        _replay(series, root, probe_capabilities(str(second_btrfs)), is_compared=False)
     finally:
         delete_subvolumes(series.directory)
     assert (root / "sparse").stat().st_size == size
@@ -308,6 +313,6 @@ def test_a_path_that_no_send_stream_can_tell_is_refused_by_name(fresh_bed: Bed) 
     assert fresh_bed.migrate("SV", "--limit", "1")["outcome"] == "done"
     error = fresh_bed.migrate("SV")["error"]
     assert error["code"] == "target_refused"
-    assert "s2 has what" in error["message"]
-    assert "paths longer than btrfs send can tell (1, first: '00ddd" in error["message"]
+    assert "s2 has content that" in error["message"]
+    assert "paths longer than btrfs send supports (1, first: '00ddd" in error["message"]
     assert "xxx')" in error["message"]

@@ -7,15 +7,16 @@ from typing import Any
 import bed
 import pytest
 
-from dsgmigd.command import Commands
 from dsgmigd.config import read_config
 from dsgmigd.errors import TargetBusy
-from dsgmigd.migrate import Job, Migration
+from dsgmigd.host.command import Commands
+from dsgmigd.migration.job import Job
+from dsgmigd.migration.migration import Migration
+from dsgmigd.migration.progress import Progress
 from dsgmigd.names import parse_repo_name
-from dsgmigd.progress import Progress
 from dsgmigd.request import Request
-from dsgmigd.zfs.dataset import Zfs
-from tests.integration.conftest import Bed, write_config
+from dsgmigd.target.zfs import Zfs
+from tests.integration.conftest import SPOOL_ID, Bed, write_config
 from tests.integration.trees import (
     Series,
     all_of,
@@ -36,14 +37,6 @@ def names(result: dict[str, Any]) -> list[str]:
     return [row["name"] for row in result["snapshots"]]
 
 
-def pool_listing(made: Bed) -> str:
-    """Return all that stands in the pool below the parent, with what moves when it is written."""
-    if bed.zfs_kind() == "kernel":  # what it tells as used comes after what was done
-        bed.run("zpool", "sync", made.parent.partition("/")[0])
-    columns = "name,used,referenced,creation"
-    return bed.run("zfs", "list", "-H", "-r", "-t", "all", "-o", columns, made.parent)
-
-
 def guids(made: Bed, repo: str) -> dict[str, str]:
     lines = bed.run("zfs", "get", "-Hp", "-r", "-o", "name,value", "guid", f"{made.parent}/{repo}")
     return dict(line.split("\t") for line in lines.splitlines())
@@ -59,7 +52,7 @@ def replaced(made: Bed) -> list[str]:
 def test_a_publication_that_was_cut_off_is_undone_for_who_asks_for_less(
     fresh_bed: Bed, monkeypatch: pytest.MonkeyPatch, last: str
 ) -> None:
-    """The target was moved aside, and what is to come in its place has more than is asked for."""
+    """The target was renamed, and the dataset that is to replace it has more than is asked for."""
     series = numbered(fresh_bed, 3)
     fresh_bed.migrate("SV", "--limit", "2")
     before = guids(fresh_bed, "SV")
@@ -71,7 +64,7 @@ def test_a_publication_that_was_cut_off_is_undone_for_who_asks_for_less(
         call(self, name, *more)
 
     settings = read_config(str(fresh_bed.config)).settings()
-    job = Job(parse_repo_name("SV"), Request(), "cut")
+    job = Job(parse_repo_name("SV"), Request(), "cut", SPOOL_ID)
     migration = Migration(job, settings, Commands(), Progress(repo="SV"))
     monkeypatch.setattr(Zfs, last, cut)
     with pytest.raises(SystemExit):
@@ -95,7 +88,7 @@ def test_a_publication_that_fails_in_the_middle_leaves_the_target_where_it_was(
         raise TargetBusy(f"{name} is busy", hint="wait")
 
     settings = read_config(str(fresh_bed.config)).settings()
-    job = Job(parse_repo_name("SV"), Request(), "fail")
+    job = Job(parse_repo_name("SV"), Request(), "fail", SPOOL_ID)
     migration = Migration(job, settings, Commands(), Progress(repo="SV"))
     monkeypatch.setattr(Zfs, "promote", fail)
     with pytest.raises(TargetBusy):
@@ -135,11 +128,11 @@ def test_a_limit_below_what_is_there_is_up_to_date(fresh_bed: Bed) -> None:
 def test_up_to_date_writes_nothing(fresh_bed: Bed) -> None:
     numbered(fresh_bed, 3)
     fresh_bed.migrate("SV")
-    before = (pool_listing(fresh_bed), guids(fresh_bed, "SV"))
+    before = (fresh_bed.pool_listing(), guids(fresh_bed, "SV"))
     result = fresh_bed.migrate("SV")
     assert (result["outcome"], result["snapshots"]) == ("up_to_date", [])
     assert result["target"]["mountpoint"] == str(fresh_bed.mountpoint / "SV")
-    assert (pool_listing(fresh_bed), guids(fresh_bed, "SV")) == before
+    assert (fresh_bed.pool_listing(), guids(fresh_bed, "SV")) == before
 
 
 def test_new_snapshots_extend_the_target_and_old_ones_stay_the_same(fresh_bed: Bed) -> None:
@@ -169,7 +162,7 @@ def test_a_target_can_be_extended_again_and_again(fresh_bed: Bed) -> None:
 def test_the_manifests_of_an_extended_target_are_those_of_one_run(fresh_bed: Bed) -> None:
     numbered(fresh_bed, 3, "A")
     at_once = fresh_bed.migrate("A")["snapshots"]
-    bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-r", f"{fresh_bed.parent}/A"))
+    bed.destroy("-r", f"{fresh_bed.parent}/A")
     step_by_step = [
         row
         for limit in ("1", "2", "3")
@@ -209,11 +202,31 @@ def test_a_dataset_without_snapshots_is_foreign_too(fresh_bed: Bed) -> None:
     assert os.listdir(fresh_bed.mountpoint / "SV") == ["precious"]
 
 
+def test_a_dataset_that_was_made_by_hand_and_is_empty_may_be_destroyed(fresh_bed: Bed) -> None:
+    bed.run("zfs", "create", f"{fresh_bed.parent}/SV")
+    series = numbered(fresh_bed, 1)
+    error = fresh_bed.migrate("SV")["error"]
+    assert error["code"] == "target_exists"
+    assert error["hint"].startswith(f"it is empty: zfs destroy {fresh_bed.parent}/SV, or submit")
+    bed.destroy(f"{fresh_bed.parent}/SV")
+    assert fresh_bed.migrate("SV")["outcome"] == "done"
+    assert_migrated(fresh_bed, "SV", series.directory, 1)
+
+
+def test_a_target_of_the_original_is_told_from_its_normalised_copy(fresh_bed: Bed) -> None:
+    numbered(fresh_bed, 2)
+    assert fresh_bed.migrate("SV")["outcome"] == "done"
+    numbered(fresh_bed, 2, "SV-norm")
+    error = fresh_bed.migrate("SV")["error"]
+    assert error["code"] == "target_exists"
+    assert "@s1 was made from SV/, the source is SV-norm/ now" in error["message"]
+
+
 def test_a_target_of_another_history_is_refused_with_its_evidence(fresh_bed: Bed) -> None:
     """The repository was restored from elsewhere: same names, other subvolumes."""
     series = numbered(fresh_bed, 2)
     fresh_bed.migrate("SV")
-    before, listing = guids(fresh_bed, "SV"), pool_listing(fresh_bed)
+    before, listing = guids(fresh_bed, "SV"), fresh_bed.pool_listing()
     for number in (1, 2):
         bed.run("btrfs", "subvolume", "delete", series.snapshot(number))
     series.count = 0
@@ -228,7 +241,7 @@ def test_a_target_of_another_history_is_refused_with_its_evidence(fresh_bed: Bed
     ]
     assert "@s1 was made from" in result["error"]["message"]
     assert uuids[0] in result["error"]["message"]
-    assert (guids(fresh_bed, "SV"), pool_listing(fresh_bed)) == (before, listing)
+    assert (guids(fresh_bed, "SV"), fresh_bed.pool_listing()) == (before, listing)
 
 
 def test_replace_keeps_the_old_dataset_aside(fresh_bed: Bed) -> None:
@@ -294,3 +307,29 @@ def test_a_source_that_was_edited_after_its_migration_is_found_out(fresh_bed: Be
     assert result["error"]["code"] == "verification_failed"
     assert "number" in result["error"]["message"]
     assert guids(fresh_bed, "SV") == before
+
+
+def test_a_source_that_was_pruned_still_extends_its_target(fresh_bed: Bed) -> None:
+    series = numbered(fresh_bed, 4)
+    assert fresh_bed.migrate("SV")["outcome"] == "done"
+    for name in ("s1", "s3"):
+        bed.run("btrfs", "subvolume", "delete", series.directory / name)
+    kept = "the source does not have (or no longer has) s1, s3 of the target: kept, not compared"
+    result = fresh_bed.migrate("SV")
+    assert (result["outcome"], result["warnings"]) == ("up_to_date", [kept])
+    series.push(writing(number="5"))
+    assert f"warning: {kept}" in fresh_bed.dsgmigd("plan", "SV").stdout
+    result = fresh_bed.migrate("SV")
+    assert (result["outcome"], names(result), result["warnings"]) == ("done", ["s5"], [kept])
+    assert result["plan"]["only_in_target"] == ["s1", "s3"]
+    assert fresh_bed.snapshots("SV") == ["s1", "s2", "s3", "s4", "s5"]
+    checked = fresh_bed.verified("SV")
+    assert (checked["outcome"], names(checked)) == ("verified", ["s2", "s4", "s5"])
+    assert fresh_bed.verified("SV", "--without-source")["outcome"] == "verified"
+    series.push(writing(number="6"))
+    bed.run("btrfs", "subvolume", "delete", series.directory / "s5")
+    result = fresh_bed.migrate("SV")
+    assert (result["error"]["code"], "renumbered" in result["error"]["hint"]) == (
+        "snapshot_gap",
+        True,
+    )

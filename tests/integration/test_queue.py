@@ -10,7 +10,8 @@ from typing import Any
 
 from dsgmigd.names import parse_repo_name
 from dsgmigd.request import Request
-from dsgmigd.spool import Spool
+from dsgmigd.spool.spool import Spool
+from dsgmigd.spool.submission import submit_request
 from tests.integration.conftest import Bed
 from tests.integration.processes import (
     assert_clean,
@@ -35,7 +36,7 @@ def kept_results(made: Bed) -> list[dict[str, Any]]:
 def drop_when_free(made: Bed, repo: str, note: str) -> None:
     """Submit as soon as no other request for `repo` waits."""
     spool = Spool(str(made.spool))
-    while not spool.submit(parse_repo_name(repo), Request(note=note)):
+    while not submit_request(spool, parse_repo_name(repo), Request(note=note)):
         time.sleep(0.02)
 
 
@@ -61,9 +62,7 @@ def test_four_workers_and_forty_requests_give_forty_results(fresh_bed: Bed) -> N
     ]
     for dropper in droppers:
         dropper.start()
-    wait_for(
-        lambda: len(kept_results(fresh_bed)) >= REQUESTS, "all results", made=fresh_bed, seconds=150
-    )
+    wait_for(lambda: len(kept_results(fresh_bed)) >= REQUESTS, "all results", made=fresh_bed)
     for dropper in droppers:
         dropper.join(10)
         assert not dropper.is_alive()
@@ -104,7 +103,7 @@ def test_a_number_that_is_taken_ends_the_second_with_try_again(fresh_bed: Bed) -
     wait_started(fresh_bed, 1)
     second = fresh_bed.dsgmigd("run", "--instance", "1", check=False)
     assert second.returncode == 75
-    assert "instance 1 runs already" in second.stderr
+    assert "instance 1 is already running" in second.stderr
     assert first.poll() is None
 
 

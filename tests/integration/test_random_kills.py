@@ -5,11 +5,10 @@ made, extended and found up to date. Only the workers are killed: what they star
 the repository's lock. Once with so many attempts that every request must succeed, once with the
 usual three, where a request that killed three workers may truthfully end as `crash_loop`.
 
-DSGMIGD_RANDOM_KILLS is the number of kills each time, DSGMIGD_SEED what they are chosen by.
+tests/amounts.py says how many kills there are each time, and by which seed they are chosen.
 """
 
 import json
-import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,9 @@ import pytest
 
 from dsgmigd.names import parse_repo_name
 from dsgmigd.request import Request
-from dsgmigd.spool import Spool
+from dsgmigd.spool.spool import Spool
+from dsgmigd.spool.submission import submit_request
+from tests.amounts import amount, seed
 from tests.integration.conftest import Bed, write_config
 from tests.integration.processes import assert_clean, kill, wait_for
 from tests.integration.trees import (
@@ -38,8 +39,8 @@ from tests.integration.trees import (
 )
 from tests.invariants import Asked, observe, violations
 
-KILLS = int(os.environ.get("DSGMIGD_RANDOM_KILLS", "20"))
-SEED = os.environ.get("DSGMIGD_SEED", str(time.time_ns()))
+KILLS = int(amount("DSGMIGD_RANDOM_KILLS"))
+SEED = seed()
 REQUESTS = max(30, KILLS * 2 // 5)
 WANTED = (Request(limit=1), Request(limit=2), Request(), Request(limit=2), Request())
 REPOS = tuple(f"R{number:02}" for number in range(1, REQUESTS // len(WANTED) + 1))
@@ -101,7 +102,7 @@ class Swarm:
         """Drop what is due of all requests, unless one for the same repository waits."""
         while self.waiting and REQUESTS - len(self.waiting) < due:
             repo, wanted = self.waiting[0]
-            if not self._spool.submit(parse_repo_name(repo), wanted):
+            if not submit_request(self._spool, parse_repo_name(repo), wanted):
                 return
             self.waiting.pop(0)
 
@@ -140,7 +141,7 @@ def usual_seconds(made: Bed) -> float:
     began = time.monotonic()
     assert made.migrate("CO")["outcome"] == "done"
     seconds = (time.monotonic() - began) / 2  # the other half is its start
-    bed.retry_while_busy(lambda: bed.run("zfs", "destroy", "-r", f"{made.parent}/CO"))
+    bed.destroy("-r", f"{made.parent}/CO")
     return seconds
 
 
@@ -188,28 +189,27 @@ def is_truthful(result: dict[str, Any], attempts: int) -> bool:
     return is_crash_loop and crashes.count(True) == attempts == USUAL_ATTEMPTS
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("attempts", [MOST_ATTEMPTS, USUAL_ATTEMPTS])
 def test_nothing_is_lost_or_invented_by_workers_that_are_killed(
-    swarm_bed: Bed, attempts: int, capsys: pytest.CaptureFixture[str]
+    swarm_bed: Bed, attempts: int
 ) -> None:
     made, random = swarm_bed, Random(f"{SEED} {attempts}")  # noqa: S311
     write_config(made, f"[worker]\nmaximum_attempts = {attempts}\n")
     longest = usual_seconds(made)
     world = observe(made.spool, made.source_root, made.parent)
     asked = requests(random)
-    with capsys.disabled():
-        print(f"\nDSGMIGD_SEED={SEED} DSGMIGD_RANDOM_KILLS={KILLS}")  # noqa: T201
+    print(f"DSGMIGD_SEED={SEED} DSGMIGD_RANDOM_KILLS={KILLS}")  # noqa: T201
     swarm = Swarm(made, random, list(asked), longest)
     swarm.live_through(KILLS)
     done = partial(results, made)
-    wait_for(lambda: len(done()) >= len(asked), "all results", made=made, seconds=300)
+    wait_for(lambda: len(done()) >= len(asked), "all results", made=made)
     wait_for(lambda: not list(made.spool.glob("*.claim.*")), "the end", made=made)
 
     found = done()
     outcomes = Counter(result["outcome"] for result in found)
     tries = Counter(len(result["attempts"]) for result in found)
-    with capsys.disabled():
-        print(f"{dict(swarm.kills)}, {dict(outcomes)}, attempts: {sorted(tries.items())}")  # noqa: T201
+    print(f"{dict(swarm.kills)}, {dict(outcomes)}, attempts: {sorted(tries.items())}")  # noqa: T201
     assert {(one["repo"], one["request"]["note"]) for one in found} == {
         (repo, wanted.note) for repo, wanted in asked
     }

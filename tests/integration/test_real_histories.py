@@ -1,4 +1,4 @@
-"""Histories that people really wrote: every release of a package is the next snapshot."""
+"""Histories that people really wrote: each release of a package is the next snapshot."""
 
 import json
 import os
@@ -8,17 +8,19 @@ import bed
 import pytest
 import xxhash
 
+from tests.amounts import amount
 from tests.dsg_reader import Repository
-from tests.integration import releases
+from tests.integration import releases, zfs_kind
 from tests.integration.conftest import Bed
 
 EXCLUDED = {".snap", "HEAD"}
 UNLISTED = {"__pycache__", ".Rdata", ".rdata", ".RData", ".Rproj.user", ".DS_Store"}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("package", "write"),
-    [("click", releases.write_in_place), ("pygments", releases.write_anew)],
+    [("click", releases.write_in_place), ("pygments", releases.rewrite)],
     ids=["edited in place", "replaced"],
 )
 def test_every_release_arrives_as_it_was(
@@ -39,7 +41,7 @@ def test_every_release_arrives_as_it_was(
 def fetched(package: str) -> list[Path]:
     """Return the archives; without them a run proves nothing, and where it counts that fails."""
     try:
-        return releases.archives(package)
+        return releases.archives(package, int(amount("DSGMIGD_RELEASES")))
     except releases.FetchFailed as error:
         if os.environ.get("CI"):
             pytest.fail(str(error))
@@ -71,10 +73,8 @@ def build_history(directory: Path, archives: list[Path], write: releases.Write) 
 
 def differences(source: Path, view: Path) -> str:
     """Return what rsync would do to make either tree the other one, contents compared."""
-    # zfs-fuse keeps whole seconds.
-    window = "0" if bed.zfs_kind() == "fuse" else "-1"
     rsync = ["rsync", "-nca", "--numeric-ids", "--delete", "--itemize-changes"]
-    rsync.append(f"--modify-window={window}")
+    rsync.append(zfs_kind.RSYNC_TIMES)
     there = ("--filter=H /.snap", "--filter=H /HEAD", "--filter=P /.dsg")
     back = ("--filter=P /.snap", "--filter=P /HEAD", "--filter=H /.dsg")
     return bed.run(*rsync, *there, f"{source}/", f"{view}/") + bed.run(

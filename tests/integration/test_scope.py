@@ -69,7 +69,7 @@ def test_each_manifest_lists_what_the_config_of_its_snapshot_says(fresh_bed: Bed
         scopes += [row["scope"] for row in result["snapshots"]]
     assert scopes == SCOPES
     assert [warning for warning in result["warnings"] if CONFIG in warning] == (
-        [] if way == "extended" else [f"s6: {CONFIG} is not followed: TypeError: {NO_LIST}"]
+        [] if way == "extended" else [f"s6: {CONFIG} is ignored: TypeError: {NO_LIST}"]
     )
     assert_migrated(fresh_bed, "SV", series.directory, len(SERIES))
     found = manifests(fresh_bed)

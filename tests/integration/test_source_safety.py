@@ -7,7 +7,7 @@ from typing import Any
 
 import bed
 
-from dsgmigd.pins import PINS_DIRECTORY
+from dsgmigd.source.pin_names import PINS_DIRECTORY
 from tests.integration.conftest import Bed, read_only_source
 from tests.integration.processes import wait_for
 from tests.integration.trees import (
@@ -30,7 +30,7 @@ def migrate_meanwhile(made: Bed, meddle: Callable[[], object]) -> dict[str, Any]
     made.drop("SV")
 
     def pinned() -> list[Path]:
-        return list(made.source_root.glob(".dsgmigd-pins/SV.*/s3"))
+        return list(made.source_root.glob(".dsgmigd-pins/*/SV.*/s3.*"))
 
     wait_for(pinned, "the last pin", made=made)
     meddle()
@@ -95,7 +95,11 @@ def test_a_source_that_cannot_be_pinned_is_read_in_place_and_the_result_says_so(
     with read_only_source(fresh_bed):
         result = fresh_bed.migrate("SV")
     assert result["outcome"] == "done", result["error"]
-    assert result["warnings"] == ["not pinned, read in place and checked for changes: s1, s2"]
+    why = "not pinned (file system mounted read-only)"
+    assert result["warnings"] == [
+        f"{why}: s1; read in place and checked for changes",
+        f"{why}: s2; read in place by rsync and checked for changes",
+    ]
     # A writable snapshot cannot be sent.
     assert [row["method"] for row in result["snapshots"]] == ["send", "rsync"]
     assert_migrated(fresh_bed, "SV", series.directory, 2)

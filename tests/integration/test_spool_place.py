@@ -11,6 +11,7 @@ from subprocess import Popen
 import bed
 import pytest
 
+from tests.integration import zfs_kind
 from tests.integration.conftest import Bed, write_config
 from tests.integration.processes import (
     assert_clean,
@@ -60,9 +61,9 @@ def on_ext4(made: Bed, place: Path) -> None:
     [
         (on_ext4, None),
         (on_btrfs, None),
-        (on_tmpfs, "lies on tmpfs"),
-        (on_ramfs, "lies on ramfs"),
-        (on_overlayfs, "lies on overlayfs"),
+        (on_tmpfs, "is on tmpfs"),
+        (on_ramfs, "is on ramfs"),
+        (on_overlayfs, "is on overlayfs"),
     ],
 )
 def test_a_local_file_system_carries_a_spool_in_which_requests_are_answered(
@@ -75,20 +76,20 @@ def test_a_local_file_system_carries_a_spool_in_which_requests_are_answered(
     fresh_bed.drop("NONE")
     assert fresh_bed.wait_result("NONE")["error"]["code"] == "source_missing"
     log = fresh_bed.log(1).read_text()
-    assert (warning in log) if warning else "spool.doubtful" not in log
+    assert (warning in log) if warning else "spool.warning" not in log
 
 
-@pytest.mark.skipif(bed.zfs_kind() != "fuse", reason="only zfs-fuse brings a FUSE file system")
+@zfs_kind.target_on_fuse
 def test_a_spool_on_fuse_is_refused_with_the_status_that_systemd_does_not_restart(
     fresh_bed: Bed,
 ) -> None:
     fresh_bed.spool = fresh_bed.mountpoint / "spool"
     fresh_bed.spool.mkdir()
     write_config(fresh_bed)
-    for verb in (("config", "check"), ("run", "--instance", "1")):
-        done = fresh_bed.dsgmigd(*verb, check=False)
+    for command in (("config", "check"), ("run", "--instance", "1")):
+        done = fresh_bed.dsgmigd(*command, check=False)
         assert done.returncode == 78
-        assert f"the spool {fresh_bed.spool} lies on FUSE" in done.stderr
+        assert f"the spool {fresh_bed.spool} is on FUSE" in done.stderr
         assert "install -d -m 3730" in done.stderr
     assert fresh_bed.listing() == []
 
@@ -187,7 +188,7 @@ def test_without_inotify_the_directory_is_read_regularly(fresh_bed: Bed, limit: 
     script = f'echo 0 > /proc/sys/user/{limit} && exec "$@"'
     fresh_bed.start_worker(1, "unshare", "--user", "--map-root-user", "sh", "-c", script, "sh")
     wait_started(fresh_bed, 1)
-    assert answer_in(fresh_bed, "NONE") == "source_missing"
+    assert answer_in(fresh_bed, "NONE") == zfs_kind.ERROR_IN_USER_NAMESPACE
     assert "spool.unwatched" in fresh_bed.log(1).read_text()
 
 

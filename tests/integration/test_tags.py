@@ -3,10 +3,13 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import bed
+import pytest
 
 from tests.integration.conftest import Bed
 from tests.integration.trees import Series, new_series, writing
@@ -104,9 +107,29 @@ def test_a_new_tag_alone_changes_nothing_and_is_told(fresh_bed: Bed) -> None:
     tag(series, "v2", "s1")
     again = fresh_bed.migrate("SV")
     assert again["outcome"] == "up_to_date"
-    assert again["warnings"] == ["tags that only the next snapshot will have: v2"]
+    assert again["warnings"] == ["tags that will first be in the next snapshot: v2"]
     assert names(tags_of(fresh_bed, "s1")) == {"v1": "s1"}
 
 
 def _moment(written: str) -> float:
     return datetime.fromisoformat(written).timestamp()
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: os.truncate(make(path), 2**36)])
+def test_what_a_user_put_in_place_of_the_live_tags_holds_nothing_up(
+    fresh_bed: Bed, put: Callable[[Path], object]
+) -> None:
+    """Whoever owns the root of the dataset owns what is in it too."""
+    series = new_series(fresh_bed, "SV", writing(a="1"))
+    tag(series, "v1", "s1")
+    assert fresh_bed.migrate("SV")["outcome"] == "done"
+    live = fresh_bed.mountpoint / "SV" / ".dsg" / "tag-messages.json"
+    live.unlink()
+    put(live)
+    again = fresh_bed.migrate("SV")
+    assert (again["outcome"], again["warnings"]) == ("up_to_date", [])
+
+
+def make(path: Path) -> Path:
+    path.touch()
+    return path

@@ -23,7 +23,12 @@ from tests.integration.trees import (
     write,
     writing,
 )
-from tests.unit.verify.dsg_documents import Document, entries_of, metadata_of, write_documents
+from tests.unit.verification.metadata.dsg_documents import (
+    Document,
+    entries_of,
+    metadata_of,
+    write_documents,
+)
 
 HISTORY = (
     all_of(
@@ -44,7 +49,7 @@ def publish(made: Bed, repo: str = "SV") -> None:
 
 
 def verify(made: Bed, *arguments: str, status: int = 0) -> dict[str, Any]:
-    """Run the verb; fail unless it ends with `status`."""
+    """Run the command; fail unless it ends with `status`."""
     done = made.dsgmigd("verify", *arguments, "--json", check=False)
     assert done.returncode == status, done.stdout + done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
@@ -112,7 +117,7 @@ def test_a_dataset_is_checked_while_it_is_used_and_after_its_source_is_gone(
 ) -> None:
     publish(fresh_bed)
     delete_subvolumes(fresh_bed.source_root)
-    assert verify(fresh_bed, "SV", status=1)["error"]["code"] == "source_missing"
+    assert verify(fresh_bed, "SV", status=75)["error"]["code"] == "source_unavailable"
     with (fresh_bed.mountpoint / "SV/a").open("a") as used:
         result = verify(fresh_bed, "SV", "--without-source")
         used.write("a change that is in no snapshot")
@@ -195,7 +200,7 @@ def test_a_fault_in_a_dataset_is_found_where_it_is(fresh_bed: Bed, fault: str) -
     result = verify(fresh_bed, "COPY", "--without-source", status=4)
     assert result["error"]["message"].startswith(f"{name}: ")
     assert len(result["snapshots"]) == 3, "what comes after a fault is checked too"
-    # Two checks may tell of one thing: the documents of a snapshot, and the chain of all.
+    # Two checks may report one thing: the documents of a snapshot, and the chain of all.
     assert set(found(result, name)) == set(expected)
     verify(fresh_bed, f"COPY@{name}", "--without-source", status=4)
 
@@ -206,7 +211,7 @@ def test_a_copy_without_a_fault_has_none_and_other_snapshots_are_left_out(fresh_
     bed.run("zfs", "snapshot", f"{fresh_bed.parent}/COPY@sync-temp-1")
     result = verify(fresh_bed, "COPY", "--without-source", status=3)
     assert result["warnings"] == ["not called s1 … sN, so not checked: sync-temp-1"]
-    bed.run("zfs", "destroy", f"{fresh_bed.parent}/COPY@s2")
+    bed.destroy(f"{fresh_bed.parent}/COPY@s2")
     result = verify(fresh_bed, "COPY", "--without-source", status=4)
     assert found(result, "s3") == [("@s2", "snapshot")]
 

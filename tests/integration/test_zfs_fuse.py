@@ -1,4 +1,4 @@
-"""What zfs-fuse suffers from those that are killed while it is to answer them."""
+"""zfs-fuse after processes were killed while they waited for its answer."""
 
 import os
 import subprocess
@@ -11,9 +11,11 @@ from random import Random
 import bed
 import pytest
 
-from dsgmigd.zfs.waking import wake_zfs_fuse
+from dsgmigd.target.zfs_fuse import wake_zfs_fuse
+from tests.amounts import amount
+from tests.integration import zfs_kind
 
-ROUNDS = 100
+ROUNDS = int(amount("DSGMIGD_READERS"))
 ANSWER_SECONDS = 30
 READER = """
 import os, sys, threading
@@ -44,7 +46,8 @@ def answers(directory: Path) -> bool:
     return not asking.is_alive()
 
 
-@pytest.mark.skipif("bed.zfs_kind() == 'kernel'", reason="the kernel's ZFS is no daemon")
+@pytest.mark.sweep
+@zfs_kind.target_of_a_daemon
 def test_it_answers_again_after_readers_were_killed_and_it_was_woken(pool: bed.FilePool) -> None:
     """About one of thirty rounds stops it: it waits for what a killed reader asked."""
     dataset = f"{pool.name}/wake"
@@ -57,4 +60,4 @@ def test_it_answers_again_after_readers_were_killed_and_it_was_woken(pool: bed.F
         reader.wait()
         wake_zfs_fuse()
         assert answers(pool.mountpoint), f"in round {number}"
-    bed.retry_while_busy(lambda: bed.run("zfs", "destroy", dataset))
+    bed.destroy(dataset)

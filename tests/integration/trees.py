@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import bed
 
+from tests.integration import zfs_kind
+
 if TYPE_CHECKING:  # the virtual machine makes trees without pytest, which it imports slowly
     from tests.integration.conftest import Bed
 
@@ -154,7 +156,7 @@ def delete_subvolumes(directory: Path) -> None:
     places = [Path(place) for place, _, _ in os.walk(directory, topdown=False)]
     subvolumes = [path for path in places if path != directory and path.stat().st_ino == 256]
     for path in subvolumes:
-        bed.run("btrfs", "property", "set", "-ts", path, "ro", "false")
+        bed.run("btrfs", "property", "set", "-f", "-ts", path, "ro", "false")  # received ones too
     for path in subvolumes:
         bed.run("btrfs", "subvolume", "delete", path)
     shutil.rmtree(directory)
@@ -175,11 +177,9 @@ def differences(source: Path, target: Path) -> list[str]:
 def _compare(
     sender: Path, receiver: Path, *, hidden: Iterable[str], protected: Iterable[str]
 ) -> list[str]:
-    # zfs-fuse cuts times to whole seconds and holds no extended attributes.
-    is_fuse = bed.zfs_kind() == "fuse"
     return bed.run(
         *("rsync", "-nacH", "--numeric-ids", "--delete", "--itemize-changes"),
-        *(["--modify-window=1"] if is_fuse else ["-AX", "--modify-window=-1"]),
+        *(zfs_kind.RSYNC_TIMES, *zfs_kind.RSYNC_ATTRIBUTES),
         # How btrfs stores a file is not what is in it.
         "--filter=-x_btrfs.*",
         *(f"--filter=hide_/{name}" for name in hidden),

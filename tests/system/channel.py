@@ -1,7 +1,7 @@
 """The line to the agent in the machine: commands go in, what they printed comes out.
 
-The other end is `recipe/files/usr/local/lib/dsgmigd-test/agent.py`, which says what a line is.
-Nothing here waits for ever. Leaving errors: MachineError.
+The other end is `recipe/root/usr/local/lib/dsgmigd-test/agent.py`, which says what a line is.
+Nothing here waits for ever. Raises: MachineError.
 """
 
 import base64
@@ -38,13 +38,18 @@ class Output:
 
 
 class Channel:
-    """Commands for one machine, one after the other; the machine may boot anew in between."""
+    """Commands for one machine, one after the other; the machine may reboot in between."""
 
-    def __init__(self, path: Path) -> None:
-        self._socket = _connected(path)
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
         self._received = b""
         self._numbers = count(1)
         self._boot: str | None = None
+
+    @classmethod
+    def connected(cls, path: Path) -> "Channel":
+        """Return the line to a machine that listens at the socket `path`."""
+        return cls(_connected(path))
 
     def close(self) -> None:
         """Hang up."""

@@ -11,8 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.system.image import provide_image
-from tests.system.machine import Machine
+from tests import amounts
+from tests.system.emulated import EmulatedMachine
+from tests.system.machine import MACHINE_CACHE, Machine
+from tests.system.user_mode import UserModeMachine
 
 DISKS = {"source": 1024, "pool": 1024, "spool": 128, "spare": 512}
 SPOOL = "/var/spool/dsgmigd"
@@ -23,25 +25,6 @@ UNITS = tuple(f"dsgmigd@{number}.service" for number in range(1, 5))
 
 _CHECKOUT = "/root/checkout"
 _PYTHON = f"PYTHONPATH={_CHECKOUT}:{_CHECKOUT}/packaging/quickstart:/opt/python python3"
-# The disks are found by their serial numbers; a machine whose disk is gone boots all the same.
-_PREPARE = f"""
-set -e
-mkdir -p {_CHECKOUT} {SOURCE} {SPOOL}
-tar -C {_CHECKOUT} -xf /dev/disk/by-id/virtio-checkout
-mkfs.btrfs --quiet /dev/disk/by-id/virtio-source
-mkfs.ext4 -q /dev/disk/by-id/virtio-spool
-cat >>/etc/fstab <<END
-/dev/disk/by-id/virtio-source {SOURCE} btrfs noatime,nofail 0 0
-/dev/disk/by-id/virtio-spool {SPOOL} ext4 nofail 0 2
-END
-systemctl daemon-reload
-mount {SOURCE}
-mount {SPOOL}
-modprobe zfs
-rm -f /var/lib/man-db/auto-update  # the index of manual pages takes seconds here
-zpool create -O compression=on -O atime=off -O xattr=sa -O acltype=posixacl \
-    -m {TARGET} {PARENT} /dev/disk/by-id/virtio-pool
-"""
 INSTALL = f"""
 set -e
 cd {_CHECKOUT}
@@ -50,33 +33,50 @@ DEBIAN_FRONTEND=noninteractive dpkg --install "$package"
 """
 
 
-class Host(Machine):
-    """The machine with all that dsgmigd works on, and dsgmigd installed from its package."""
-
-    def __init__(self, directory: Path, *, console: str = "") -> None:
-        super().__init__(directory, provide_image(), DISKS, console=console)
+class StorageHost(Machine):
+    """A machine with all that dsgmigd works on, and dsgmigd installed from its package."""
 
     def set_up(self) -> None:
         """Boot for the first time, make the file systems, install dsgmigd."""
         self.boot()
-        self.run(_PREPARE, seconds=600)
+        self.run(self._prepare(), seconds=600)
         self.run(INSTALL, seconds=600)
 
-    def inside(self, verb: str, *arguments: str, seconds: float = 600) -> Any:
-        """Run a verb of `inside.py` in the machine and return what it says."""
-        words = " ".join((verb, *arguments))
+    def _prepare(self) -> str:
+        source, spool, pool = (self.device(name) for name in ("source", "spool", "pool"))
+        # A machine whose disk is gone boots all the same.
+        return f"""
+set -e
+mkdir -p {_CHECKOUT} {SOURCE} {SPOOL}
+tar -C {_CHECKOUT} -xf {self.device("checkout")}
+python3 -m compileall -q {_CHECKOUT}/dsgmigd {_CHECKOUT}/packaging/quickstart {_CHECKOUT}/tests
+mkfs.btrfs --quiet {source}
+mkfs.ext4 -q {spool}
+cat >>/etc/fstab <<END
+{source} {SOURCE} btrfs noatime,nofail 0 0
+{spool} {SPOOL} ext4 nofail 0 2
+END
+systemctl daemon-reload
+mount {SOURCE}
+mount {SPOOL}
+test -e /sys/module/zfs || modprobe zfs
+zpool create -O compression=on -O atime=off -O xattr=sa -O acltype=posixacl \\
+    -m {TARGET} {PARENT} {pool}
+"""
+
+    def inside(self, function: str, *arguments: str, seconds: float = 600) -> Any:
+        """Run a function of `inside.py` in the machine and return its result."""
+        words = " ".join((function, *arguments))
         script = f"{_PYTHON} {_CHECKOUT}/tests/system/inside.py {words}"
         return json.loads(self.run(f"cd {_CHECKOUT} && {script}", seconds=seconds))
 
     def pytest(self, *arguments: str, seconds: float) -> str:
         """Run tests of the checkout in the machine and return the end of what they print."""
-        words = "-q -p no:cacheprovider --color=no"
+        words = f"-q -p no:cacheprovider --color=no {' '.join(arguments)}"
+        settings = f"CI=1 DSGMIGD_TESTS={amounts.LEVEL} XDG_CACHE_HOME={_CHECKOUT}/{MACHINE_CACHE}"
+        command = f"{settings} {_PYTHON} -m pytest {words}"
         output = self.call(
-            (
-                *("/bin/bash", "-c"),
-                f"cd {_CHECKOUT} && CI=1 {_PYTHON} -m pytest {words} {' '.join(arguments)} 2>&1",
-            ),
-            seconds=seconds,
+            ("/bin/bash", "-c", f"cd {_CHECKOUT} && {command} 2>&1"), seconds=seconds
         )
         return f"{output.text}\nexit status {output.code}"
 
@@ -120,3 +120,17 @@ class Host(Machine):
                 "journalctl --no-pager --lines=60; ls -la /var/spool/dsgmigd", seconds=30
             )
         return self.console()
+
+
+class Host(StorageHost, UserModeMachine):
+    """The machine for nearly all tests: fast, and with the newest OpenZFS."""
+
+    def __init__(self, directory: Path, *, console: bool = False) -> None:
+        super().__init__(directory, DISKS, console=console)
+
+
+class EmulatedHost(StorageHost, EmulatedMachine):
+    """The machine whose power can be cut, with Debian 12's own kernel and OpenZFS."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, DISKS)

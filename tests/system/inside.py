@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import pickle
 import stat
 import sys
@@ -44,6 +45,20 @@ def odd(repo: str) -> None:
     series = Series(SOURCE / repo)
     series.push(partial(plant_all, names=set(ODDITIES) - _NOT_PLANTED))
     series.push(lambda tree: [path.rename(tree / f"moved {path.name}") for path in tree.glob("o*")])
+
+
+def named(*repos: str) -> None:
+    """Build repositories of three snapshots with names that no single-byte locale can spell."""
+
+    def make(tree: Path) -> None:
+        for name in (b"a", "m\u00fcll".encode(), b"m\xfcll", "\u65e5\u672c".encode()):
+            Path(os.fsdecode(os.path.join(os.fsencode(tree), name))).write_bytes(name)
+
+    for repo in repos:
+        series = Series(SOURCE / repo)
+        series.push(make)
+        series.push(lambda tree: (tree / "m\u00fcll").rename(tree / "\u00e4ndert"))
+        series.push(filling("more", 1))
 
 
 def bulky(snapshots: str, mebibytes: str, *repos: str) -> None:
@@ -106,9 +121,9 @@ def _unwanted_blocks(source: Path, target: Path) -> list[str]:
 def remove(*repos: str) -> None:
     """Remove repositories with their datasets and results, to make space."""
     for repo in repos:
-        bed.run("zfs", "destroy", "-r", f"zsd/{repo}")
+        bed.destroy("-r", f"zsd/{repo}")
         delete_subvolumes(SOURCE / repo)
-        (SPOOL / f"{repo}.result.json").unlink()
+        (SPOOL / f"{repo}.result.json").unlink(missing_ok=True)
 
 
 def observe() -> None:
@@ -123,10 +138,10 @@ def violations(requests: str, repeated: str = "[]") -> list[str]:
     return invariants.violations(world, asked)
 
 
-VERBS: dict[str, Any] = {
-    verb.__name__: verb
-    for verb in (sample, odd, bulky, sparse, compare, remove, observe, violations)
+FUNCTIONS: dict[str, Any] = {
+    function.__name__: function
+    for function in (sample, odd, named, bulky, sparse, compare, remove, observe, violations)
 }
 
 if __name__ == "__main__":
-    print(json.dumps(VERBS[sys.argv[1]](*sys.argv[2:])))
+    print(json.dumps(FUNCTIONS[sys.argv[1]](*sys.argv[2:])))

@@ -1,7 +1,7 @@
 """`make vm`: a root shell in the machine of the system tests, with dsgmigd installed.
 
-Its console is this terminal. The checkout is in /root/checkout; `poweroff` or Ctrl-A X ends it,
-and nothing of it stays.
+Its console is this terminal. The checkout is in /root/checkout; `poweroff` ends it, and nothing of
+it stays.
 """
 
 import tempfile
@@ -14,10 +14,10 @@ def main() -> None:
     """Boot, set up, and leave the console to whoever sits at it."""
     with (
         tempfile.TemporaryDirectory(prefix="dsgmigd-vm-", dir="/var/tmp") as directory,
-        Host(Path(directory), console="mon:stdio") as host,
+        Host(Path(directory), console=True) as host,
     ):
         host.set_up()
-        host.call(["/bin/sh", "-c", "echo 'ready: press Enter' >/dev/ttyS0"])
+        host.call(["/bin/sh", "-c", "echo 'ready: press Enter' >/dev/tty1"])
         host.wait_end()
 
 

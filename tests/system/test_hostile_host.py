@@ -42,9 +42,9 @@ sleep 5
 SECOND_POOL = f"""
 set -e
 mkdir -p {SECOND_SPOOL} /run/systemd/system/{SECOND_UNIT}.d
-sectors=$(blockdev --getsz /dev/disk/by-id/virtio-spare)
-wipefs --quiet --all /dev/disk/by-id/virtio-spare
-dmsetup create second --table "0 $sectors linear /dev/disk/by-id/virtio-spare 0"
+sectors=$(blockdev --getsz SPARE)
+wipefs --quiet --all SPARE
+dmsetup create second --table "0 $sectors linear SPARE 0"
 zpool create -o failmode=wait -O xattr=sa -O acltype=posixacl second /dev/mapper/second
 """
 FAIL = """
@@ -52,10 +52,10 @@ dmsetup suspend --nolockfs --noflush second
 dmsetup load second --table "0 $(blockdev --getsz /dev/mapper/second) error"
 dmsetup resume second
 """
-MEND = """
+REPAIR = """
 dmsetup suspend --nolockfs --noflush second
 dmsetup load second \
-    --table "0 $(blockdev --getsz /dev/mapper/second) linear /dev/disk/by-id/virtio-spare 0"
+    --table "0 $(blockdev --getsz /dev/mapper/second) linear SPARE 0"
 dmsetup resume second
 zpool clear second
 """
@@ -65,7 +65,7 @@ zpool clear second
 def second(host: Host) -> Iterator[Host]:
     """The host with a fifth instance, whose target is a pool of its own."""
     host.run("systemctl stop 'dsgmigd@*.service'", seconds=120)
-    host.run(SECOND_POOL)
+    host.run(SECOND_POOL.replace("SPARE", host.device("spare")))
     host.copy_in(CONFIG.encode(), "/etc/dsgmigd/second.toml")
     host.copy_in(DROP_IN.encode(), f"/run/systemd/system/{SECOND_UNIT}.d/second.conf")
     host.run("systemctl daemon-reload")
@@ -92,11 +92,10 @@ def test_a_pool_that_suspends_is_waited_for(second: Host) -> None:
     second.wait_until(
         "journalctl DSGMIGD_REPO=suspended DSGMIGD_EVENT=target.unavailable | grep -q SUSPENDED"
     )
-    second.run(MEND)
+    second.run(REPAIR.replace("SPARE", second.device("spare")))
     done(second, "suspended", SECOND_SPOOL)
 
 
-@pytest.mark.nightly
 def test_a_pool_that_is_exported_is_waited_for(second: Host) -> None:
     second.inside("bulky", "1", "1", "exported")
     second.run("zpool export second")
@@ -106,7 +105,6 @@ def test_a_pool_that_is_exported_is_waited_for(second: Host) -> None:
     done(second, "exported", SECOND_SPOOL)
 
 
-@pytest.mark.nightly
 def test_a_full_pool_is_waited_for(second: Host) -> None:
     used = int(second.run("zfs get -Hpo value used second"))
     second.run(f"zfs set quota={used + (20 << 20)} second")
@@ -117,7 +115,6 @@ def test_a_full_pool_is_waited_for(second: Host) -> None:
     done(second, "full", SECOND_SPOOL)
 
 
-@pytest.mark.nightly
 def test_a_shell_that_stands_in_staging_is_waited_for(host: Host) -> None:
     host.start()
     host.inside("bulky", "2", "4", "stood")
@@ -130,7 +127,6 @@ def test_a_shell_that_stands_in_staging_is_waited_for(host: Host) -> None:
     done(host, "stood")
 
 
-@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("repo", "before", "after"),
     [
@@ -166,3 +162,32 @@ def test_a_journal_that_does_not_listen_costs_no_migration(
     # The journal works again; what waited for it comes first.
     host.run(f"touch {SPOOL}/{repo}.request")
     host.wait_until(f"journalctl DSGMIGD_REPO={repo} | grep -q request.finished")
+
+
+@pytest.mark.parametrize(
+    "setting", ["PrivateTmp=yes", "ProtectSystem=yes", "ProtectKernelTunables=yes"]
+)
+def test_a_unit_whose_mounts_the_host_would_not_see_does_not_start(
+    host: Host, setting: str
+) -> None:
+    unit = "dsgmigd@6.service"
+    drop_in = f"/run/systemd/system/{unit}.d/private.conf"
+    host.run(f"mkdir -p $(dirname {drop_in})")
+    host.copy_in(f"[Service]\n{setting}\n".encode(), drop_in)
+    try:
+        host.run(f"systemctl daemon-reload; ! systemctl start {unit}", seconds=300)
+        assert host.run(f"systemctl show --property=ExecMainStatus {unit}") == "ExecMainStatus=78"
+    finally:
+        host.run(f"rm {drop_in}; systemctl reset-failed {unit}; systemctl daemon-reload")
+    host.run(f"systemctl start {unit} && systemctl stop {unit}", seconds=300)
+
+
+def test_a_shell_whose_mounts_the_host_would_not_see_migrates_nothing(host: Host) -> None:
+    host.inside("bulky", "1", "1", "unseen")
+    for command in ("migrate unseen", "config check", "doctor"):
+        said = host.run(f"! unshare --mount dsgmigd {command} 2>&1")
+        assert "mount namespace of its own" in said
+    assert not host.succeeds("zfs list zsd/unseen")
+    host.run("unshare --mount --propagation unchanged dsgmigd migrate unseen", seconds=600)
+    host.run(f"findmnt {TARGET}/unseen")
+    host.inside("remove", "unseen")

@@ -7,8 +7,6 @@ import pytest
 from tests.system.host import INSTALL, SPOOL, TARGET, Host
 from tests.system.test_interruptions import UNIT, assert_done, begin
 
-# dpkg takes its time on an emulated machine; each snapshot takes seconds.
-LONG_WORK = 30
 # All that the package has made; what else is in /etc/dsgmigd is the administrator's.
 _CONFIGURATION = "/etc/dsgmigd/dsgmigd.toml"
 _TRACES = (
@@ -19,27 +17,25 @@ _TRACES = (
 
 
 @pytest.fixture
-def installed_anew(host: Host) -> Iterator[Host]:
+def reinstalled(host: Host) -> Iterator[Host]:
     """The host, on which the package is installed again in the end."""
     yield host
     host.run(INSTALL, seconds=600)
 
 
-@pytest.mark.nightly
 def test_an_upgrade_in_mid_run_interrupts_and_the_new_version_resumes(host: Host) -> None:
-    process = begin(host, "upgraded", snapshots=LONG_WORK)
+    process = begin(host, "upgraded")
     host.run(INSTALL, seconds=600)
     assert_done(host, "upgraded", attempts=2)
     assert host.run(f"systemctl show --value --property MainPID {UNIT}") not in {process, "0"}
     assert host.run("systemctl is-active 'dsgmigd@*'").split() == ["active"], "others were started"
 
 
-@pytest.mark.nightly
 def test_removal_stops_the_work_and_purge_leaves_the_archive_and_its_records(
-    installed_anew: Host,
+    reinstalled: Host,
 ) -> None:
-    host = installed_anew
-    begin(host, "removed", snapshots=LONG_WORK)
+    host = reinstalled
+    begin(host, "removed")
     host.run("dpkg --remove dsgmigd", seconds=300)
     assert not host.succeeds(f"systemctl is-active {UNIT}")
     assert host.run(f"ls {SPOOL}").splitlines().count("removed.claim.1") == 1

@@ -1,6 +1,6 @@
 """The power is cut at random moments; what was flushed is there, what was not may be lost.
 
-DSGMIGD_POWER_CUTS says how often; DSGMIGD_SEED which moments these are.
+tests/amounts.py says how often; DSGMIGD_SEED chooses the moments.
 """
 
 import os
@@ -10,9 +10,10 @@ from random import Random
 
 import pytest
 
-from tests.system.host import PARENT, SPOOL, Host
+from tests.amounts import amount
+from tests.system.host import PARENT, SPOOL, EmulatedHost, Host
 
-CUTS = int(os.environ.get("DSGMIGD_POWER_CUTS", "1"))
+CUTS = int(amount("DSGMIGD_POWER_CUTS"))
 SEED = int(os.environ.get("DSGMIGD_SEED", "1"))
 # Of a recovery, too, the power is cut; a boot takes longer than most of what is looked for.
 CUTS_IN_A_ROW = 8
@@ -30,33 +31,33 @@ maximum_attempts = 100
 
 
 @pytest.mark.nightly
-def test_the_disks_forget_what_was_not_flushed_and_nothing_else(host: Host) -> None:
+def test_the_disks_forget_what_was_not_flushed_and_nothing_else(emulated: EmulatedHost) -> None:
     """The bed itself: without this no test below could fail."""
-    spare = "/dev/disk/by-id/virtio-spare"
-    host.run(f"yes old | dd of={spare} bs=1M count=1 iflag=fullblock oflag=direct conv=fsync")
-    host.run(f"echo flushed >{SPOOL}/flushed && sync --file-system {SPOOL}")
+    spare = emulated.device("spare")
+    emulated.run(f"yes old | dd of={spare} bs=1M count=1 iflag=fullblock oflag=direct conv=fsync")
+    emulated.run(f"echo flushed >{SPOOL}/flushed && sync --file-system {SPOOL}")
     # This is on the disk, and nothing has told the disk to keep it.
-    host.run(f"yes new | dd of={spare} bs=1M count=1 iflag=fullblock oflag=direct")
-    assert host.run(f"head -c 3 {spare}") == "new"
-    assert host.cut_power(Random(), shares=[0.0]) > 0  # noqa: S311
-    host.boot()
-    assert host.run(f"head -c 3 {spare}") == "old"
-    assert host.run(f"cat {SPOOL}/flushed") == "flushed"
+    emulated.run(f"yes new | dd of={spare} bs=1M count=1 iflag=fullblock oflag=direct")
+    assert emulated.run(f"head -c 3 {spare}") == "new"
+    assert emulated.cut_power(Random(), shares=[0.0]) > 0  # noqa: S311
+    emulated.boot()
+    assert emulated.run(f"head -c 3 {spare}") == "old"
+    assert emulated.run(f"cat {SPOOL}/flushed") == "flushed"
 
 
 @pytest.fixture
-def persistent(host: Host) -> Iterator[Host]:
+def persistent(emulated: EmulatedHost) -> Iterator[EmulatedHost]:
     """The host with instances that start with it, and that no number of crashes discourages."""
-    host.run("systemctl stop 'dsgmigd@*'; mkdir -p /etc/systemd/system/dsgmigd@.service.d")
-    host.copy_in(CONFIG.encode(), "/etc/dsgmigd/persistent.toml")
-    host.copy_in(DROP_IN.encode(), PLACE)
-    host.run("systemctl daemon-reload; systemctl enable dsgmigd.target")
-    yield host
-    host.run(f"systemctl stop 'dsgmigd@*'; systemctl disable dsgmigd.target; rm {PLACE}")
-    host.run("systemctl daemon-reload")
+    emulated.run("systemctl stop 'dsgmigd@*'; mkdir -p /etc/systemd/system/dsgmigd@.service.d")
+    emulated.copy_in(CONFIG.encode(), "/etc/dsgmigd/persistent.toml")
+    emulated.copy_in(DROP_IN.encode(), PLACE)
+    emulated.run("systemctl daemon-reload; systemctl enable dsgmigd.target")
+    yield emulated
+    emulated.run(f"systemctl stop 'dsgmigd@*'; systemctl disable dsgmigd.target; rm {PLACE}")
+    emulated.run("systemctl daemon-reload")
 
 
-def test_no_power_cut_costs_a_request_or_a_snapshot(persistent: Host) -> None:
+def test_no_power_cut_costs_a_request_or_a_snapshot(persistent: EmulatedHost) -> None:
     """Four repositories at once, so that each cut meets them at four different points."""
     host, dice = persistent, Random(SEED)  # noqa: S311
     all_forgotten = 0

@@ -1,6 +1,7 @@
 """The whole way on a real host: units, journal, users, btrfs, OpenZFS."""
 
 import json
+import re
 
 from tests.system.host import PARENT, SPOOL, TARGET, Host
 
@@ -80,3 +81,18 @@ def test_a_member_of_the_group_submits_and_reads_a_stranger_does_neither(host: H
     told = host.result("CO", unlike=before)
     assert (told["outcome"], told["request"]["note"]) == ("up_to_date", "mine")
     assert json.loads(host.run(f"sudo -u ana cat {result}")) == told
+
+
+def test_the_unit_opens_no_device_but_that_of_zfs_and_makes_nodes_of_every_kind(host: Host) -> None:
+    """As a process with the same rules sees it."""
+    unit = host.run("systemctl cat dsgmigd@1.service")
+    rules = re.findall("^(DevicePolicy|DeviceAllow)=(.+)$", unit, re.MULTILINE)
+    assert len(rules) >= 4
+    options = " ".join(f"--property='{key}={value}'" for key, value in rules)
+    disk = host.device("spare")
+    node = "mknod /run/x-char c 1 11 && mknod /run/x-block b 7 99 && rm /run/x-char /run/x-block"
+    devices = (("/dev/zfs", True), ("/dev/null", True), ("/dev/kmsg", False), (disk, False))
+    for opened, is_allowed in devices:
+        command = f"systemd-run --wait --quiet {options} sh -c ': <{opened}'"
+        assert host.succeeds(command) is is_allowed, opened
+    assert host.succeeds(f"systemd-run --wait --quiet {options} sh -c '{node}'")

@@ -7,8 +7,8 @@ from dsgmigd.dsg.archive import DsgDirectory
 from dsgmigd.dsg.entry import file_entry
 from dsgmigd.dsg.lines import Lines
 from dsgmigd.dsg.metadata import Metadata, Previous, make_metadata, render_manifest
-from dsgmigd.dsg.pushlog import Push
-from dsgmigd.hashing import hash_bytes
+from dsgmigd.dsg.push_line import Push
+from dsgmigd.host.hashing import hash_bytes
 from dsgmigd.names import SnapshotName
 
 FIRST_PUSH = 1_399_483_646

@@ -17,7 +17,7 @@ FIRST_CREATION = 1_400_000_000
 _NATIVE_OPTIONS = frozenset(
     {
         *("atime", "canmount", "compression", "devices", "exec", "mountpoint", "primarycache"),
-        *("readonly", "setuid"),
+        *("readonly", "setuid", "snapdir"),
     }
 )
 _SWITCHES = {
@@ -27,7 +27,9 @@ _SWITCHES = {
     "primarycache": "all",
     "readonly": "off",
     "setuid": "on",
+    "snapdir": "hidden",
 }
+_LONGEST_NAME = 255
 _COLUMNS = frozenset({"name", "property", "value", "source"})
 
 
@@ -39,6 +41,7 @@ class FakeSnapshot:
     creation: int
     files: Path
     properties: dict[str, str] = field(default_factory=dict)
+    holds: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -61,10 +64,12 @@ class FakeDataset:
 
 
 class FakeZfs:
-    """Takes the place of `dsgmigd.command.Commands` for zfs and zpool.
+    """Takes the place of `dsgmigd.host.command.Commands` for zfs and zpool.
 
     `busy` counts, for a dataset or snapshot, how often it still says that it is busy; `full` holds
-    the datasets below which nothing can be created. `calls` is what was run so far.
+    the datasets below which nothing can be created; `before_destroying` names the snapshots that
+    somebody makes of a dataset, one just before each attempt to destroy it, and `before_renaming`
+    those that he makes of it just before it is renamed. `calls` is what was run so far.
     """
 
     def __init__(self, directory: Path, *, pool: str = "zsd") -> None:
@@ -78,6 +83,8 @@ class FakeZfs:
         self.datasets: dict[str, FakeDataset] = {}
         self.busy: dict[str, int] = {}
         self.full: set[str] = set()
+        self.before_destroying: dict[str, list[str]] = {}
+        self.before_renaming: dict[str, list[str]] = {}
         self.calls: list[tuple[str, ...]] = []
         self._commands: dict[str, Callable[[list[str]], str]] = {
             "get": self._get,
@@ -88,6 +95,7 @@ class FakeZfs:
             "set": self._set,
             "rollback": self._rollback,
             "destroy": self._destroy,
+            "hold": self._hold,
             "promote": self._promote,
             "rename": self._rename,
             "mount": self._mount,
@@ -105,12 +113,12 @@ class FakeZfs:
         assert timeout_seconds > 0
         assert all(os.fstat(descriptor) for descriptor in keep_descriptors), "open when it starts"
         self.calls.append(argv)
-        program, verb, *arguments = argv
+        program, subcommand, *arguments = argv
         try:
             if program == "zpool":
-                return self._zpool(verb, arguments)
+                return self._zpool(subcommand, arguments)
             assert program == "zfs", f"the fake knows no program {program}"
-            return self._commands.get(verb, self._unknown)(arguments)
+            return self._commands.get(subcommand, self._unknown)(arguments)
         except _Failure as failure:
             raise CommandFailed(argv, status=failure.status, stderr=str(failure) + "\n") from None
 
@@ -137,10 +145,10 @@ class FakeZfs:
     def _unknown(self, arguments: list[str]) -> str:
         raise _Failure(f"unrecognized command; its arguments are {arguments}", status=2)
 
-    def _zpool(self, verb: str, arguments: list[str]) -> str:
+    def _zpool(self, subcommand: str, arguments: list[str]) -> str:
         options, names = _parse(arguments, flags="H", values="o")
-        if verb != "list" or options.get("o") != ["health"]:
-            raise _Failure(f"bad property list: invalid property '{verb}'", status=2)
+        if subcommand != "list" or options.get("o") != ["health"]:
+            raise _Failure(f"bad property list: invalid property '{subcommand}'", status=2)
         if names[0] not in self.datasets:
             raise _Failure(f"cannot open '{names[0]}': no such pool")
         return self.health + "\n"
@@ -168,8 +176,9 @@ class FakeZfs:
 
     def _list(self, arguments: list[str]) -> str:
         options, (name,) = _parse(arguments, flags="Hr", values="dto")
-        expected = {"H": [], "r": [], "d": ["1"], "t": ["filesystem"], "o": ["name"]}
-        if options != expected:
+        expected = {"H": [], "r": [], "d": ["1"], "o": ["name"]}
+        kinds = options.pop("t")
+        if options != expected or kinds not in (["filesystem"], ["filesystem,volume"]):
             raise _Failure(f"the fake lists children only, not {options}", status=2)
         self._dataset(name, "open")
         return "".join(f"{one}\n" for one in (name, *self._children(name)))
@@ -227,9 +236,13 @@ class FakeZfs:
         _, (name,) = _parse(arguments)
         subject = self._subject(name, "open")
         self._check_idle(name, "destroy")
+        if self.before_destroying.get(name):
+            self._snapshot([f"{name}@{self.before_destroying[name].pop(0)}"])
         if isinstance(subject, FakeSnapshot):
             if any(dataset.origin == name for dataset in self.datasets.values()):
                 raise _Failure(f"cannot destroy '{name}': snapshot has dependent clones")
+            if subject.holds:
+                raise _Failure(f"cannot destroy snapshot {name}: dataset is busy")
             self.datasets[name.partition("@")[0]].snapshots.remove(subject)
         else:
             if subject.snapshots or self._children(name):
@@ -241,6 +254,11 @@ class FakeZfs:
                 self._unmount([name])
             del self.datasets[name]
         shutil.rmtree(subject.files)
+        return ""
+
+    def _hold(self, arguments: list[str]) -> str:
+        _, (tag, name) = _parse(arguments)
+        self._find_snapshot(name, "hold").holds.append(tag)
         return ""
 
     def _promote(self, arguments: list[str]) -> str:
@@ -263,6 +281,8 @@ class FakeZfs:
     def _rename(self, arguments: list[str]) -> str:
         _, (old, new) = _parse(arguments)
         dataset = self._dataset(old, "open")
+        for name in self.before_renaming.pop(old, []):
+            self._snapshot([f"{old}@{name}"])
         self._check_idle(old, "rename")
         self._check_new(new, "rename")
         if dataset.is_mounted or self._children(old):
@@ -282,6 +302,8 @@ class FakeZfs:
         if dataset.properties.get("mountpoint") in {"none", "legacy"}:
             kind = dataset.properties["mountpoint"]
             raise _Failure(f"cannot mount '{name}': {kind} mountpoint")
+        if dataset.properties.get("canmount") == "off":
+            raise _Failure(f"cannot mount '{name}': 'canmount' property is set to 'off'")
         dataset.mountpoint.mkdir(parents=True, exist_ok=True)
         dataset.mountpoint.rmdir()
         dataset.files.rename(dataset.mountpoint)
@@ -328,6 +350,8 @@ class FakeZfs:
         return {child.mountpoint.name for child in children if child.is_mounted}
 
     def _dataset(self, name: str, action: str) -> FakeDataset:
+        if len(name) > _LONGEST_NAME:
+            raise _Failure(f"cannot {action} '{name}': invalid dataset name")
         if name not in self.datasets:
             raise _Failure(f"cannot {action} '{name}': dataset does not exist")
         return self.datasets[name]
@@ -377,17 +401,23 @@ class FakeZfs:
             ),
             "creation": str(subject.creation),
             "guid": f"{subject.creation}000",
-            "type": "snapshot" if is_snapshot else "filesystem",
+            "objsetid": f"{subject.creation}",
+            "type": "snapshot" if is_snapshot else subject.properties.get("type", "filesystem"),
             "origin": "-",
             "mounted": "-",
             "mountpoint": "-",
         }
-        if isinstance(subject, FakeDataset):
+        if isinstance(subject, FakeSnapshot):
+            values["userrefs"] = str(len(subject.holds))
+        else:
             mountpoint = str(subject.mountpoint)
             values["origin"] = subject.origin or "-"
             values["written"] = self._written(subject)
             values["mounted"] = "yes" if subject.is_mounted else "no"
             values["mountpoint"] = subject.properties.get("mountpoint", mountpoint)
+            values["canmount"] = subject.properties.get("canmount", "on")
+            if key in {"mountpoint", "canmount"}:
+                return values[key], "local" if key in subject.properties else "default"
         if key in _SWITCHES:
             value, source = self._user_value(subject, key)
             return (_SWITCHES[key], "default") if source == "-" else (value, source)
@@ -470,6 +500,23 @@ def _replace(target: Path, source: Path, *, without: set[str] | None = None) -> 
         dirs_exist_ok=True,
         ignore=lambda directory, _: (without or set()) if directory == str(source) else set(),
     )
+
+
+class RefusingZfs:
+    """A zfs of which every command fails with one message."""
+
+    def __init__(self, stderr: str) -> None:
+        self._stderr = stderr
+
+    def output(
+        self,
+        *argv: str,
+        timeout_seconds: float = 120,
+        keep_descriptors: tuple[int, ...] = (),
+    ) -> str:
+        assert timeout_seconds
+        assert not keep_descriptors
+        raise CommandFailed(argv, status=1, stderr=self._stderr + "\n")
 
 
 class FailingZfs(FakeZfs):

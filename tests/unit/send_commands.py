@@ -2,10 +2,11 @@
 
 import struct
 
-from dsgmigd.btrfs.stream import Command, Field, Kind
+from dsgmigd.source.send_stream import Command, Field, Kind
 
 OWN_UUID = b"the sent one    "
 PARENT_UUID = b"its parent      "
+OWN_TRANSACTION, PARENT_TRANSACTION = 9, 8
 
 
 def command(kind: Kind, path: bytes, **fields: bytes | int) -> Command:
@@ -17,15 +18,15 @@ def command(kind: Kind, path: bytes, **fields: bytes | int) -> Command:
     return kind, {number: memoryview(data) for number, data in pieces.items()}
 
 
-def begin() -> Command:
+def begin(uuid: bytes = OWN_UUID, parent_uuid: bytes = PARENT_UUID) -> Command:
     """Return the command that opens every stream with a parent."""
     return command(
         Kind.SNAPSHOT,
         b"s2",
-        uuid=OWN_UUID,
-        ctransid=9,
-        clone_uuid=PARENT_UUID,
-        clone_ctransid=8,
+        uuid=uuid,
+        ctransid=OWN_TRANSACTION,
+        clone_uuid=parent_uuid,
+        clone_ctransid=PARENT_TRANSACTION,
     )
 
 
@@ -49,17 +50,49 @@ def write(path: bytes, data: bytes, offset: int = 0) -> Command:
     return command(Kind.WRITE, path, file_offset=offset, data=data)
 
 
+def write_encoded(
+    path: bytes,
+    data: bytes,
+    *,
+    compression: int,
+    length: int,
+    start: int = 0,
+    size: int | None = None,
+    **fields: int,
+) -> Command:
+    """Return the command that writes `size` bytes, from `start`, of an extent of `length` bytes."""
+    return command(
+        Kind.ENCODED_WRITE,
+        path,
+        **{"file_offset": 0, **fields},
+        unencoded_file_len=length - start if size is None else size,
+        unencoded_len=length,
+        unencoded_offset=start,
+        compression=compression.to_bytes(4, "little"),
+        data=data,
+    )
+
+
 def clone(
-    path: bytes, origin: bytes, uuid: bytes, *, at: int, origin_at: int, size: int
+    path: bytes,
+    origin: bytes,
+    uuid: bytes,
+    *,
+    at: int,
+    origin_at: int,
+    size: int,
+    transaction: int | None = None,
 ) -> Command:
     """Return the command that takes `size` bytes from another file."""
+    if transaction is None:
+        transaction = OWN_TRANSACTION if uuid == OWN_UUID else PARENT_TRANSACTION
     return command(
         Kind.CLONE,
         path,
         file_offset=at,
         clone_len=size,
         clone_uuid=uuid,
-        clone_ctransid=8,
+        clone_ctransid=transaction,
         clone_path=origin,
         clone_offset=origin_at,
     )

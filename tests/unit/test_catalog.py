@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd.journal import field_name, message_id
+from dsgmigd.service.journal_record import field_name, message_id
 
 ROOT = Path(__file__).parents[2]
 CATALOG = ROOT / "systemd" / "dsgmigd.catalog"

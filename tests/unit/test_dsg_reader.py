@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from tests.dsg_reader import NotDsg, Repository, digest_of
-from tests.unit.verify.dsg_documents import Document, write_documents
+from tests.unit.verification.metadata.dsg_documents import Document, write_documents
 
 TAG = {
     "tag_id": "v1",
@@ -78,7 +78,7 @@ def in_agreement(change: Callable[[Document], object]) -> Callable[[Path], None]
     return rewrite
 
 
-def archive_anew(tree: Path) -> None:
+def archive_again(tree: Path) -> None:
     """The same document in another layout, as a right frame."""
     path = tree / ".dsg/archive/s1-sync.json.lz4"
     document = orjson.loads(lz4.frame.decompress(path.read_bytes()))
@@ -121,7 +121,7 @@ def test_entries_that_are_rewritten_as_they_were_are_right(trees: list[Path]) ->
         edit("tag-messages.json", lambda tags: tags["tags"][0].update(created_at="2014-05-07")),
         lambda tree: (tree / ".dsg/archive/s1-sync.json.lz4").unlink(),
         lambda tree: (tree / ".dsg/archive/s2-sync.json.lz4").touch(),
-        archive_anew,
+        archive_again,
         lambda tree: (tree / "new").touch(),
         lambda tree: (tree / "data/b").unlink(),
         in_agreement(lambda entries: entries.update(**{".hidden": {**entries["a"]}})),

@@ -1,10 +1,9 @@
-"""Bodies that nobody meant, a million if asked for: InvalidRequest is all that comes of them.
+"""Random bodies of requests: each is a request, or parsing raises InvalidRequest.
 
-DSGMIGD_REQUESTS is the number of bodies.
+tests/amounts.py says how many there are.
 """
 
 import json
-import os
 import resource
 import stat
 from collections import Counter
@@ -13,13 +12,15 @@ from random import Random
 
 import pytest
 
-from dsgmigd.claim import RECORD_MODE, Claim, new_record, own_record
 from dsgmigd.errors import InvalidRequest
-from dsgmigd.locks import try_lock
+from dsgmigd.host.locks import try_lock
 from dsgmigd.names import RepoName
 from dsgmigd.request import BODY_LIMIT_BYTES, LOSSES, VERIFY_LEVELS, Request, parse_request
+from dsgmigd.spool.claim import Claim
+from dsgmigd.spool.claim_record import RECORD_MODE, new_record, own_record
+from tests.amounts import amount
 
-CASES = int(os.environ.get("DSGMIGD_REQUESTS", "20000"))
+CASES = int(amount("DSGMIGD_REQUESTS"))
 GROWTH_LIMIT_KIB = 32 * 1024
 SV = RepoName("SV")
 MESSAGE_LIMIT = 1000
@@ -43,7 +44,7 @@ def valid(random: Random) -> bytes:
         "verify": random.choice(VERIFY_LEVELS),
         "replace": random.random() < 0.5,
         "allow_loss": random.sample(LOSSES, random.randrange(len(LOSSES))),
-        "note": random.choice(("", "ä\n", "note \ud800")),
+        "note": random.choice(("", "ä\n", "note \N{FLOPPY DISK}")),
         "migration_tag": "v1.2.3-x",
     }
     keys = random.sample(KEYS, random.randrange(len(KEYS) + 1))
@@ -105,12 +106,12 @@ class Judge:
         assert stat.S_IMODE(self._status.st_mode) == RECORD_MODE
         lock = try_lock(str(path))
         assert lock is not None
-        self._claim = Claim(SV, str(path), lock)
+        self._claim = Claim(SV, str(path), lock, new_record(SV, b"", self._status))
 
     def judge(self, body: bytes) -> str:
         """Return what came of it: `request` or `refused`."""
         record = new_record(SV, body, self._status)
-        assert own_record(SV, json.dumps(record).encode(), self._status) == record
+        assert own_record(SV, json.dumps(record.to_json()).encode(), self._status) == record
         assert own_record(SV, body, self._status) is None, "not a record of ours"
         self._claim.record = record
         try:
@@ -139,6 +140,7 @@ def test_a_right_body_is_a_request(judge: Judge) -> None:
     assert parse_request(b"{}") == Request()
 
 
+@pytest.mark.sweep
 def test_any_body_is_a_request_or_refused_and_takes_no_memory(judge: Judge) -> None:
     outcomes: Counter[str] = Counter()
     before = 0

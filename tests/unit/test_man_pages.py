@@ -1,4 +1,4 @@
-"""The man pages say what the code does: every verb, option, key, error and exit status."""
+"""The man pages say what the code does: every command, option, key, error and exit status."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import pytest
 
 from dsgmigd.cli import main, output
 from dsgmigd.config import Config
-from dsgmigd.errors import DsgmigdError
+from dsgmigd.errors import Explained
 from dsgmigd.request import LOSSES, VERIFY_LEVELS, Request
 from tests.result_schema import RESULT
 
@@ -31,11 +31,11 @@ def section(page: Path, heading: str) -> str:
 
 
 def items(text: str, macro: str) -> list[str]:
-    """Return what stands behind `.It MACRO` in each such line."""
+    """Return what follows `.It MACRO` in each such line."""
     return re.findall(rf"^\.It {macro} (.*)$", text, re.MULTILINE)
 
 
-def verbs(command: click.Command, name: str = "") -> dict[str, click.Command]:
+def commands(command: click.Command, name: str = "") -> dict[str, click.Command]:
     if not isinstance(command, click.Group):
         return {name: command}
     context = click.Context(command)
@@ -43,11 +43,11 @@ def verbs(command: click.Command, name: str = "") -> dict[str, click.Command]:
     for word in command.list_commands(context):
         inner = command.get_command(context, word)
         assert inner, word
-        found |= verbs(inner, f"{name} {word}".strip())
+        found |= commands(inner, f"{name} {word}".strip())
     return found
 
 
-def errors(root: type[DsgmigdError] = DsgmigdError) -> dict[str, str]:
+def errors(root: type[Explained] = Explained) -> dict[str, str]:
     """Return the class of every error code."""
     found: dict[str, str] = {root.code: root.error_class}
     for inner in root.__subclasses__():
@@ -56,7 +56,7 @@ def errors(root: type[DsgmigdError] = DsgmigdError) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("page", sorted(PAGES.iterdir()), ids=lambda page: page.name)
-def test_mandoc_finds_nothing_wrong(page: Path) -> None:
+def test_mandoc_reports_no_warnings(page: Path) -> None:
     if not shutil.which("mandoc"):
         if os.environ.get("CI"):
             pytest.fail("mandoc is missing")
@@ -71,24 +71,24 @@ def test_mandoc_finds_nothing_wrong(page: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("verb", sorted(verbs(main)))
-def test_the_page_has_every_verb_with_its_options(verb: str) -> None:
+@pytest.mark.parametrize("name", sorted(commands(main)))
+def test_the_page_has_every_command_with_its_options(name: str) -> None:
     shown = {
         re.split(r" (?:O[op]|Fl|Ar) ", line)[0]: line
-        for line in items(section(PAGE, "VERBS"), "Cm")
+        for line in items(section(PAGE, "COMMANDS"), "Cm")
     }
-    assert verb in shown, f"write an item for it in {PAGE.name}:\n.It Cm {verb}"
-    options = [one.opts[0] for one in verbs(main)[verb].params if isinstance(one, click.Option)]
-    in_page = [f"-{name}" for name in re.findall(r"Fl (-[a-z-]+)", shown[verb])]
-    assert sorted(in_page) == sorted(options), f"in the item {shown[verb]}"
+    assert name in shown, f"write an item for it in {PAGE.name}:\n.It Cm {name}"
+    options = [one.opts[0] for one in commands(main)[name].params if isinstance(one, click.Option)]
+    in_page = [f"-{option}" for option in re.findall(r"Fl (-[a-z-]+)", shown[name])]
+    assert sorted(in_page) == sorted(options), f"in the item {shown[name]}"
 
 
-def test_the_page_has_no_verb_that_is_gone() -> None:
-    shown = items(section(PAGE, "VERBS"), "Cm")
-    assert len(shown) == len(verbs(main)), "an item is twice there, or of no verb"
+def test_the_page_has_no_command_that_was_removed() -> None:
+    shown = items(section(PAGE, "COMMANDS"), "Cm")
+    assert len(shown) == len(commands(main)), "an item is there twice, or has no command"
 
 
-def test_the_page_has_the_options_of_the_command_itself() -> None:
+def test_the_page_has_the_options_of_the_program() -> None:
     text = section(PAGE, "DESCRIPTION")
     options = [one.opts[0] for one in main.params]
     assert [f"-{name}" for name in re.findall(r"^\.It Fl (-[a-z]+)", text, re.MULTILINE)] == options
@@ -98,8 +98,8 @@ def test_the_page_has_every_error_code_with_its_class() -> None:
     shown = items(section(PAGE, "ERROR CODES"), "Er")
     expected = [f"{code} Pq {kind}" for code, kind in sorted(errors().items())]
     missing = [f".It Er {item}" for item in expected if item not in shown]
-    assert missing == [], f"write items in {PAGE.name}, with what it means and what mends it"
-    assert shown == expected, "sorted, and none that is gone"
+    assert missing == [], f"write items in {PAGE.name}, with the meaning and what to do"
+    assert shown == expected, "they are sorted, and each code exists"
 
 
 def test_the_page_has_every_exit_status() -> None:
@@ -118,7 +118,7 @@ def test_the_page_has_every_unit_that_is_installed() -> None:
     assert set(items(section(PAGE, "UNITS"), "Pa")) == names
 
 
-def test_every_key_of_the_configuration_stands_with_its_default() -> None:
+def test_every_key_of_the_configuration_is_listed_with_its_default() -> None:
     shown = []
     current = ""
     for line in section(CONFIGURATION, "DESCRIPTION").splitlines():

@@ -7,12 +7,13 @@ from pathlib import Path
 import lz4.frame
 import pytest
 
-from dsgmigd.descriptors import Directories
 from dsgmigd.dsg.archive import DsgDirectory
 from dsgmigd.dsg.manifest import Manifest
 from dsgmigd.dsg.metadata import Metadata, Previous, make_metadata, render_manifest
-from dsgmigd.dsg.pushlog import LogFile, Push, PushLogs
+from dsgmigd.dsg.push_line import Push
+from dsgmigd.dsg.pushlog import LogFile, PushLogs
 from dsgmigd.dsg.refresh import Refresher
+from dsgmigd.host.directories import Directories
 from dsgmigd.names import SnapshotName, parse_repo_name
 
 PAGE = Path(__file__).parents[2] / "docs" / "dsg-metadata.md"
@@ -62,7 +63,7 @@ class Writer:
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    """Write the two snapshots that the page tells of."""
+    """Write the two snapshots that the page describes."""
     logs = PushLogs(repo, [SnapshotName(1), SnapshotName(2)])
     logs.take(LogFile("page", example("push log").encode()))
     writer = Writer(tmp_path, logs.pushes())

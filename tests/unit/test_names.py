@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsgmigd.errors import InvalidName
-from dsgmigd.names import SnapshotName, parse_dataset_name, parse_repo_name
+from dsgmigd.names import SnapshotName, is_request_id, parse_dataset_name, parse_repo_name
 
 
 @pytest.mark.parametrize("name", ["SV", "a", "0", "PR-Km0", "co.uk_2", "s1", "x" * 200])
@@ -29,6 +29,13 @@ def test_a_repository_name_with_an_ending_that_dsgmigd_uses_itself_is_refused(en
     assert parse_repo_name(f"SV{ending}.old") == f"SV{ending}.old"
 
 
+@pytest.mark.parametrize("text", ["A.request", "A.request.request", "A-norm", "A.claim.result"])
+def test_a_name_with_reserved_endings_is_refused_with_the_name_to_write(text: str) -> None:
+    with pytest.raises(InvalidName) as caught:
+        parse_repo_name(text)
+    assert caught.value.hint == f"write A, not {text}"
+
+
 @given(st.text(max_size=12))
 def test_no_accepted_repository_name_reaches_out_of_its_directory(text: str) -> None:
     try:
@@ -38,6 +45,18 @@ def test_no_accepted_repository_name_reaches_out_of_its_directory(text: str) -> 
     assert name.isascii()
     assert name[0].isalnum()
     assert not set(name) & set("/@ \n\0")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("02b7da6b-1859-4f60-a71b-5af88aa002f8", True),
+        ("an-id", True),
+        *((value, False) for value in ("", "..", "a/b", "a.b", "a\n", "ä", "x" * 65, None, 7)),
+    ],
+)
+def test_an_id_of_a_request_can_be_part_of_a_name_on_disk(value: object, *, expected: bool) -> None:
+    assert is_request_id(value) is expected
 
 
 def test_snapshots_are_ordered_by_number() -> None:

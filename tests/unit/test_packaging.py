@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dsgmigd import __version__
-from dsgmigd.spool import Spool
+from dsgmigd.spool.spool import Spool
 
 ROOT = Path(__file__).parents[2]
 DEBIAN = ROOT / "packaging" / "debian"
@@ -24,7 +24,8 @@ def field(name: str) -> list[str]:
 def dependencies() -> list[str]:
     """Return the Debian package of every Python package that dsgmigd needs."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    names = [re.split(r"[^A-Za-z0-9]", one)[0].lower() for one in project["dependencies"]]
+    required = [one.removeprefix("python-") for one in project["dependencies"]]
+    names = [re.split(r"[^A-Za-z0-9]", one)[0].lower() for one in required]
     return sorted(f"python3-{'yaml' if name == 'pyyaml' else name}" for name in names)
 
 
@@ -63,6 +64,7 @@ def test_the_spool_that_is_installed_is_the_one_that_the_code_makes(tmp_path: Pa
     made = {
         f"{spool}/{path.relative_to(tmp_path)}": f"{stat.S_IMODE(path.stat().st_mode):04o}"
         for path in tmp_path.rglob("*")
+        if path.is_dir()
     }
 
     assert {line[1]: line[2] for line in lines[1:]} == made

@@ -57,18 +57,53 @@ def test_an_empty_list_of_losses_is_not_the_same_as_none() -> None:
         (b"{} {}", "not JSON"),
         (b'{"limit": NaN}', "NaN is not JSON"),
         (b'{"limit": -Infinity}', "-Infinity is not JSON"),
-        (b'{"limit": 1, "limit": 1}', "stands twice"),
-        (b'{"note": {"a": 1, "a": 2}}', "stands twice"),
+        (b'{"limit": 1, "limit": 1}', "the key 'limit' occurs twice"),
+        (b'{"note": {"a": 1, "a": 2}}', "the key 'a' occurs twice"),
         (b"[" * 60_000, "not JSON"),
         (b'{"limit": ' + b"9" * 5000 + b"}", "not JSON"),
         (b"[]", "a JSON list, not an object"),
-        (b"null", "a JSON NoneType, not an object"),
-        (b'"limit"', "a JSON str, not an object"),
+        (b"null", "is null, not an object"),
+        (b'"limit"', "a JSON string, not an object"),
+        (b"true", "a JSON boolean, not an object"),
+        (b"1.5", "a JSON number, not an object"),
     ],
 )
 def test_a_body_that_is_not_one_plain_json_object_is_refused(body: bytes, words: str) -> None:
     with pytest.raises(InvalidRequest, match=words):
         parse_request(body)
+
+
+BYTE_ORDER_MARK = r"begins with a byte order mark \(UTF-{}\)"
+
+
+@pytest.mark.parametrize(
+    ("body", "words", "hint"),
+    [
+        ("{}".encode("utf-8-sig"), BYTE_ORDER_MARK.format(8), "save it as UTF-8 without"),
+        (b"\xef\xbb\xbf", BYTE_ORDER_MARK.format(8), "save it as UTF-8 without"),
+        ("{}".encode("utf-16"), BYTE_ORDER_MARK.format(16), "save it as UTF-8 without"),
+        (b"{}\xff", "it is not UTF-8 text", "write one JSON object"),
+        (b'{"limit": 5,}', "a comma before '}' in line 1", "remove this comma"),
+        (b'{"limit": 5,\n}\n', "a comma before '}' in line 1", "remove this comma"),
+        (b'{"limit": 5,\n"allow_loss": ["acl" , ]}', "comma before ']' in line 2", "remove this"),
+        (
+            b'{"note": ",}", "limit": 5 "verify": "complete"}',
+            "Expecting ',' delimiter",
+            "write one",
+        ),
+        (b"limit: 5\n", "it looks like YAML", "write one JSON object"),
+        (b"\n# why\n---\n{}", "it looks like YAML", "write one JSON object"),
+        (b"- limit: 5", "it looks like YAML", "write one JSON object"),
+        (b"{limit: 5}", "Expecting property name", "write one JSON object"),
+        (b"limit=5", "Expecting value", "write one JSON object"),
+    ],
+)
+def test_a_frequent_mistake_is_named_with_what_to_write(body: bytes, words: str, hint: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"^the request is not JSON: .*{words}") as caught:
+        parse_request(body)
+    assert caught.value.hint.startswith(hint)
+    assert "leave the file empty" in caught.value.hint
+    assert '{"limit": 5, "verify": "complete"}' in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -101,6 +136,7 @@ def test_a_body_that_is_not_one_plain_json_object_is_refused(body: bytes, words:
         ("note", 5),
         ("note", None),
         ("note", "x" * 1001),
+        ("note", "half \ud800 of a pair"),
     ],
 )
 def test_a_value_of_the_wrong_type_or_range_is_refused_by_its_key(key: str, value: object) -> None:
@@ -115,7 +151,7 @@ def test_a_misspelt_key_is_refused_with_the_nearest_one() -> None:
 
 def test_a_key_like_no_other_is_refused_with_all_that_are_known() -> None:
     with pytest.raises(
-        InvalidRequest, match="known are allow_loss, limit, migration_tag, note, replace"
+        InvalidRequest, match="use one of: allow_loss, limit, migration_tag, note, replace"
     ):
         request_from_mapping({"zzz": 1})
 

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from dsgmigd.errors import InvalidRequest, RequestCancelled, TargetFull
+from dsgmigd.migration.plan import Create, Plan, Step
+from dsgmigd.migration.report import Outcome, Report, SnapshotRow, SourceFacts
+from dsgmigd.migration.result import SCHEMA, Ending, Result
 from dsgmigd.names import SnapshotName
-from dsgmigd.report import Outcome, Report, SnapshotRow
 from dsgmigd.request import LOSSES, VERIFY_LEVELS, parse_request
-from dsgmigd.result import SCHEMA, envelope, failure, success
-from dsgmigd.verify.compare import Discrepancy
-from dsgmigd.verify.findings import Verification
+from dsgmigd.target.publication import TargetFacts
+from dsgmigd.verification.compare import Discrepancy
+from dsgmigd.verification.findings import Verification
 from tests.result_schema import REQUEST, RESULT, faults
 
 KEYS = ["limit", "verify", "replace", "allow_loss", "note", "migration_tag"]
@@ -79,8 +81,14 @@ def test_the_schema_names_every_outcome_level_and_loss() -> None:
 
 
 def whole_report() -> Report:
-    report = Report(level="complete")
-    row = SnapshotRow(str(SnapshotName(1)), "send", is_pinned=True)
+    name = SnapshotName(1)
+    report = Report(
+        source=SourceFacts("/source/SV", 1),
+        target=TargetFacts("zsd/SV"),
+        plan=Plan((name,), Create(), (Step(name, None, "send"),)),
+        level="complete",
+    )
+    row = SnapshotRow(str(name), "send", is_pinned=True)
     row.verification = Verification("complete")
     row.verification.add([Discrepancy("a", "content", "x", "y")])
     row.verification.add_loss("acl", "b")
@@ -88,24 +96,30 @@ def whole_report() -> Report:
     return report
 
 
-def result(part: dict[str, Any]) -> dict[str, Any]:
-    return part | envelope(
-        request_id="1", repo="SV", options={"limit": 1}, instance=1, started_at=0, finished_at=1.5
-    )
+def result(ending: Ending) -> dict[str, Any]:
+    return Result(
+        ending,
+        request_id="1",
+        repo="SV",
+        request={"limit": 1},
+        instance=1,
+        started_at=0,
+        finished_at=1.5,
+    ).to_json()
 
 
-PARTS = [
-    success(Report()),
-    success(whole_report()),
-    failure(TargetFull("full", hint="free some")),
-    failure(RequestCancelled(), whole_report()),
-    failure(InvalidRequest("no", hint="yes"), Report(has_source=False)),
+ENDINGS = [
+    Ending(),
+    Ending(whole_report()),
+    Ending(error=TargetFull("full", hint="free some")),
+    Ending(whole_report(), RequestCancelled()),
+    Ending(Report(has_source=False), InvalidRequest("no", hint="yes")),
 ]
 
 
-@pytest.mark.parametrize("part", PARTS, ids=lambda part: part["outcome"])
-def test_what_is_written_is_as_the_schema_says(part: dict[str, Any]) -> None:
-    assert faults(result(part)) == []
+@pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: ending.outcome)
+def test_what_is_written_is_as_the_schema_says(ending: Ending) -> None:
+    assert faults(result(ending)) == []
 
 
 @pytest.mark.parametrize(
@@ -120,10 +134,10 @@ def test_what_is_written_is_as_the_schema_says(part: dict[str, Any]) -> None:
     ],
 )
 def test_what_is_not_as_the_schema_says_is_found(change: dict[str, Any], words: str) -> None:
-    assert words in "\n".join(faults(result(PARTS[1]) | change))
+    assert words in "\n".join(faults(result(ENDINGS[1]) | change))
 
 
 def test_a_key_that_is_missing_is_found() -> None:
-    whole = result(PARTS[1])
+    whole = result(ENDINGS[1])
     del whole["snapshots"][0]["verification"]["level"]
     assert faults(whole) != []

@@ -107,11 +107,10 @@ def test_exposure_is_small(installed: Path) -> None:
         ("TimeoutStopSec", "30"),
         ("OOMPolicy", "stop"),
         ("LogRateLimitIntervalSec", "0"),
+        ("TasksMax", "256"),
+        ("LimitCORE", "0"),
+        ("UMask", "0022"),
         ("PartOf", TARGET),
-        (
-            "After",
-            "local-fs.target zfs-import.target zfs-mount.service zfs.target zfs-fuse.service",
-        ),
         ("RequiresMountsFor", "/var/spool/dsgmigd"),
         ("ExecReload", "/bin/kill -HUP $MAINPID"),
         ("Slice", "dsgmigd.slice"),
@@ -121,6 +120,13 @@ def test_exposure_is_small(installed: Path) -> None:
 )
 def test_service_says(key: str, value: str) -> None:
     assert assignments(SERVICE)[key] == [value]
+
+
+def test_service_starts_after_the_pools_and_stops_before_the_source_is_unmounted() -> None:
+    assert assignments(SERVICE)["After"] == [
+        "local-fs.target zfs-import.target zfs-mount.service zfs.target zfs-fuse.service",
+        "var-repos.mount var-repos-btrsnap.mount",
+    ]
 
 
 def test_failed_check_leaves_the_exit_status_to_the_main_process() -> None:
@@ -137,8 +143,18 @@ def test_setuid_files_can_be_carried_over() -> None:
 
 
 def test_device_nodes_of_every_kind_can_be_made() -> None:
-    """ProtectClock= implies a list of devices; without these two it would be the whole list."""
-    assert assignments(SERVICE)["DeviceAllow"] == ["char-* rwm", "block-* m"]
+    """ProtectClock= implies a list of devices; without these it would be the whole list."""
+    assert assignments(SERVICE)["DeviceAllow"] == ["char-misc rwm", "char-* m", "block-* m"]
+
+
+def test_no_device_can_be_opened_but_those_of_the_kind_that_zfs_is() -> None:
+    allowed = [line.split() for line in assignments(SERVICE)["DeviceAllow"]]
+    assert [name for name, access in allowed if access != "m"] == ["char-misc"]
+
+
+@pytest.mark.parametrize(("unit", "share"), [(SERVICE, "50%"), ("dsgmigd.slice", "75%")])
+def test_the_host_keeps_memory_for_itself(unit: str, share: str) -> None:
+    assert assignments(unit)["MemoryMax"] == [share]
 
 
 def test_target_brings_up_four_instances() -> None:

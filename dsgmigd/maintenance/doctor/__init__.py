@@ -1,1 +1,1 @@
-"""What dead requests left behind: how it is found, judged, and removed."""
+"""`dsgmigd doctor`: what interrupted requests left behind, and its removal."""

@@ -1,29 +1,28 @@
-"""Datasets that dead requests left below the target parent.
+"""Datasets that interrupted requests left below the target parent.
 
-Ours carry the property `request`; what does not, and whatever somebody hung on ours, is never
-touched. A staging dataset is work that a migration goes on with, so it goes only by explicit wish.
+dsgmigd's datasets carry the property `request`. A dataset without it is never touched, nor is one
+to which an administrator added a child, nor a staging dataset with a snapshot of his. A snapshot of
+a read-only view holds nothing of its own, and goes with it. A staging dataset is work that a
+migration continues, so it is removed only if the caller asks for that.
 
-Leaving errors: those of dsgmigd.zfs, TargetUnwritable.
+Raises: those of dsgmigd.target, TargetUnwritable.
 """
 
 import os
-import re
 
-from dsgmigd.doctor.leftover import Leftover, foreign
 from dsgmigd.errors import InvalidName, TargetBusy, TargetMissing, TargetUnwritable
-from dsgmigd.marks import KEYS, REQUEST, VERIFIED
+from dsgmigd.maintenance.doctor.leftover import Leftover, foreign
 from dsgmigd.names import DatasetName, RepoName, parse_repo_name
-from dsgmigd.places import Places
-from dsgmigd.probe import PROBE_PREFIX, is_probe, remove_probe
 from dsgmigd.request import VERIFY_STRENGTH
-from dsgmigd.zfs.dataset import Dataset, RunsCommands, Zfs
-from dsgmigd.zfs.pool import check_pool
-
-_REPLACED = re.compile(r"(.+)-([0-9]{8}T[0-9]{6}Z)")
+from dsgmigd.target.area import check_target
+from dsgmigd.target.layout import KEYS, REQUEST, VERIFIED, DatasetLayout, split_replaced, view_owner
+from dsgmigd.target.owned import destroy_view, destroy_with_snapshots
+from dsgmigd.target.probe import PROBE_PREFIX, is_probe, remove_probe
+from dsgmigd.target.zfs import Dataset, RunsCommands, Zfs
 
 
 class DatasetPlace:
-    """The area of one target parent in which everything is built."""
+    """The datasets in the area of one target parent."""
 
     def __init__(self, commands: RunsCommands, parent: DatasetName, area: str) -> None:
         self._commands = commands
@@ -32,31 +31,32 @@ class DatasetPlace:
         self._area = area
 
     def repositories(self) -> set[RepoName]:
-        """Return the repositories that have a view or a staging dataset, living or dead."""
-        self._check_parent()
-        names = [*self._children("views"), *self._children("staging")]
+        """Return the repositories that have a view or a staging dataset, in use or not."""
+        check_target(self._commands, self._parent, is_for_writing=False)
+        names = [*map(view_owner, self._children("views")), *self._children("staging")]
         return {repo for repo in map(_repository, names) if repo}
 
-    def strangers(self) -> list[Leftover]:
-        """Return what is no repository's, or is kept for its own sake."""
+    def unowned(self) -> list[Leftover]:
+        """Return the probes, the kept targets, and what cannot belong to a repository."""
         found = [
             foreign(f"{self._area}/{part}/{name}", "no repository can have this name")
             for part in ("views", "staging")
             for name in self._children(part)
-            if not _repository(name)
+            if not _repository(view_owner(name) if part == "views" else name)
         ]
         return [*found, *self._replaced(), *self._probes()]
 
     def find(self, repo: RepoName) -> list[Leftover]:
-        """Return the view and the staging dataset of `repo`."""
-        places = Places(self._parent, self._area, repo)
+        """Return the views and the staging dataset of `repo`."""
+        layout = DatasetLayout(self._parent, self._area, repo)
         found = []
-        view = self._zfs.read(places.view, KEYS)
-        if view is not None:
-            found.append(self._judge_view(view, repo))
-        staging = self._zfs.read(places.staging, KEYS)
+        for name in self._views(repo):
+            view = self._zfs.read(name, KEYS)
+            if view is not None:
+                found.append(self._describe_view(view, repo))
+        staging = self._zfs.read(layout.staging, KEYS)
         if staging is not None:
-            found.append(self._judge_staging(staging, places))
+            found.append(self._describe_staging(staging, layout))
         return found
 
     def remove(self, leftover: Leftover) -> None:
@@ -66,33 +66,31 @@ class DatasetPlace:
                 remove_probe(leftover.where)
             except OSError as error:
                 raise TargetUnwritable(
-                    f"cannot remove {leftover.where}: {error.strerror}", hint="try: rm"
+                    f"cannot remove {leftover.where}: {error.strerror}",
+                    hint=f"look at it; remove it by hand with: rm -r {leftover.where}",
                 ) from error
         elif leftover.kind == "view":
-            self._zfs.destroy(leftover.where)
+            destroy_view(self._zfs, leftover.where)
         elif leftover.repo is not None:
-            self._discard(Places(self._parent, self._area, leftover.repo))
+            self._discard(DatasetLayout(self._parent, self._area, leftover.repo))
 
-    def _discard(self, places: Places) -> None:
-        staging = self._zfs.read(places.staging, KEYS)
-        if self._zfs.read(places.view, ()) is not None:
-            raise TargetBusy(f"{places.view} may show a snapshot of it", hint="look at the view")
-        # First of all, so that a dataset that somebody uses stays whole.
-        self._zfs.unmount(places.staging)
-        for snapshot in reversed(staging.snapshots if staging else ()):
-            self._zfs.destroy(f"{places.staging}@{snapshot.name}")
-        self._zfs.destroy(places.staging)
-
-    def _check_parent(self) -> None:
-        check_pool(self._commands, self._parent)
-        if self._zfs.read(self._parent, ()) is None:
-            raise TargetMissing(
-                f"the target parent {self._parent} does not exist",
-                hint=f"create it (zfs create {self._parent}), or mend [target] parent",
+    def _discard(self, layout: DatasetLayout) -> None:
+        staging = self._zfs.read(layout.staging, KEYS)
+        for view in self._views(layout.repo):
+            raise TargetBusy(
+                f"{view} may be a clone of one of its snapshots", hint="inspect the view"
             )
+        # Before any snapshot is destroyed, so that a dataset in use stays complete.
+        self._zfs.unmount(layout.staging)
+        if staging is not None:
+            destroy_with_snapshots(self._zfs, staging)
+
+    def _views(self, repo: RepoName) -> list[str]:
+        names = self._children("views")
+        return [f"{self._area}/views/{name}" for name in names if view_owner(name) == repo]
 
     def _children(self, part: str) -> list[str]:
-        """Return the names of the datasets in one part of the area, without what is above."""
+        """Return the last parts of the names of the datasets in one part of the area."""
         above = f"{self._area}/{part}"
         try:
             children = self._zfs.children(above)
@@ -100,65 +98,65 @@ class DatasetPlace:
             return []
         return [child.removeprefix(f"{above}/") for child in children]
 
-    # Judgements.
+    # What each one is.
 
-    def _judge_view(self, view: Dataset, repo: RepoName) -> Leftover:
+    def _describe_view(self, view: Dataset, repo: RepoName) -> Leftover:
         why = self._why_not_ours(view)
-        if why is None and (view.snapshots or view.origin is None):
-            why = "a view is a clone without snapshots"
+        if why is None and view.origin is None:
+            why = "it is not a clone, as a view is"
         if why is not None:
             return foreign(view.name, why)
-        why = f"a request that is no more read {view.origin} through it"
+        why = f"a request that no longer exists read {view.origin} through it"
         return Leftover("view", view.name, why, "remove", repo, view.properties[REQUEST])
 
-    def _judge_staging(self, staging: Dataset, places: Places) -> Leftover:
+    def _describe_staging(self, staging: Dataset, layout: DatasetLayout) -> Leftover:
         why = self._why_not_ours(staging)
         unmarked = [one.name for one in staging.snapshots if REQUEST not in one.properties]
         if why is None and unmarked:
-            why = f"snapshots without our mark: {', '.join(unmarked)}"
+            why = f"it has snapshots that dsgmigd did not make: {', '.join(unmarked)}"
         if why is not None:
             return foreign(staging.name, why)
         request_id = staging.properties[REQUEST]
-        if self._is_half_published(places):
-            why = f"its publication was cut off: `dsgmigd migrate {places.repo}` ends it"
-            return Leftover("staging", staging.name, why, "look", places.repo, request_id)
+        if self._is_half_published(layout):
+            why = f"its publication was interrupted: `dsgmigd migrate {layout.repo}` completes it"
+            return Leftover("staging", staging.name, why, "look", layout.repo, request_id)
         verified = sum(one.properties.get(VERIFIED) in VERIFY_STRENGTH for one in staging.snapshots)
-        why = f"verified snapshots: {verified}; the next migration goes on after them"
-        return Leftover("staging", staging.name, why, "discard", places.repo, request_id)
+        why = f"verified snapshots: {verified}; the next migration continues after them"
+        return Leftover("staging", staging.name, why, "discard", layout.repo, request_id)
 
     def _why_not_ours(self, dataset: Dataset) -> str | None:
         if REQUEST not in dataset.properties:
-            return "it carries no request"
+            return "dsgmigd did not make it"
         children = self._zfs.children(dataset.name)
         return f"it has children: {', '.join(children)}" if children else None
 
-    def _is_half_published(self, places: Places) -> bool:
-        """Say whether the old target is moved away already, and the new one not there yet.
+    def _is_half_published(self, layout: DatasetLayout) -> bool:
+        """Say whether the old target was moved away and the new one is not in its place yet.
 
-        Either may depend on snapshots of the other, and users have neither.
+        Each may depend on snapshots of the other, and users see neither.
         """
-        if self._zfs.read(places.target, ()) is not None:
+        if self._zfs.read(layout.target, ()) is not None:
             return False
-        matches = map(_REPLACED.fullmatch, self._children("replaced"))
-        return any(match[1] == places.repo for match in matches if match)
+        owners = map(split_replaced, self._children("replaced"))
+        return any(owner[0] == layout.repo for owner in owners if owner)
 
     def _replaced(self) -> list[Leftover]:
         found = []
         above = f"{self._area}/replaced"
         for name in self._children("replaced"):
             full = f"{above}/{name}"
-            match = _REPLACED.fullmatch(name)
-            repo = _repository(match[1]) if match else None
-            if match is None or repo is None:
+            owner, moment = split_replaced(name) or ("", "")
+            repo = _repository(owner)
+            if repo is None:
                 found.append(foreign(full, "its name is not REPO-TIME"))
                 continue
             size = self._zfs.used_bytes(full) / 1e6
-            why = f"the target until {match[2]}; frees {size:.1f} MB when you destroy it"
+            why = f"the target until {moment}: `dsgmigd purge {repo} {moment}` frees {size:.1f} MB"
             found.append(Leftover("replaced", full, why, "keep", repo))
         return found
 
     def _probes(self) -> list[Leftover]:
-        """Return the files by which requests tried what the target can hold."""
+        """Return the directories in which requests tested what the target can hold."""
         staging = self._zfs.read(f"{self._area}/staging", ())
         if staging is None or not staging.is_mounted:
             return []
@@ -169,7 +167,7 @@ class DatasetPlace:
                 for name in names
                 if name.startswith(PROBE_PREFIX)
             ]
-            return [probe for path in paths if (probe := _judge_probe(path))]
+            return [probe for path in paths if (probe := _describe_probe(path))]
         except OSError as error:
             raise TargetUnwritable(
                 f"cannot list {staging.mountpoint}: {error.strerror}", hint="check the pool"
@@ -183,10 +181,11 @@ def _repository(name: str) -> RepoName | None:
         return None
 
 
-def _judge_probe(path: str) -> Leftover | None:
+def _describe_probe(path: str) -> Leftover | None:
     try:
         if not is_probe(path):
-            return foreign(path, "a probe is a directory of empty files")
-    except FileNotFoundError:  # a living request has just removed it
+            return foreign(path, "it is not a directory of empty files, as a probe is")
+    except FileNotFoundError:  # a running request has just removed it
         return None
-    return Leftover("probe", path, "no request is at work that could have made it", "remove")
+    why = "the request that tested the target here no longer runs"
+    return Leftover("probe", path, why, "remove")

@@ -1,11 +1,11 @@
-"""Go through all places where a dead request may have left something, and clean up if asked to.
+"""Check every place where an interrupted request may have left something, and clean up on request.
 
-A repository is judged, and cleaned, while its lock is ours and it has no claim: then nobody works
-on it, and nobody is going to take up what is there. Whoever works on the same source or the same
-target must share this spool, for the locks are in it.
+A repository is checked, and cleaned, while this process holds its lock and it has no claim: then no
+request works on it, and none will resume what is there. All instances that work on this source or
+this target must share this spool, because the locks are in it.
 
-Leaving errors: SpoolUnusable, OSError when the spool's file system fails. A source or a target that
-cannot be looked at is a line in the findings.
+Raises: SpoolUnusable, OSError when the spool's file system fails. A source or a target that
+cannot be checked is one of the `problems` of the findings.
 """
 
 import contextlib
@@ -13,45 +13,45 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Protocol
 
-from dsgmigd.command import Commands
-from dsgmigd.doctor.datasets import DatasetPlace
-from dsgmigd.doctor.leftover import Findings, Leftover, Treatment
-from dsgmigd.doctor.pins import PinPlace
-from dsgmigd.doctor.temporaries import TemporaryPlace
 from dsgmigd.errors import DsgmigdError
+from dsgmigd.host.command import Commands
+from dsgmigd.maintenance.doctor.datasets import DatasetPlace
+from dsgmigd.maintenance.doctor.leftover import Findings, Leftover, Treatment
+from dsgmigd.maintenance.doctor.pins import PinPlace
+from dsgmigd.maintenance.doctor.spool_files import TemporaryPlace
 from dsgmigd.names import DatasetName, RepoName
-from dsgmigd.spool import Spool
-from dsgmigd.zfs.dataset import RunsCommands
+from dsgmigd.spool.spool import Spool
+from dsgmigd.target.zfs import RunsCommands
 
 
 class Place(Protocol):
-    """Somewhere where something may be left."""
+    """A location where an interrupted request may have left something."""
 
     def repositories(self) -> set[RepoName]:
-        """Return the repositories of which something is there."""
+        """Return the repositories that have something there."""
 
-    def strangers(self) -> list[Leftover]:
+    def unowned(self) -> list[Leftover]:
         """Return what is there and belongs to no repository."""
 
     def find(self, repo: RepoName) -> list[Leftover]:
-        """Return what is there of `repo`, as if nobody worked on it."""
+        """Return what is there of `repo`; the caller knows that no request works on it."""
 
     def remove(self, leftover: Leftover) -> None:
-        """Remove something of ours that was found there."""
+        """Remove a leftover that was found there and that dsgmigd made."""
 
 
 MakesPlace = Callable[[RunsCommands], Place]
 
 
 class RunsWithLock(Protocol):
-    """Makes what runs programs, so that they hold a lock for as long as they live."""
+    """Makes what runs programs; each of these inherits the descriptors, and so holds the lock."""
 
     def __call__(self, *, keep_descriptors: tuple[int, ...]) -> RunsCommands:
-        """Return it."""
+        """Return what runs programs with these descriptors."""
 
 
 class Doctor:
-    """Examines one spool with its source and its target."""
+    """Checks one spool with its source and its target."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Doctor:
         self._spool = spool
         self._commands = commands
         self._places: tuple[MakesPlace, ...] = (
-            lambda _: PinPlace(source_root),
+            lambda _: PinPlace(source_root, spool.identity()),
             lambda run: DatasetPlace(run, parent, area),
             lambda _: TemporaryPlace(spool),
         )
@@ -73,7 +73,7 @@ class Doctor:
         self._problems: list[str] = []
 
     def examine(self, treatments: Collection[Treatment] = ()) -> Findings:
-        """Return what is left over, after removing what is to be treated as `treatments` say."""
+        """Remove the leftovers with one of these treatments; return all that were found."""
         self._spool.prepare()
         self._leftovers, self._problems = [], []
         reachable: list[MakesPlace] = []
@@ -82,47 +82,49 @@ class Doctor:
             place = make(self._commands(keep_descriptors=()))
             try:
                 repositories |= place.repositories()
-                strangers = place.strangers()
+                unowned = place.unowned()
             except DsgmigdError as error:
                 self._problems.append(error.message)
                 continue
             reachable.append(make)
             self._leftovers += [
-                _treat(place, stranger, treatments) for stranger in self._without_living(strangers)
+                _treat(place, leftover, treatments)
+                for leftover in self._without_used_probes(unowned)
             ]
         for repo in sorted(repositories):
             self._visit(repo, reachable, treatments)
         return Findings(tuple(self._leftovers), tuple(self._problems))
 
-    def _without_living(self, strangers: list[Leftover]) -> list[Leftover]:
-        """Drop the probes if a repository was at work when they were listed.
+    def _without_used_probes(self, unowned: list[Leftover]) -> list[Leftover]:
+        """Drop the probes if a repository may have been in work when they were listed.
 
-        A living probe's lock was taken before the listing. Whoever does not hold it any more has
-        removed his probe, or is dead; a later probe has another name.
+        A request that uses a probe took its lock before the listing. If the lock is free now, the
+        request has removed its probe or was killed; a later request uses another name.
         """
-        if any(one.kind == "probe" for one in strangers) and not self._is_nobody_at_work():
-            return [one for one in strangers if one.kind != "probe"]
-        return strangers
+        if any(one.kind == "probe" for one in unowned) and self._try_locks():
+            return [one for one in unowned if one.kind != "probe"]
+        return unowned
 
-    def _is_nobody_at_work(self) -> bool:
+    def _try_locks(self) -> bool:
+        """Take and release the lock of each repository; return whether one of them is held."""
         for repo in self._spool.repositories():
             lock = self._spool.lock_repository(repo)
             if lock is None:
-                return False
+                return True
             lock.release()
-        return True
+        return False
 
     def _visit(
         self, repo: RepoName, reachable: list[MakesPlace], treatments: Collection[Treatment]
     ) -> None:
         lock = self._spool.lock_repository(repo)
         if lock is None:
-            self._look_on(repo, reachable)
+            self._note_foreign(repo, reachable)
             return
         try:
-            # Under this lock nobody else takes or ends a claim.
-            if any(repo == claimed for claimed, _ in self._spool.records.claims()):
-                self._look_on(repo, reachable)
+            # While this lock is held, no other process takes or ends a claim.
+            if self._spool.records.claims_of(repo):
+                self._note_foreign(repo, reachable)
                 return
             commands = self._commands(keep_descriptors=(lock.descriptor,))
             for make in reachable:
@@ -138,8 +140,8 @@ class Doctor:
             return
         self._leftovers += [_treat(place, leftover, treatments) for leftover in found]
 
-    def _look_on(self, repo: RepoName, reachable: list[MakesPlace]) -> None:
-        """Note only what is nobody's: the rest is in use, and may vanish while it is looked at."""
+    def _note_foreign(self, repo: RepoName, reachable: list[MakesPlace]) -> None:
+        """Note foreign objects only: the rest is in use, and may disappear during the check."""
         commands = self._commands(keep_descriptors=())
         for make in reachable:
             with contextlib.suppress(DsgmigdError):
@@ -147,8 +149,8 @@ class Doctor:
                 self._leftovers += [leftover for leftover in found if leftover.kind == "foreign"]
 
     def _without_awaited(self, found: list[Leftover], repo: RepoName) -> list[Leftover]:
-        """Drop the staging dataset that a request in the spool is going to go on with."""
-        if repo in self._spool.incoming():
+        """Drop the staging dataset if a request in the spool is going to continue it."""
+        if repo in self._spool.waiting():
             return [leftover for leftover in found if leftover.kind != "staging"]
         return found
 

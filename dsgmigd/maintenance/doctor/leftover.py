@@ -1,4 +1,4 @@
-"""What was found lying about, and what may be done about it: pure data and rules."""
+"""What an interrupted request left behind, and what may be done about it: pure data and rules."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,14 +7,14 @@ from dsgmigd.names import RepoName
 
 Kind = Literal["pins", "view", "staging", "replaced", "probe", "temporary", "foreign"]
 
-# What a removal may be asked to do. "remove": useless, and ours. "discard": ours, but a migration
-# would go on with it. "keep": meant to stay. "look": a person has to decide.
+# "remove": dsgmigd made it and no longer needs it. "discard": dsgmigd made it, and a migration
+# would continue it. "keep": it is meant to stay. "look": an administrator has to decide.
 Treatment = Literal["remove", "discard", "keep", "look"]
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """One thing that belongs to no living and no waiting work; `where` is a path or a dataset."""
+    """One object that no running and no waiting request needs; `where` is a path or a dataset."""
 
     kind: Kind
     where: str
@@ -27,23 +27,23 @@ class Leftover:
 
     @property
     def is_open(self) -> bool:
-        """Say whether somebody still has to do something about it."""
+        """Say whether it still has to be removed or inspected."""
         return self.treatment != "keep" and not self.is_removed
 
 
 @dataclass(frozen=True)
 class Findings:
-    """All that was found; `problems` names what could not be looked at."""
+    """Everything that was found; `problems` says which locations could not be checked, and why."""
 
     leftovers: tuple[Leftover, ...]
     problems: tuple[str, ...]
 
     @property
     def is_clean(self) -> bool:
-        """Say whether everything could be looked at and nothing is left to do."""
+        """Say whether everything could be checked and nothing is left to do."""
         return not self.problems and not any(leftover.is_open for leftover in self.leftovers)
 
 
 def foreign(where: str, why: str) -> Leftover:
-    """Return what stands for something that dsgmigd did not make: it is never touched."""
-    return Leftover("foreign", where, f"not ours: {why}", "look")
+    """Return the leftover for an object that is never touched: it is not, or not all, ours."""
+    return Leftover("foreign", where, f"not touched: {why}", "look")

@@ -1,130 +1,79 @@
-"""Pins that dead requests left below the source root.
+"""Pins that interrupted requests left below the source root.
 
-Ours are directories REPO.REQUESTID, with the UUID of a request, and in them read-only snapshots
-called sK. Nothing else there is touched.
+What a pin is, `source.pin_names` says. Nothing else there is touched.
 
-Leaving errors: SourceMissing, SourceUnreadable, PinImpossible.
+Raises: SourceMissing, SourceUnavailable, SourceUnsafe, SourceUnreadable, HostExhausted,
+PinImpossible.
 """
 
-import contextlib
-import errno
-import os
-import stat
-import uuid
-
-from dsgmigd.btrfs.subvolume import delete_pin, read_subvolume
-from dsgmigd.doctor.leftover import Leftover, foreign
-from dsgmigd.errors import InvalidName, PinImpossible, SourceUnreadable
-from dsgmigd.names import RepoName, SnapshotName, parse_repo_name
-from dsgmigd.pins import PINS_DIRECTORY
-from dsgmigd.source import check_root
+from dsgmigd.errors import SourceUnsafe
+from dsgmigd.maintenance.doctor.leftover import Leftover, foreign
+from dsgmigd.names import RepoName
+from dsgmigd.source.pin_area import PinArea
+from dsgmigd.source.pin_names import PINS_DIRECTORY, PinSet
+from dsgmigd.source.root import check_root
 
 
 class PinPlace:
-    """The pins of all requests below one source root."""
+    """The pins of all requests below one source root, as a spool with this UUID sees them."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, spool_id: str) -> None:
         self._root = root
-        self._area = os.path.join(root, PINS_DIRECTORY)
+        self._spool_id = spool_id
 
     def repositories(self) -> set[RepoName]:
-        """Return the repositories that have pins, living or dead."""
-        owners = (_owner(name) for name in self._names())
-        return {owner[0] for owner in owners if owner}
+        """Return the repositories that have pins, in use or not."""
+        with self._area() as area:
+            try:
+                return {one.repo for one in self._own_sets(area)}
+            except SourceUnsafe:
+                return set()
 
-    def strangers(self) -> list[Leftover]:
-        """Return what can be no repository's."""
-        if os.path.lexists(self._area) and not _is_directory(self._area):
-            return [foreign(self._area, "it should be a directory")]
-        return [
-            foreign(os.path.join(self._area, name), "its name is not REPO.REQUESTID")
-            for name in self._names()
-            if not _owner(name)
-        ]
+    def unowned(self) -> list[Leftover]:
+        """Return what cannot belong to a repository."""
+        with self._area() as area:
+            try:
+                sets, strangers = area.sets()
+            except SourceUnsafe as error:
+                return [foreign(area.where(PINS_DIRECTORY), error.message)]
+            found = [foreign(area.where(one.path), one.why) for one in strangers]
+            for one in sets:
+                if one.is_foreign_to(self._spool_id):
+                    why = (
+                        f"it has pins of {one.repo} that another spool made, {one.spool_id}; "
+                        f"this spool is {self._spool_id}"
+                    )
+                    found.append(foreign(area.where(one.path), why))
+            return found
 
     def find(self, repo: RepoName) -> list[Leftover]:
-        """Return the pins of `repo`, and what lies among them."""
-        found = []
-        for name in self._names():
-            owner = _owner(name)
-            if owner and owner[0] == repo:
-                found += _look_into(os.path.join(self._area, name), *owner)
-        return found
+        """Return the pins of `repo`, and foreign objects among them."""
+        with self._area() as area:
+            of_repo = [one for one in self._own_sets(area) if one.repo == repo]
+            return [leftover for one in of_repo for leftover in _look_into(area, one)]
 
     def remove(self, leftover: Leftover) -> None:
-        """Delete the pins in one directory, then the directory if nothing else is in it."""
-        for name in _list(leftover.where):
-            path = os.path.join(leftover.where, name)
-            if _why_no_pin(path) is None:
-                delete_pin(path)
-        _remove_if_empty(leftover.where)
-        with contextlib.suppress(OSError):  # other requests have pins there
-            os.rmdir(self._area)
+        """Delete the pins in one directory, then the directory unless something else is in it."""
+        with self._area() as area:
+            for one in self._own_sets(area):
+                if area.where(one.path) == leftover.where:
+                    area.delete(one)
+            area.remove_if_empty()
 
-    def _names(self) -> list[str]:
+    def _own_sets(self, area: PinArea) -> list[PinSet]:
+        return [one for one in area.sets()[0] if not one.is_foreign_to(self._spool_id)]
+
+    def _area(self) -> PinArea:
         check_root(self._root)
-        return _list(self._area) if _is_directory(self._area) else []
+        return PinArea(self._root)
 
 
-def _owner(name: str) -> tuple[RepoName, str] | None:
-    """Return repository and request of a directory of pins; None for any other name."""
-    repo, _, request_id = name.rpartition(".")
-    try:
-        if str(uuid.UUID(request_id)) == request_id:
-            return parse_repo_name(repo), request_id
-    except (ValueError, InvalidName):
-        pass
-    return None
-
-
-def _look_into(directory: str, repo: RepoName, request_id: str) -> list[Leftover]:
-    if not _is_directory(directory) or read_subvolume(directory) is not None:
-        return [foreign(directory, "it should be a plain directory of pins")]
-    pins, strangers = [], []
-    for name in _list(directory):
-        path = os.path.join(directory, name)
-        why = _why_no_pin(path)
-        if why is None:
-            pins.append(SnapshotName.parse(name))
-        else:
-            strangers.append(foreign(path, why))
-    if strangers and not pins:
-        return strangers
-    what = ", ".join(map(str, sorted(pins))) or "an empty directory"
-    why = f"pins of a request that is no more: {what}"
-    return [Leftover("pins", directory, why, "remove", repo, request_id), *strangers]
-
-
-def _why_no_pin(path: str) -> str | None:
-    """Say why something among pins is none; None if it is one."""
-    subvolume = read_subvolume(path)
-    if not SnapshotName.is_valid(os.path.basename(path)):
-        return "its name is not that of a pin"
-    if subvolume is None or subvolume.parent_uuid is None:
-        return "it is no snapshot"
-    return None if subvolume.is_read_only else "it is writable, and a pin is not"
-
-
-def _is_directory(path: str) -> bool:
-    return os.path.lexists(path) and stat.S_ISDIR(os.lstat(path).st_mode)
-
-
-def _list(directory: str) -> list[str]:
-    try:
-        return sorted(os.listdir(directory))
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise SourceUnreadable(
-            f"cannot list {directory}: {error.strerror}", hint="check the source file system"
-        ) from error
-
-
-def _remove_if_empty(directory: str) -> None:
-    try:
-        os.rmdir(directory)
-    except OSError as error:
-        if error.errno not in {errno.ENOENT, errno.ENOTEMPTY}:
-            raise PinImpossible(
-                f"cannot remove {directory}: {error.strerror}", hint="mount the source writable"
-            ) from error
+def _look_into(area: PinArea, pin_set: PinSet) -> list[Leftover]:
+    found = area.look_into(pin_set)
+    unowned = [foreign(area.where(one.path), one.why) for one in found.strangers]
+    if unowned and not found.pins:
+        return unowned
+    what = ", ".join(str(pin.snapshot) for pin in found.pins) or "an empty directory"
+    why = f"pins of a request that no longer exists: {what}"
+    where = area.where(pin_set.path)
+    return [Leftover("pins", where, why, "remove", pin_set.repo, pin_set.request_id), *unowned]

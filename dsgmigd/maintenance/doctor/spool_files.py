@@ -1,24 +1,19 @@
-"""Files on their way into the spool whose writer died before they arrived.
+"""Temporary files in the spool whose writer ended before it renamed them, and what nobody uses.
 
 In work/ an instance writes REPO.claim.I, REPO.show.I and REPO.discrepancies.I under the
-repository's lock, REPO.result.I and status.I at any time, and renames each of them in the end.
-`.submit.ID` in the spool is that of a submitter, who holds no lock: whether he lives, nobody knows.
+repository's lock, REPO.result.I and status.I at any time, and then renames each of them.
+A submitter writes `.submit.ID` in the spool without a lock, so it may still be running.
 
-Leaving errors: AlreadyRunning, OSError when the spool's file system fails.
+Raises: AlreadyRunning, OSError when the spool's file system fails.
 """
 
 import contextlib
 import os
-import re
 
-from dsgmigd.doctor.leftover import Leftover, foreign
-from dsgmigd.errors import InvalidName
-from dsgmigd.names import RepoName, parse_repo_name
-from dsgmigd.spool import Spool
-
-_OF_A_REPOSITORY = re.compile(r"(.+)\.(claim|show|result|discrepancies)\.([0-9]+)")
-_STATUS = re.compile(r"status\.([0-9]+)")
-_UNDER_THE_REPOSITORYS_LOCK = frozenset({"claim", "show", "discrepancies"})
+from dsgmigd.maintenance.doctor.leftover import Leftover, foreign
+from dsgmigd.names import RepoName
+from dsgmigd.spool.layout import is_spool_name, parse_claim_name, parse_work_file_name
+from dsgmigd.spool.spool import Spool
 
 
 class TemporaryPlace:
@@ -29,57 +24,68 @@ class TemporaryPlace:
 
     def repositories(self) -> set[RepoName]:
         """Return the repositories that have temporary files, in use or not."""
-        owners = (_owner(name) for name in os.listdir(self._spool.work_directory))
-        return {owner for owner in owners if owner}
+        files = map(parse_work_file_name, os.listdir(self._spool.layout.work))
+        return {file.repo for file in files if file and file.repo}
 
-    def strangers(self) -> list[Leftover]:
-        """Return what is no repository's."""
+    def unowned(self) -> list[Leftover]:
+        """Return the files that belong to no repository."""
         found = []
-        for name in sorted(os.listdir(self._spool.work_directory)):
-            path = os.path.join(self._spool.work_directory, name)
-            status = _STATUS.fullmatch(name)
-            if status and not self._spool.instances.is_alive(int(status[1])):
-                why = f"instance {status[1]} died before it could say what it does"
-                found.append(Leftover("temporary", path, why, "remove"))
-            elif not status and not _owner(name):
+        for name in sorted(os.listdir(self._spool.layout.work)):
+            path = os.path.join(self._spool.layout.work, name)
+            file = parse_work_file_name(name)
+            if file is None:
                 found.append(foreign(path, "no instance writes a file of this name"))
-        why = "a submission that was cut off, or is going on now: delete it by hand if it stays"
+            elif not file.repo and not self._spool.instances.is_alive(file.instance):
+                why = f"instance {file.instance} ended before it could write its status"
+                found.append(Leftover("temporary", path, why, "remove"))
+        found += self._unused()
+        why = "a submission in progress, or an interrupted one: delete it by hand if it stays"
         found += [Leftover("temporary", path, why, "look") for path in self._spool.submissions()]
         return found
 
+    def _unused(self) -> list[Leftover]:
+        """Return what lies between the requests and is of no use: nobody will ever take it."""
+        directory = self._spool.directory
+        why = "neither a request, nor a claim of an instance, nor a result has this name"
+        return [
+            foreign(os.path.join(directory, name), why)
+            for name in sorted(os.listdir(directory))
+            if not is_spool_name(name) or self._is_claim_of_nobody(name)
+        ]
+
+    def _is_claim_of_nobody(self, name: str) -> bool:
+        claim = parse_claim_name(name)
+        if claim is None or claim[1] in self._spool.instances.numbers():
+            return False
+        return claim not in self._spool.records.claims()
+
     def find(self, repo: RepoName) -> list[Leftover]:
-        """Return the temporary files of `repo`, whose lock is ours."""
+        """Return the temporary files of `repo`; the caller holds its lock."""
         found = []
-        for name in sorted(os.listdir(self._spool.work_directory)):
-            match = _OF_A_REPOSITORY.fullmatch(name)
-            if match is None or match[1] != repo:
+        for name in sorted(os.listdir(self._spool.layout.work)):
+            file = parse_work_file_name(name)
+            if file is None or file.repo != repo:
                 continue
-            instance = int(match[3])
-            is_ours_to_judge = match[2] in _UNDER_THE_REPOSITORYS_LOCK
-            if is_ours_to_judge or not self._spool.instances.is_alive(instance):
-                path = os.path.join(self._spool.work_directory, name)
-                why = f"instance {instance} died before it could rename it"
+            has_no_writer = file.is_under_the_repository_lock
+            if has_no_writer or not self._spool.instances.is_alive(file.instance):
+                path = os.path.join(self._spool.layout.work, name)
+                why = f"instance {file.instance} ended before it could rename it"
                 found.append(Leftover("temporary", path, why, "remove", repo))
         return found
 
     def remove(self, leftover: Leftover) -> None:
-        """Remove a file while no instance of its number can write it."""
-        stem, _, instance = os.path.basename(leftover.where).rpartition(".")
-        if stem.rpartition(".")[2] in _UNDER_THE_REPOSITORYS_LOCK:
+        """Remove a file while no instance with its number can write it."""
+        file = parse_work_file_name(os.path.basename(leftover.where))
+        if file is None:
+            return
+        if file.is_under_the_repository_lock:
             _remove(leftover.where)
             return
-        lock = Spool(self._spool.directory, int(instance)).instances.lock()
+        lock = Spool(self._spool.directory, file.instance).instances.lock()
         try:
             _remove(leftover.where)
         finally:
             lock.release()
-
-
-def _owner(name: str) -> RepoName | None:
-    match = _OF_A_REPOSITORY.fullmatch(name)
-    with contextlib.suppress(InvalidName):
-        return parse_repo_name(match[1]) if match else None
-    return None
 
 
 def _remove(path: str) -> None:

@@ -1,23 +1,28 @@
-"""Check what stands in `.dsg/` beside the manifest: its names, its version and the older archives.
+"""Check `.dsg/` apart from the manifest: the names in it, its version and the older archives.
 
-An archive is read once. Later it is proven by its status, as a file is (proof.py), or else by the
-digest of its bytes. Written from the format, not from the writer: nothing of `dsgmigd.dsg` is used
-here.
+An archive is read once. Later it is proven by its status, as a file is (see `proof`), or else by
+the digest of its bytes. Implemented from the format, not from the writer: `dsgmigd.dsg` is
+not used.
 
-Leaving error: OSError, where the file system failed. Differences are data.
+Raises: OSError, if the file system failed. Differences are data.
 """
 
-import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dsgmigd.file_errors import has_failed
-from dsgmigd.verify.compare import Discrepancy
-from dsgmigd.verify.document import digest_of
-from dsgmigd.verify.metadata import UNREADABLE, read_archived, read_pieces
-from dsgmigd.verify.proof import Moments
-from dsgmigd.verify.tags import TAGS_NAME
+from dsgmigd.host.file_errors import has_failed
+from dsgmigd.verification.compare import Discrepancy
+from dsgmigd.verification.metadata.documents import (
+    UNREADABLE,
+    ManifestView,
+    read_archived,
+)
+from dsgmigd.verification.metadata.files import metadata_directory, read_packed
+from dsgmigd.verification.metadata.manifest_content import digest_of
+from dsgmigd.verification.metadata.tags import TAGS_NAME
+from dsgmigd.verification.proof import Moments
 
 _NAMES = {"last-sync.json", "sync-messages.json", "archive"}
 _VERSION = "0.1.0"
@@ -28,7 +33,7 @@ Metadata = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Known:
-    """An archive that was found right, and the metadata that it was compared with."""
+    """An archive that was right, and the metadata that it was compared with."""
 
     status: tuple[int, ...]
     digest: bytes
@@ -36,26 +41,36 @@ class _Known:
 
 
 class Archives:
-    """The archives of one repository, remembered from snapshot to snapshot."""
+    """Checks the archives of one repository; remembers them from snapshot to snapshot.
 
-    def __init__(self, *, reads_all: bool) -> None:
+    With `reads_all`, every archive is read for every snapshot. `checkpoint` is called for every
+    piece of an archive.
+    """
+
+    def __init__(self, *, reads_all: bool, checkpoint: Callable[[], None] = lambda: None) -> None:
+        self._checkpoint = checkpoint
         self._reads_all = reads_all
         self._known: dict[str, _Known] = {}
 
     def check(
-        self, root: str, number: int, moments: Moments, *, is_newest_right: bool, reads_none: bool
+        self,
+        root: str,
+        number: int,
+        view: ManifestView,
+        moments: Moments,
+        *,
+        is_newest_right: bool,
+        reads_none: bool,
     ) -> list[Discrepancy]:
-        """Return what is wrong below `root`, the target's snapshot s`number`.
+        """Return what is wrong in `.dsg/` below `root`, the target's snapshot s`number`.
 
-        `is_newest_right` says that the newest archive was compared already; with `reads_none` the
-        others were too, in an earlier run.
+        `is_newest_right` says that the newest archive has been compared already; with `reads_none`,
+        an earlier run compared the others too.
         """
-        directory = os.path.join(root, ".dsg")
         try:
+            directory = metadata_directory(root)
             names = set(os.listdir(directory))
-            messages = json.loads(
-                b"".join(read_pieces(os.path.join(directory, "sync-messages.json")))
-            )
+            messages = view.sync_messages.document
             found = _compare("files", sorted(_NAMES), sorted(names - {TAGS_NAME}))
             found += _compare("metadata_version", _VERSION, messages["metadata_version"])
             for index in range(1, number):
@@ -66,7 +81,7 @@ class Archives:
         except UNREADABLE as error:
             if has_failed(error):
                 raise
-            return [Discrepancy(".dsg", "archives", "readable", repr(error))]
+            return [Discrepancy(".dsg", "archives", "readable", f"unreadable: {error!r}")]
         return found
 
     def _check_one(
@@ -77,16 +92,16 @@ class Archives:
         is_known = known is not None and known.metadata == metadata
         if known and is_known and known.status == status and self._is_old(status, moments):
             return []
-        digest = digest_of(read_pieces(path))
+        digest = digest_of(read_packed(path, self._checkpoint))
         if not is_right and not (known and is_known and known.digest == digest):
-            archived = read_archived(path)
+            archived = read_archived(path, self._checkpoint)
             if (archived.metadata, archived.entries_hash) != (metadata, metadata["entries_hash"]):
-                return [Discrepancy(".dsg/archive", name, str(metadata), "something else")]
+                return [Discrepancy(".dsg/archive", name, str(metadata), "different manifest")]
         self._known[name] = _Known(status, digest, metadata)
         return []
 
     def _is_old(self, status: tuple[int, ...], moments: Moments) -> bool:
-        """Say whether a file that had this status in the snapshot before has to be the same."""
+        """Say whether a file with the same status in the snapshot before must be the same."""
         if self._reads_all or moments.target is None:
             return False
         return status[-1] < int(moments.target) * _NANOSECONDS

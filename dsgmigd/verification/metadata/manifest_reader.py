@@ -1,98 +1,83 @@
-"""Read a last-sync.json, in memory that hardly grows with it.
+"""Read a last-sync.json in memory that hardly grows with it.
 
-A document that has one canonical entry a line, sorted by path, is read in parts of some lines. The
-lines themselves tell where a part ends: so whatever changes, most parts are those of the document
-before, and need not be looked into again. Any other layout that is valid, such as DSG's own client
-writes, is read as a whole. Both say the same: entries are hashed in the order of the document,
-encoded as DSG encodes them.
+A document with one canonical entry per line, sorted by path, is read in parts of some lines. The
+content of the lines decides where a part ends, so most parts are the same as in the previous
+document, whatever changed, and are not checked again. Every other valid layout, such as that of
+DSG's own client, is read as a whole, or entry by entry if it is long. All ways give the same
+result: entries are hashed in the order of the document, encoded as DSG encodes them. Only a short
+document may have a path twice, of which the last counts.
 
-Leaving errors: ValueError, KeyError, TypeError and RuntimeError for what is no such document.
+Raises: ValueError, KeyError, TypeError or RuntimeError, if the content is not such a document.
 """
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import xxhash
 
-from dsgmigd.hashing import start_hash
-from dsgmigd.verify.listing import BETWEEN_LINES, Block, Listing, block_of, entries_in, split_line
+from dsgmigd.host.hashing import start_hash
+from dsgmigd.verification.metadata.listing import (
+    BETWEEN_LINES,
+    Block,
+    Listing,
+    block_of,
+    entries_in,
+    split_line,
+)
+from dsgmigd.verification.metadata.manifest_content import (
+    LONGEST_LINE,
+    Document,
+    check_shape,
+    encode_entry,
+)
+from dsgmigd.verification.metadata.other_layouts import read_streamed, read_whole
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _decode = json.JSONDecoder().decode
 _HEAD = b'{"entries":{\n'
 _LINE_END = b"},\n"
-# One line of sixteen: a file whose hash ends so.
+# Every sixteenth line on average: a file whose hash ends like this.
 _PART_END = b'0"},\n'
 _SHORTEST_PART = 1024
 _LONGEST_PART = 64 * 1024
-_LONGEST_LINE = 1024 * 1024
-_LINES_AT_ONCE = 64
-_ORDER = {
-    "file": ["type", "path", "user", "filesize", "mtime", "hash"],
-    "link": ["type", "path", "user", "reference"],
-}
+_WHOLE_LIMIT_BYTES = 16 * 1024 * 1024
 
 
 class Known:
-    """Parts in which all lines were found right, by the digests of their text."""
+    """Parts in which all lines are right, by the digests of their text."""
 
     def __init__(self) -> None:
         self._by_digest: dict[bytes, Block] = {}
         self._by_first: dict[str, Block] = {}
 
     def add(self, digest: bytes, block: Block) -> None:
-        """Take in a part."""
+        """Add a part."""
         self._by_digest[digest] = self._by_first[block.first] = block
 
     def find(self, digest: bytes) -> Block | None:
-        """Return the part whose text has this digest, if it is known."""
+        """Return the part whose text has this digest, if known."""
         return self._by_digest.get(digest)
 
     def lines_at(self, first: str) -> frozenset[bytes]:
-        """Return the lines of the part that begins with the path `first`, if one does."""
+        """Return the lines of the known part that begins with the path `first`, if any."""
         block = self._by_first.get(first)
         return frozenset(block.text().split(BETWEEN_LINES)) if block else frozenset()
 
 
-@dataclass
-class Document:
-    """What a last-sync.json says.
-
-    Count and hash are those of the entries that are there, whatever the metadata says; `digest` is
-    that of the whole content; `misshapen` are entries whose path or keys are wrong.
-    """
-
-    metadata: Any = None
-    listing: Listing = field(default_factory=Listing)
-    entry_count: int = 0
-    entries_hash: str = ""
-    digest: bytes = b""
-    misshapen: list[tuple[str, Any]] = field(default_factory=list)
-
-
 def read_document(read: Callable[[], Iterator[bytes]], known: Known, found: Known) -> Document:
-    """Return what a document says; `read` begins to yield its pieces, each time it is called.
+    """Return what a document says; each call of `read` yields its pieces from the beginning.
 
-    Parts that are in `known` were found right before; those that are right get into `found`.
+    Parts in `known` were right before; the parts that are right are added to `found`.
     """
     try:
         return _InParts(known, found).read(read())
     except ValueError:
-        return _read_whole(b"".join(read()))
-
-
-def digest_of(pieces: Iterable[bytes]) -> bytes:
-    """Return what tells a content from every other."""
-    state = xxhash.xxh3_128()
-    for piece in pieces:
-        state.update(piece)
-    return bytes(state.digest())
+        content = _joined(read())
+        return read_streamed(read()) if content is None else read_whole(content)
 
 
 class _InParts:
-    """Reads one document part by part; ValueError if it has another layout."""
+    """Reads one document part by part; ValueError if it has a different layout."""
 
     def __init__(self, known: Known, found: Known) -> None:
         self._known = known
@@ -105,10 +90,10 @@ class _InParts:
         content = xxhash.xxh3_128()
         listing = Listing(self._sorted(self._blocks(_split(pieces, content))))
         if not self._end.startswith(b"},"):
-            raise ValueError("another layout")
+            raise ValueError("different layout")
         behind = json.loads(b"{" + self._end[2:])
         if list(behind) != ["metadata"]:
-            raise ValueError("something else behind the entries")
+            raise ValueError("the entries are not followed by the metadata alone")
         return Document(
             metadata=behind["metadata"],
             listing=listing,
@@ -119,10 +104,10 @@ class _InParts:
         )
 
     def _blocks(self, parts: Iterator[bytes]) -> Iterator[Block]:
-        """Yield the lines of the entries, and keep what stands behind them."""
+        """Yield the lines of the entries, and store the text after them in `_end`."""
         part = next(parts)
         if not part.startswith(_HEAD):
-            raise ValueError("another layout")
+            raise ValueError("different layout")
         part = part.removeprefix(_HEAD)
         for following in parts:
             yield self._block(part.removesuffix(BETWEEN_LINES))
@@ -153,7 +138,7 @@ class _InParts:
         return block
 
     def _checked(self, text: bytes) -> Block:
-        """Look into every line that is new; ValueError unless all are as DSG writes, and sorted."""
+        """Check every new line; ValueError unless all are sorted and written as DSG does."""
         lines = text.split(BETWEEN_LINES)
         paths: list[str] = []
         for line in lines:
@@ -167,48 +152,27 @@ class _InParts:
         return block_of(text, paths)
 
     def _check(self, lines: list[bytes]) -> None:
-        # Each is decoded alone, so that none can end in another; encoding all at once is quicker.
+        # Each line is decoded alone, so that no entry spans two; encoding all at once is faster.
         decoded = [_decode("{" + line.decode() + "}") for line in lines]
-        if lines and _encode(decoded).encode() != b"[{" + b"},{".join(lines) + b"}]":
-            raise ValueError("an entry in another encoding")
+        if lines and encode_entry(decoded).encode() != b"[{" + b"},{".join(lines) + b"}]":
+            raise ValueError("an entry in a different encoding")
         for one in decoded:
-            ((path, entry),) = one.items()  # ValueError if there are several in a line
-            if not _has_right_shape(path, entry):
-                self._misshapen.append((path, entry))
+            ((path, entry),) = one.items()  # ValueError if a line has several entries
+            check_shape(path, entry, self._misshapen)
 
 
-def _read_whole(content: bytes) -> Document:
-    document = json.loads(content)
-    entries = dict(document["entries"])
-    encoded = {path: _encode(entry).encode() for path, entry in entries.items()}
-    digest = start_hash()
-    for one in encoded.values():
-        digest.update(one)
-    # What is no object, or an empty one, is counted and hashed, but there is nothing to look up.
-    paths = sorted(path for path, entry in entries.items() if isinstance(entry, dict) and entry)
-    blocks = []
-    for start in range(0, len(paths), _LINES_AT_ONCE):
-        some = paths[start : start + _LINES_AT_ONCE]
-        lines = [_encode(path).encode() + b":" + encoded[path] for path in some]
-        blocks.append(block_of(BETWEEN_LINES.join(lines), some))
-    return Document(
-        metadata=document["metadata"],
-        listing=Listing(blocks),
-        entry_count=len(entries),
-        entries_hash=str(digest.hexdigest()),
-        digest=digest_of([content]),
-        misshapen=[one for one in entries.items() if not _has_right_shape(*one)],
-    )
-
-
-def _has_right_shape(path: str, entry: Any) -> bool:
-    if not isinstance(entry, dict):
-        return False
-    return entry.get("path") == path and list(entry) == _ORDER.get(str(entry.get("type")))
+def _joined(pieces: Iterable[bytes]) -> bytes | None:
+    """Return the whole content; None if it is too long to be decoded at once."""
+    joined = bytearray()
+    for piece in pieces:
+        joined += piece
+        if len(joined) > _WHOLE_LIMIT_BYTES:
+            return None
+    return bytes(joined)
 
 
 def _split(pieces: Iterable[bytes], content: xxhash.xxh3_128) -> Iterator[bytes]:
-    """Yield the parts of a document, the last one up to its end, and hash all of it."""
+    """Yield the parts of a document, the last one up to the end; `content` hashes all of it."""
     rest = b""
     for piece in pieces:
         content.update(piece)
@@ -218,13 +182,13 @@ def _split(pieces: Iterable[bytes], content: xxhash.xxh3_128) -> Iterator[bytes]
             yield rest[start:end]
             start = end
         rest = rest[start:]
-        if len(rest) > _LONGEST_LINE:
-            raise ValueError("another layout")
+        if len(rest) > LONGEST_LINE:
+            raise ValueError("different layout")
     yield rest
 
 
 def _end_of_part(text: bytes, start: int) -> int:
-    """Return where the part ends that begins at `start`; 0 if that is not to be seen yet."""
+    """Return the end of the part that begins at `start`; 0 if more text is needed."""
     found = text.find(_PART_END, start + _SHORTEST_PART, start + _LONGEST_PART)
     if found >= 0:
         return found + len(_PART_END)

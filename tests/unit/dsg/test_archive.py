@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import lz4.frame
@@ -107,16 +108,46 @@ def test_a_link_in_place_of_a_document_is_not_written_through(tmp_path: Path) ->
     assert victim.read_bytes() == b"kept"
 
 
-def test_a_link_in_place_of_the_manifest_before_is_not_archived(tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_previous_manifest_is_not_archived(tmp_path: Path) -> None:
     directory = write_series(tmp_path, 1)
     manifest = tmp_path / ".dsg" / "last-sync.json"
     manifest.unlink()
     manifest.symlink_to("/etc/hostname")
-    with pytest.raises(TargetUnwritable):
+    with pytest.raises(TargetChanged, match="it is not a regular file"):
         write(directory, b"manifest 2", 2)
 
 
-def test_a_document_that_is_not_there_is_the_targets_failure(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["last-sync.json", "sync-messages.json", "tag-messages.json"])
+def test_a_pipe_in_place_of_a_document_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    directory = write_series(tmp_path, 1)
+    (tmp_path / ".dsg" / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / ".dsg" / name)
+    read: list[Callable[[], object]] = [
+        lambda: list(directory.read_manifest()),
+        directory.read_messages,
+        directory.read_tags,
+    ]
+    failed = 0
+    for one in read:
+        try:
+            one()
+        except TargetChanged as error:
+            failed += "it is not a regular file" in error.message
+    assert failed == 1
+    with pytest.raises(OSError, match="No such device"):
+        directory._write(name, [b"x"])
+
+
+@pytest.mark.parametrize("name", ["sync-messages.json", "tag-messages.json"])
+def test_a_huge_sparse_document_is_not_read(tmp_path: Path, name: str) -> None:
+    directory = write_series(tmp_path, 1)
+    (tmp_path / ".dsg" / name).touch()
+    os.truncate(tmp_path / ".dsg" / name, 2**36)
+    with pytest.raises(TargetChanged, match="it is larger than"):
+        (directory.read_messages if name.startswith("sync") else directory.read_tags)()
+
+
+def test_a_missing_document_is_a_failure_of_the_target(tmp_path: Path) -> None:
     with pytest.raises(TargetUnwritable, match=r"reading .*last-sync\.json"):
         list(DsgDirectory(str(tmp_path)).read_manifest())
 
@@ -127,5 +158,5 @@ def test_messages_that_dsgmigd_did_not_write_are_a_changed_target(
 ) -> None:
     directory = write_series(tmp_path, 1)
     (tmp_path / ".dsg" / "sync-messages.json").write_bytes(content)
-    with pytest.raises(TargetChanged, match="is not what dsgmigd wrote"):
+    with pytest.raises(TargetChanged, match="is not the document that dsgmigd wrote"):
         directory.read_messages()

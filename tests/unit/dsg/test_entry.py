@@ -79,7 +79,7 @@ def test_a_hundred_thousand_entries_of_odd_characters_are_what_orjson_writes() -
 
 
 @given(TEXTS | st.sampled_from(['","user":"', 'x","user":', '"path":"', "\\", '\\"']), TEXTS)
-def test_the_path_is_found_in_an_entry_whatever_it_holds(path: str, user: str) -> None:
+def test_the_path_is_found_in_an_entry_whatever_characters_it_has(path: str, user: str) -> None:
     for entry in (
         file_entry(path.encode(), user=user, size=1, mtime=0, digest=DIGEST),
         link_entry(path.encode(), user=user, reference=path),
@@ -131,6 +131,8 @@ def test_a_plain_name_is_listed(name: bytes) -> None:
         *(b".hidden", b".", b"..", b".dsg", b"a.pyc", b"a.tmp", b".tmp", b"__pycache__"),
         *(b".Rdata", b".rdata", b".RData", b".Rproj.user", b".DS_Store"),
         *(b"latin-\xe9", b"\xed\xa0\x80", b"\xff"),
+        *(b"b.csv~20250101T120000-0800~", b"~20250101T120000-0800~"),
+        *("ü~20250101T12000\u0660-0800~".encode(), b"b~20250101T120000-0800~\n"),
     ],
 )
 def test_a_hidden_ignored_or_undecodable_name_is_not_listed(name: bytes) -> None:

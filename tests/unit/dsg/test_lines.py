@@ -19,6 +19,16 @@ def entry_of(path: bytes, user: str = "ana") -> bytes:
     return link_entry(path, user=user, reference="x")
 
 
+@pytest.mark.parametrize(
+    "path", [b":{", b'a":{', b'd/x":{', b'":{"type":', b'":{"t', b'a"', b"a\\"]
+)
+def test_a_path_that_looks_like_the_end_of_a_path_is_whole(path: bytes) -> None:
+    entries = [entry_of(path), entry_of(b"z")]
+    block = b",\n".join(map(line_of, entries))
+    assert split_line(line_of(entries[0])) == (path, entries[0])
+    assert entries_in(block) == b"".join(entries)
+
+
 @given(PATHS, USERS)
 def test_a_line_is_split_into_path_and_entry(path: bytes, user: str) -> None:
     line = line_of(entry_of(path, user))
@@ -27,7 +37,7 @@ def test_a_line_is_split_into_path_and_entry(path: bytes, user: str) -> None:
 
 
 @given(st.lists(st.tuples(PATHS, USERS), min_size=1, max_size=5))
-def test_a_block_tells_its_entries_and_how_many_they_are(some: list[tuple[bytes, str]]) -> None:
+def test_entries_and_their_number_are_read_from_a_block(some: list[tuple[bytes, str]]) -> None:
     entries = [entry_of(path, user) for path, user in some]
     block = b",\n".join(map(line_of, entries))
     assert entries_in(block) == b"".join(entries)

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from dsgmigd.dsg import lines as lines_module
 from dsgmigd.dsg import manifest as manifest_module
 from dsgmigd.dsg.entry import describe
+from dsgmigd.dsg.entry_tree import Leaf, Staleness
 from dsgmigd.dsg.lines import split_line
-from dsgmigd.dsg.manifest import Manifest, StaleEntry, Staleness
+from dsgmigd.dsg.manifest import Manifest, StaleEntry
 
 IGNORED = (".h", "x.pyc")
 NAMES = ["a", "b", "a.b", "a-", *IGNORED]
@@ -150,7 +151,7 @@ class Step:
             self.manifest.renamed(old.encode(), new.encode())
 
     def appear(self, path: str, _: str, number: int) -> None:
-        """Let a tree come from outside the stream; the manifest hears of it at the end."""
+        """Let a tree come from outside the stream; the manifest gets it at the end."""
         if self.model.is_free(path):
             self.model.nodes[path] = Node()
             for name in ("a", ".h"):
@@ -201,7 +202,7 @@ def loaded(entries: list[bytes]) -> Manifest:
 
 
 def reread(model: Model, before: Manifest) -> Manifest:
-    """Return a manifest as a step by rsync builds it, which hears of no change."""
+    """Return a manifest as a step by rsync builds it, which receives no change."""
     manifest = Manifest()
     manifest.remember_entries(before)
     for path in model.nodes:
@@ -323,7 +324,7 @@ def test_content_that_was_changed_and_changed_back_keeps_its_user() -> None:
     assert users_of(manifest) == {"f": "first"}
 
 
-def test_a_file_that_is_replaced_by_its_equal_keeps_its_user() -> None:
+def test_a_file_that_is_replaced_by_an_equal_one_keeps_its_user() -> None:
     model, manifest = written("f")
     step = Step(model, manifest)
     step.apply("create", "new", "", 0)
@@ -332,7 +333,7 @@ def test_a_file_that_is_replaced_by_its_equal_keeps_its_user() -> None:
     assert users_of(manifest) == {"f": "first"}
 
 
-def test_a_renamed_file_belongs_to_who_renamed_it() -> None:
+def test_a_renamed_file_belongs_to_the_user_who_renamed_it() -> None:
     model, manifest = written("d/f")
     step = Step(model, manifest)
     step.apply("rename", "d", "e", 0)
@@ -349,7 +350,9 @@ def test_a_file_that_went_away_and_came_back_in_one_step_keeps_its_user() -> Non
     assert users_of(manifest) == {"d/f": "first"}
 
 
-def test_a_file_that_comes_back_after_a_snapshot_without_it_belongs_to_who_brought_it() -> None:
+def test_a_file_that_returns_after_a_snapshot_without_it_belongs_to_the_user_who_pushed_it() -> (
+    None
+):
     model, manifest = written("f")
     for operation, user in (("remove", "second"), ("create", "third")):
         step = Step(model, manifest)
@@ -358,7 +361,7 @@ def test_a_file_that_comes_back_after_a_snapshot_without_it_belongs_to_who_broug
     assert users_of(manifest) == {"f": "third"}
 
 
-def test_two_files_that_swap_names_belong_to_who_swapped_them() -> None:
+def test_two_files_that_swap_names_belong_to_the_user_who_swapped_them() -> None:
     model, manifest = written("a", "b")
     step = Step(model, manifest)
     for old, new in (("a", "t"), ("b", "a"), ("t", "b")):
@@ -387,11 +390,11 @@ def test_many_stale_entries_are_settled_some_at_a_time(monkeypatch: pytest.Monke
     assert not manifest.has_stale()
 
 
-def test_what_is_read_anew_and_unchanged_takes_no_memory_again() -> None:
+def test_an_entry_that_is_read_again_unchanged_takes_no_more_memory() -> None:
     model, manifest = written("f")
-    anew = reread(model, manifest)
-    settle_all(model, anew, "second")
-    assert next(anew.entries()) is next(manifest.entries())
+    again = reread(model, manifest)
+    settle_all(model, again, "second")
+    assert next(again.entries()) is next(manifest.entries())
 
 
 def test_a_renamed_file_is_not_read_again() -> None:
@@ -444,6 +447,48 @@ def test_a_name_of_a_changed_file_that_is_gone_stays_gone() -> None:
     manifest.removed(b"b")
     manifest.mark_link_group(77, Staleness.ATTRIBUTES)
     assert [one.path for one in manifest.take_stale()] == [b"a"]
+
+
+class CountingManifest(Manifest):
+    marked = 0
+
+    def _mark(self, leaf: Leaf, staleness: Staleness) -> None:
+        self.marked += 1
+        super()._mark(leaf, staleness)
+
+
+@pytest.mark.parametrize("action", ["removed", "renamed", "changed unlisted"])
+def test_the_names_of_one_file_are_marked_once_however_many_of_them_change(action: str) -> None:
+    count = 300
+    manifest = CountingManifest()
+    for number in range(count):
+        leaf = manifest.load(b"f%d" % number, b"{}")
+        manifest.join_link_group(leaf, 77)
+    manifest.content_changed(b"f0")
+    for number in range(count):
+        match action:
+            case "removed":
+                manifest.removed(b"f%d" % number)
+            case "renamed":
+                manifest.renamed(b"f%d" % number, b".hidden%d" % number)
+            case _:
+                manifest.link_group_changed(77)
+    assert manifest.marked <= 3 * count
+
+
+def test_a_group_of_names_that_was_read_is_marked_again() -> None:
+    _, manifest = written("a", "b")
+    for _, leaf in manifest.leaves():
+        manifest.join_link_group(leaf, 77)
+    for _ in range(2):
+        manifest.link_group_changed(77)
+        stale = manifest.take_stale()
+        assert [one.path for one in stale] == [b"a", b"b"]
+        manifest.settle_file(stale[0], user="u", size=1, mtime=0.0, digest="0" * 16)
+        manifest.link_group_changed(77)
+        assert [one.path for one in manifest.take_stale()] == [b"a", b"b"]
+        for one in stale:
+            manifest.settle_file(one, user="u", size=1, mtime=0.0, digest="0" * 16)
 
 
 def test_what_appears_again_unchanged_keeps_the_user_who_pushed_it() -> None:

@@ -19,7 +19,7 @@ from dsgmigd.dsg.metadata import (
     split_manifest,
     split_messages,
 )
-from dsgmigd.dsg.pushlog import Push
+from dsgmigd.dsg.push_line import Push
 from dsgmigd.names import SnapshotName
 
 PUSH = Push("pball", 1399483646.0, 'message | ünï \n"quoted"')
@@ -81,7 +81,7 @@ def test_the_first_snapshot_chains_to_nothing() -> None:
 
 
 @given(PATHS)
-def test_a_manifest_is_json_that_says_what_went_in_and_comes_back_byte_for_byte(
+def test_a_manifest_is_json_with_the_given_entries_and_is_read_back_byte_for_byte(
     paths: list[str],
 ) -> None:
     entries = entries_of(paths)

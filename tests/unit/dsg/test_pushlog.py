@@ -1,7 +1,9 @@
 """Push logs: lines that say something, lines that do not, and which file wins."""
 
+import codecs
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 
 from dsgmigd.dsg import pushlog
 from dsgmigd.dsg.metadata import make_metadata
-from dsgmigd.dsg.pushlog import LogFile, Push, find_pushes
+from dsgmigd.dsg.push_line import Push, parse_line
+from dsgmigd.dsg.pushlog import LogFile, PushLogs
 from dsgmigd.names import RepoName, SnapshotName, parse_repo_name
 
 SV = parse_repo_name("SV")
@@ -23,6 +26,7 @@ WANTED = [SnapshotName(number) for number in range(1, 10)]
 class Found:
     pushes: dict[SnapshotName, Push]
     warnings: list[str]
+    unread: dict[SnapshotName, str] = field(default_factory=dict)
 
 
 def parse(*contents: str | bytes) -> Found:
@@ -31,7 +35,14 @@ def parse(*contents: str | bytes) -> Found:
         LogFile(f"log{number}", content.encode() if isinstance(content, str) else content)
         for number, content in enumerate(contents, 1)
     ]
-    return Found(*find_pushes(files, SV, WANTED))
+    return find(files)
+
+
+def find(files: Iterable[LogFile], wanted: Iterable[SnapshotName] = WANTED) -> Found:
+    logs = PushLogs(SV, wanted)
+    for file in files:
+        logs.take(file)
+    return Found(logs.pushes(), logs.warnings, logs.unread())
 
 
 def only_push(line: str) -> Push:
@@ -41,7 +52,7 @@ def only_push(line: str) -> Push:
     return push
 
 
-def test_a_line_says_who_when_and_why() -> None:
+def test_a_line_has_user_time_and_message() -> None:
     log = parse(f"SV/s7 | pball | {TIME} | message text\n")
     assert log == Found({SnapshotName(7): Push("pball", MOMENT, "message text")}, [])
 
@@ -77,10 +88,10 @@ def test_carriage_returns_empty_lines_and_a_missing_last_newline_do_not_matter()
 def test_the_last_of_several_lines_on_one_snapshot_counts_and_both_are_named() -> None:
     log = parse(f"SV/s1 | u | {TIME} | first\nSV/s1 | u | {TIME} | second\n")
     assert log.pushes[S1].message == "second"
-    assert log.warnings == ["s1: taken from log1, line 2; log1, line 1 says something else"]
+    assert log.warnings == ["s1: log1, line 2 and log1, line 1 differ; the first is used"]
 
 
-def test_a_line_that_stands_twice_is_no_contradiction() -> None:
+def test_a_repeated_line_is_not_a_contradiction() -> None:
     assert parse(f"SV/s1 | u | {TIME} | m\n" * 2).warnings == []
 
 
@@ -92,7 +103,7 @@ def test_of_lines_that_come_and_go_in_one_file_the_last_still_counts() -> None:
 def test_bytes_that_are_no_text_are_kept_as_escapes_with_a_warning() -> None:
     log = parse(b"SV/s1 | ren\xe9 | " + TIME.encode() + b" | caf\xe9 \xed\xa0\x80 \xc3\xa9\n")
     assert log.pushes[S1] == Push("ren\\xe9", MOMENT, "caf\\xe9 \\xed\\xa0\\x80 é")
-    assert log.warnings == ["log1, line 1: not UTF-8; odd bytes are written as \\xNN"]
+    assert log.warnings == ["log1, line 1: not UTF-8; the invalid bytes are written as \\xNN"]
 
 
 def test_the_normalised_name_is_the_same_repository() -> None:
@@ -102,13 +113,13 @@ def test_the_normalised_name_is_the_same_repository() -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("nonsense", "not REPO/sN"),
-        ("\0" * 1000, "not REPO/sN"),
+        ("nonsense", "not of the form REPO/sN"),
+        ("\0" * 1000, "not of the form REPO/sN"),
         (f"SV-normal/s1 | u | {TIME} | m", "is not a snapshot of SV"),
         ("SV/s1 | u | 0001-01-01 00:00:00 UTC | m", "before 1970"),
         ("SV/s1 | u | 1969-12-31 23:59:59 UTC | m", "before 1970"),
-        ("SV/s1 | u", "not REPO/sN"),
-        (f"SV/s1|u|{TIME}|m", "not REPO/sN"),
+        ("SV/s1 | u", "not of the form REPO/sN"),
+        (f"SV/s1 u {TIME} m", "not of the form REPO/sN"),
         (f"CO/s1 | u | {TIME} | m", "'CO/s1' is not a snapshot of SV"),
         (f"SVx/s1 | u | {TIME} | m", "'SVx/s1' is not a snapshot of SV"),
         (f"SV/s01 | u | {TIME} | m", "is not a snapshot of SV"),
@@ -116,12 +127,10 @@ def test_the_normalised_name_is_the_same_repository() -> None:
         (f"SV | u | {TIME} | m", "is not a snapshot of SV"),
         ("SV/s1 | u | yesterday | m", "yesterday"),
         ("SV/s1 | u | 2014-02-30 17:27:26 UTC | m", "not a time"),
-        ("SV/s1 | u | 2014-05-07 17:27:26 PST | m", "PST"),
+        ("SV/s1 | u | 2014-05-07 17:27:26 CEST | m", "CEST"),
     ],
 )
-def test_a_line_that_says_nothing_usable_is_a_warning_with_its_number(
-    line: str, words: str
-) -> None:
+def test_an_invalid_line_is_a_warning_with_its_number(line: str, words: str) -> None:
     log = parse(f"SV/s2 | u | {TIME} | m\n{line}\n")
     assert list(log.pushes) == [S2]
     (warning,) = log.warnings
@@ -140,8 +149,9 @@ def test_of_a_file_full_of_junk_some_lines_are_named_and_the_rest_counted() -> N
 
 def test_a_repository_name_is_data_and_not_a_pattern() -> None:
     dotted = parse_repo_name("S.V")
-    file = LogFile("log", f"SxV/s1 | u | {TIME} | m\n".encode())
-    assert find_pushes([file], dotted, WANTED)[0] == {}
+    logs = PushLogs(dotted, WANTED)
+    logs.take(LogFile("log", f"SxV/s1 | u | {TIME} | m\n".encode()))
+    assert logs.pushes() == {}
 
 
 NEAR_LINES = st.tuples(
@@ -174,9 +184,9 @@ def test_the_newest_log_that_has_a_line_wins_for_each_snapshot() -> None:
     log = parse(lines("new", 2), lines("older", 1, 2), lines("oldest", 1, 2, 3))
     assert users(log) == {"s2": "new", "s1": "older", "s3": "oldest"}
     assert log.warnings == [
-        "s2: taken from log1, line 1; log2, line 2 says something else",
-        "s1: taken from log2, line 1; log3, line 1 says something else",
-        "s2: taken from log1, line 1; log3, line 2 says something else",
+        "s2: log1, line 1 and log2, line 2 differ; the first is used",
+        "s1: log2, line 1 and log3, line 1 differ; the first is used",
+        "s2: log1, line 1 and log3, line 2 differ; the first is used",
     ]
 
 
@@ -184,16 +194,16 @@ def test_a_snapshot_without_a_line_is_left_out_and_never_gets_anothers() -> None
     assert users(parse(lines("u", 1, 3))) == {"s1": "u", "s3": "u"}
 
 
-def test_of_snapshots_that_nobody_wants_nothing_is_said() -> None:
+def test_lines_of_other_snapshots_are_ignored_without_a_warning() -> None:
     log = parse(lines("u", 50), lines("v", 50))
     assert log == Found({}, [])
 
 
 def test_a_log_that_cannot_be_read_is_a_warning_and_the_next_counts() -> None:
     files = [LogFile("bad", problem="Input/output error"), LogFile("good", lines("u", 1).encode())]
-    found, warnings = find_pushes(files, SV, WANTED)
-    assert list(found) == [S1]
-    assert warnings == ["bad cannot be read: Input/output error"]
+    found = find(files)
+    assert list(found.pushes) == [S1]
+    assert found.warnings == ["bad cannot be read: Input/output error"]
 
 
 def test_a_warning_that_every_log_repeats_is_given_once() -> None:
@@ -210,22 +220,83 @@ def test_every_distinct_line_is_parsed_once_however_many_files_have_it(
 ) -> None:
     """Logs that grow, with one line in the middle that differs between old and new files."""
     parsed: list[str] = []
-    parse_line = pushlog._parse_line
 
     def noted(text: str, repo: RepoName) -> tuple[SnapshotName, Push]:
         parsed.append(text)
         return parse_line(text, repo)
 
-    monkeypatch.setattr(pushlog, "_parse_line", noted)
+    monkeypatch.setattr(pushlog, "parse_line", noted)
     new = [f"SV/s{number} | u | {TIME} | m\n" for number in range(1, 101)]
     old = [*new[:50], f"SV/s51 | other | {TIME} | m\n", *new[51:]]
     logs = ["".join((new if length > 80 else old)[:length]) for length in range(100, 0, -1)]
     wanted = [SnapshotName(number) for number in range(1, 101)]
     files = [LogFile(f"{100 - index}", log.encode()) for index, log in enumerate(logs)]
-    found, warnings = find_pushes(files, SV, wanted)
-    assert len(found) == 100
+    found = find(files, wanted)
+    assert len(found.pushes) == 100
     assert len(parsed) == 101
-    assert warnings == ["s51: taken from 100, line 51; 80, line 51 says something else"]
+    assert found.warnings == ["s51: 100, line 51 and 80, line 51 differ; the first is used"]
+
+
+def test_memory_has_a_bound_whatever_is_in_the_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pushlog, "_DIGESTS_KEPT", 100)
+    logs = pushlog.PushLogs(SV, WANTED)
+    for number in range(50):
+        junk = "".join(f"{number} {line}\n" for line in range(200))
+        logs.take(LogFile(f"log{number}", (junk + lines("u", 1 + number % 9)).encode()))
+    assert len(logs._digests) == 100
+    assert len(logs._contents) == 8
+    assert len(logs.pushes()) == 9
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lambda text: codecs.BOM_UTF8 + text.encode(),
+        lambda text: text.encode("utf-16"),
+        lambda text: codecs.BOM_UTF16_BE + text.encode("utf-16-be"),
+        lambda text: text.replace("\n", "\r\n").encode("utf-16"),
+        lambda text: text.replace("\n", "\r").encode(),
+        lambda text: codecs.BOM_UTF8 + text.replace("\n", "\r\n").encode(),
+    ],
+)
+def test_byte_order_marks_and_other_ends_of_lines_are_read(
+    encode: Callable[[str], bytes],
+) -> None:
+    text = f"SV/s1 | ana | {TIME} | Überblick\nSV/s2 | ben | {TIME} |\n"
+    found = parse(encode(text))
+    assert found.pushes == {S1: Push("ana", MOMENT, "Überblick"), S2: Push("ben", MOMENT, "--")}
+    assert (found.warnings, found.unread) == ([], {})
+
+
+# What could not be read, and for which snapshots that matters.
+
+
+@pytest.mark.parametrize(
+    ("content", "unread"),
+    [
+        ("", {}),
+        (lines("u", 1), {}),
+        ("SV/s1 | u | yesterday | m\n", {"s1"}),
+        ("CO/s1 | u | 2014-05-07 17:27:26 UTC | m\n", {"s1"}),
+        ("SV/s1\tu\tyesterday\n", {"s1"}),
+        ("SV/s4 | u | yesterday | m\n", set()),
+        ("junk\n", {"s1", "s2", "s3"}),
+        ("junk\n" + lines("u", 1, 3), {"s2"}),
+        ("SV/s1 | u | yesterday | m\n" + lines("u", 1), set()),
+    ],
+)
+def test_a_snapshot_lacks_what_could_not_be_read_unless_it_has_another_line(
+    content: str, unread: set[str]
+) -> None:
+    found = find([LogFile("log", content.encode())], [S1, S2, S3])
+    assert {str(name) for name in found.unread} == set(unread)
+    assert all(what.startswith("log, line ") for what in found.unread.values())
+
+
+def test_of_a_log_that_is_no_file_any_snapshot_may_lack_something() -> None:
+    bad, good = LogFile("bad", problem="it is larger than 7 bytes"), lines("u", 1).encode()
+    found = find([bad, LogFile("log", good)], [S1, S2])
+    assert found.unread == {S2: "bad cannot be read: it is larger than 7 bytes"}
 
 
 def test_a_hundred_logs_of_many_lines_cost_little_more_than_one() -> None:
@@ -235,8 +306,8 @@ def test_a_hundred_logs_of_many_lines_cost_little_more_than_one() -> None:
     )
     wanted = [SnapshotName(1)]
     began = time.process_time()
-    find_pushes([LogFile("1", whole)], SV, wanted)
+    find([LogFile("1", whole)], wanted)
     alone = time.process_time() - began
     began = time.process_time()
-    find_pushes([LogFile(f"{cut}", whole[: len(whole) - cut]) for cut in range(100)], SV, wanted)
+    find([LogFile(f"{cut}", whole[: len(whole) - cut]) for cut in range(100)], wanted)
     assert time.process_time() - began < 5 * alone

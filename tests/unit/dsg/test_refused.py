@@ -34,7 +34,7 @@ def test_a_usual_name_is_taken(path: str) -> None:
         *("x" * 256, "\u3042" * 86),
     ],
 )
-def test_a_name_is_refused_wherever_it_stands(name: str) -> None:
+def test_a_name_is_refused_anywhere_in_a_path(name: str) -> None:
     assert is_refused(name)
     assert is_refused(f"d/{name}")
     assert is_refused(f"{name}/f")

@@ -47,11 +47,11 @@ def test_a_tag_has_the_links_author_and_time_and_the_snapshots_message() -> None
         ("vx-y", "m"),
     ],
 )
-def test_what_stands_behind_the_version_comes_before_the_message(tag_id: str, message: str) -> None:
+def test_the_text_after_the_version_comes_before_the_message(tag_id: str, message: str) -> None:
     assert make_tags([link(tag_id)], metadata_of("m"))[0]["tag_message"] == message
 
 
-def test_a_tag_of_a_snapshot_that_is_not_there_is_left_out() -> None:
+def test_a_tag_of_a_missing_snapshot_is_left_out() -> None:
     tags = make_tags([link("v1", 1), link("v2", 2), link("v3", 3)], metadata_of("m", "m"))
     assert [tag["tag_id"] for tag in tags] == ["v1", "v2"]
 
@@ -62,7 +62,7 @@ def test_tags_are_in_the_order_of_their_snapshots_and_then_of_their_names() -> N
     assert [tag["tag_id"] for tag in tags] == ["c", "a2", "b", "a"]
 
 
-def test_of_the_tags_before_only_the_migrations_own_stay_unless_made_anew() -> None:
+def test_only_previous_tags_that_a_migration_made_are_kept_unless_replaced() -> None:
     before = make_tags(
         [link("v1"), link("v2", user=MIGRATOR), link("v3", user=MIGRATOR)], metadata_of("m", "n")
     )

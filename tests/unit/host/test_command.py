@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd.command import Commands
 from dsgmigd.errors import (
     CommandFailed,
     CommandTimedOut,
@@ -18,6 +17,7 @@ from dsgmigd.errors import (
     InterruptedByStop,
     StreamCorrupt,
 )
+from dsgmigd.host.command import Commands
 
 PATIENCE_SECONDS = 5
 
@@ -49,7 +49,7 @@ def test_the_environment_is_constructed_not_inherited(monkeypatch: pytest.Monkey
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     lines = Commands().output("env").splitlines()
     assert [line.partition("=")[0] for line in sorted(lines)] == ["LC_ALL", "PATH", "TZ"]
-    assert "LC_ALL=C" in lines
+    assert "LC_ALL=C.UTF-8" in lines
 
 
 def test_a_program_has_nothing_to_read_though_we_have() -> None:
@@ -80,20 +80,20 @@ def test_a_program_does_not_depend_on_where_we_are(
     assert Commands().output("pwd") == "/\n"
 
 
-def test_a_failure_carries_the_programs_own_words() -> None:
+def test_a_failure_carries_the_message_of_the_program() -> None:
     with pytest.raises(CommandFailed, match="ended with status 3: so it is") as caught:
         Commands().output("sh", "-c", "echo so it is >&2; exit 3")
     assert (caught.value.status, caught.value.stderr) == (3, "so it is\n")
     assert caught.value.argv[0] == "sh"
 
 
-def test_no_more_words_are_kept_than_a_message_can_hold() -> None:
+def test_no_more_error_output_is_kept_than_a_message_can_hold() -> None:
     with pytest.raises(CommandFailed) as caught:
         Commands().output("sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x >&2; exit 1")
     assert len(caught.value.stderr) == 4096
 
 
-def test_a_program_that_is_not_there_is_a_failure_like_any_other() -> None:
+def test_a_missing_program_is_a_command_failure() -> None:
     with pytest.raises(CommandFailed, match="No such file") as caught:
         Commands().output("no-such-program")
     assert caught.value.status == 127
@@ -136,13 +136,17 @@ def test_one_program_can_have_more_descriptors_than_the_others(lifeline: tuple[i
     os.close(lifeline[1])
 
 
-def test_a_long_run_calls_the_checkpoint_and_drops_the_output(tmp_path: Path) -> None:
+def test_a_long_run_calls_the_checkpoint_and_drops_the_output(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """More than a pipe holds is printed: it is neither shown nor does it block the program."""
     called = tmp_path / "called"
     script = 'yes | head -c 200000; timeout 60 sh -c "until [ -e $0 ]; do sleep 0.01; done"'
     Commands().long_run("sh", "-c", script, str(called), checkpoint=called.touch)
+    assert capfd.readouterr() == ("", "")
 
 
-def test_a_long_run_that_fails_carries_the_programs_own_words() -> None:
+def test_a_long_run_that_fails_carries_the_message_of_the_program() -> None:
     with pytest.raises(CommandFailed, match="status 23: some files vanished"):
         Commands().long_run(
             "sh", "-c", "echo some files vanished >&2; exit 23", checkpoint=lambda: None
@@ -181,7 +185,7 @@ def test_a_pipe_whose_program_failed_after_its_last_byte_is_a_failure() -> None:
         read_all(Commands(), "sh", "-c", "printf data; echo cut short >&2; exit 1")
 
 
-def test_of_a_damaged_stream_and_a_failed_program_the_programs_words_are_the_error() -> None:
+def test_if_the_stream_is_damaged_and_the_program_failed_its_message_is_the_error() -> None:
     with pytest.raises(CommandFailed, match="I/O error"):
         read_all(Commands(), "sh", "-c", "printf da; echo I/O error >&2; exit 1", then=damaged())
 
@@ -223,7 +227,7 @@ def test_killing_all_ends_what_runs_in_another_thread(lifeline: tuple[int, int])
 @pytest.mark.parametrize(
     ("number", "kind"), [(errno.EMFILE, HostExhausted), (errno.EIO, CommandFailed)]
 )
-def test_a_program_that_cannot_be_heard_has_not_succeeded(
+def test_a_program_whose_output_cannot_be_read_has_not_succeeded(
     monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
 ) -> None:
     def failing(*_: object, **__: object) -> None:
@@ -234,7 +238,9 @@ def test_a_program_that_cannot_be_heard_has_not_succeeded(
         Commands().output("true")
 
 
-def test_without_a_place_for_last_words_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_file_for_error_output_nothing_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def failing(_name: str) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd.descriptors import Directories
+from dsgmigd.host.directories import Directories
 
 
 def open_descriptors() -> set[str]:
@@ -25,7 +25,7 @@ def test_a_path_is_reached_from_the_root_down(tmp_path: Path) -> None:
         assert (listing(parent), name) == (["c"], b"new file")
 
 
-def test_the_root_is_the_empty_path_and_holds_itself_as_a_dot(tmp_path: Path) -> None:
+def test_the_root_is_the_empty_path_and_contains_itself_as_a_dot(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with Directories(os.fsencode(tmp_path)) as tree:
         assert tree.open(b"") == tree.root
@@ -81,7 +81,7 @@ def test_a_path_longer_than_one_call_takes_is_reached(tmp_path: Path) -> None:
         assert listing(tree.open(path)) == []
 
 
-def test_what_is_forgotten_is_opened_anew_with_all_below_it(tmp_path: Path) -> None:
+def test_a_forgotten_directory_is_opened_again_with_all_below_it(tmp_path: Path) -> None:
     (tmp_path / "a" / "old").mkdir(parents=True)
     (tmp_path / "ab").mkdir()
     with Directories(str(tmp_path)) as tree:
@@ -119,7 +119,7 @@ def test_a_descriptor_outlives_the_opening_of_one_other_path_however_deep(tmp_pa
     os.removedirs(os.fsencode(tmp_path) + b"/" + deep)  # too deep for pytest's own clearing up
 
 
-def test_what_was_used_lately_stays_open_longest(tmp_path: Path) -> None:
+def test_the_most_recently_used_directory_stays_open_longest(tmp_path: Path) -> None:
     with Directories(str(tmp_path)) as tree:
         for number in range(256):
             (tmp_path / f"d{number}").mkdir()
@@ -129,3 +129,32 @@ def test_what_was_used_lately_stays_open_longest(tmp_path: Path) -> None:
             (tmp_path / f"d{number}").mkdir()
             tree.open(b"d%d" % number)
         assert tree.open(b"d0") == kept
+
+
+def test_a_walk_yields_everything_below_and_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "d" / "e").mkdir(parents=True)
+    (tmp_path / "d" / "f").write_text("text", encoding="utf-8")
+    (tmp_path / "d" / "link").symlink_to("e")
+    (tmp_path / "beside").mkdir()
+    with Directories(str(tmp_path)) as tree:
+        found = {path: stat.S_IFMT(status.st_mode) for path, status in tree.walk(b"d")}
+        paths = [path for path, _ in tree.walk(b"")]
+    assert found == {
+        b"d": stat.S_IFDIR,
+        b"d/e": stat.S_IFDIR,
+        b"d/f": stat.S_IFREG,
+        b"d/link": stat.S_IFLNK,
+    }
+    assert paths[0] == b""
+    assert sorted(paths) == [b"", b"beside", b"d", b"d/e", b"d/f", b"d/link"]
+
+
+def test_a_walk_leaves_out_what_is_removed_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with Directories(str(tmp_path)) as tree:
+        walk = tree.walk(b"")
+        assert next(walk)[0] == b""
+        (tmp_path / "a").rmdir()
+        assert [path for path, _ in walk] == [b"b"]
+        assert list(tree.walk(b"gone/deeper")) == []

@@ -1,4 +1,4 @@
-"""Copies that are the same as what they were made from."""
+"""Files that are complete on disk or absent, files that are safe to open, and exact copies."""
 
 import os
 import stat
@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd.durable import copy_durably
+from dsgmigd.host.durable import (
+    copy_durably,
+    reserve,
+    write_durably,
+    write_reserved,
+)
 
 
 @pytest.fixture
@@ -62,3 +67,64 @@ def test_what_is_there_is_not_written_over(tmp_path: Path, directories: tuple[in
     with pytest.raises(FileExistsError):
         copy_durably(directories[0], b"file", directories[1], b"file")
     assert (tmp_path / "to" / "file").read_text() == "old"
+
+
+# Writing.
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The contents of files at the moments at which they were synced."""
+    contents: list[bytes] = []
+    real = os.fsync
+
+    def noted(descriptor: int) -> None:
+        contents.append(Path(f"/proc/self/fd/{descriptor}").read_bytes())
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    return contents
+
+
+def test_a_file_is_synced_with_its_whole_content_and_its_mode(
+    tmp_path: Path, synced: list[bytes]
+) -> None:
+    before = os.umask(0o077)
+    try:
+        write_durably(str(tmp_path / "file"), b"content", 0o644)
+    finally:
+        os.umask(before)
+    assert synced == [b"content"]
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+
+
+def test_an_existing_file_is_removed_and_not_written_through_another_name(tmp_path: Path) -> None:
+    (tmp_path / "result").write_bytes(b"old")
+    (tmp_path / "file").hardlink_to(tmp_path / "result")
+    write_durably(str(tmp_path / "file"), b"new", 0o600)
+    assert [(tmp_path / name).read_bytes() for name in ("file", "result")] == [b"new", b"old"]
+
+
+def test_a_reserved_file_is_written_in_place_cut_to_size_and_synced(
+    tmp_path: Path, synced: list[bytes]
+) -> None:
+    path = tmp_path / "file"
+    reserve(str(path), 4096, 0o600)
+    inode = path.stat().st_ino
+    assert path.stat().st_size == 4096
+    write_reserved(str(path), b"content", 0o600)
+    assert (path.stat().st_ino, path.read_bytes()) == (inode, b"content")
+    assert len(synced) == 1
+
+
+def test_a_reserved_file_with_a_second_name_is_replaced_and_not_written(tmp_path: Path) -> None:
+    reserve(str(tmp_path / "file"), 16, 0o600)
+    (tmp_path / "result").hardlink_to(tmp_path / "file")
+    write_reserved(str(tmp_path / "file"), b"content", 0o600)
+    assert (tmp_path / "file").read_bytes() == b"content"
+    assert (tmp_path / "result").read_bytes() == bytes(16)
+
+
+def test_without_a_reservation_a_file_is_written_all_the_same(tmp_path: Path) -> None:
+    write_reserved(str(tmp_path / "file"), b"content", 0o640)
+    assert (tmp_path / "file").read_bytes() == b"content"

@@ -1,6 +1,7 @@
 """Content hashes: known answers, long files, and files that are no files."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsgmigd.hashing import hash_bytes, hash_descriptor, hash_file
+from dsgmigd.host import hashing
+from dsgmigd.host.hashing import hash_bytes, hash_descriptor, hash_file
 
 HUGE = 2**30 + 2**26  # enough to be hashed once only
 NOTHING = "2d06800538d394c2"  # the reference implementation's answer for no input
@@ -100,6 +102,66 @@ def test_reading_leaves_the_access_time_alone(tmp_path: Path) -> None:
     os.utime(tmp_path / "file", ns=(1, 2))
     in_directory(tmp_path, b"file")
     assert (tmp_path / "file").stat().st_atime_ns == 1
+
+
+@pytest.mark.parametrize(("size", "reads"), [(0, 0), (1, 1), (2**20, 1), (2**20 + 1, 2)])
+def test_no_read_goes_beyond_the_known_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, reads: int
+) -> None:
+    (tmp_path / "file").write_bytes(b"x" * size)
+    calls: list[tuple[int, int]] = []
+    real = os.pread
+
+    def counted(descriptor: int, length: int, offset: int) -> bytes:
+        calls.append((length, offset))
+        return real(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", counted)
+    assert in_directory(tmp_path, b"file")[1] == size
+    assert len(calls) == reads
+    assert all(length > 0 and offset + length <= size for length, offset in calls)
+
+
+def test_a_file_that_shrank_ends_early_and_has_another_hash(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 5000)
+    before = path.stat()
+    whole = digest_of(path)
+    os.truncate(path, 10)
+    with path.open("rb") as file:
+        digest, count = hash_descriptor(file.fileno(), status=before)
+    assert (digest, count) == (hash_bytes(b"x" * 10), 10)
+    assert digest != whole
+
+
+class Ended(Exception):
+    pass
+
+
+@pytest.mark.parametrize("kind", ["data", "holes", "known"])
+def test_the_checkpoint_can_end_the_hashing_of_any_file(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "file"
+    if kind == "data":
+        path.write_bytes(b"x" * 2_000_000)
+    else:
+        sparse(path, {0: b"a"}, size=2**43 if kind == "known" else 2**27)
+
+    def end() -> None:
+        raise Ended
+
+    with path.open("rb") as file, pytest.raises(Ended):
+        hash_descriptor(file.fileno(), checkpoint=end)
+
+
+def test_holes_that_would_take_hours_are_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "HOLES_LIMIT_BYTES", 2**41)
+    path = sparse(tmp_path / "file", {0: b"a"}, size=2**42)
+    began = time.monotonic()
+    with pytest.raises(OSError, match="bytes of holes"):
+        digest_of(path)
+    assert time.monotonic() - began < 10
 
 
 def in_directory(directory: Path, name: bytes) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""What happened to paths, told from manifests: against lives that are followed forward."""
+"""What happened to paths, from manifests alone: compared with a model that goes forward."""
 
 import itertools
 from collections import Counter
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsgmigd.dsg.history import Event, backward, count_changes, trace
+from dsgmigd.maintenance.changes import Event, backward, count_changes, trace
 
 Tree = dict[str, str]
 
@@ -103,7 +103,7 @@ TREES = st.dictionaries(PATHS, st.sampled_from(["0", "1", "-> 1"]))
 
 
 @given(st.lists(TREES, min_size=1, max_size=7), PATHS)
-def test_a_path_is_followed_through_all_lives_that_were_there(trees: list[Tree], path: str) -> None:
+def test_every_file_that_ever_was_at_a_path_is_followed(trees: list[Tree], path: str) -> None:
     series = Series(*trees)
     found = trace(path, len(trees), series.read)
     assert set(found) == model_trace(series.trees, path)
@@ -142,7 +142,7 @@ def test_a_file_is_found_by_each_of_its_names(path: str) -> None:
     ]
 
 
-def test_every_manifest_is_read_once_unless_something_went_on_elsewhere() -> None:
+def test_every_manifest_is_read_once_unless_a_file_went_on_under_another_name() -> None:
     series = Series(*RENAMED)
     series.trace("new")
     assert series.reads == dict.fromkeys((1, 2, 3, 4, 5), 1)
@@ -150,7 +150,7 @@ def test_every_manifest_is_read_once_unless_something_went_on_elsewhere() -> Non
     assert series.reads == {1: 2, 2: 2, 3: 3, 4: 3, 5: 3}
 
 
-def test_another_file_that_had_the_old_name_earlier_or_later_is_not_told_of() -> None:
+def test_another_file_that_had_the_old_name_earlier_or_later_is_left_out() -> None:
     trees: tuple[Tree, ...] = (
         {"old": "1"},
         {},

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from dsgmigd.errors import MetadataDamaged, PathUnknown, TargetUnwritable
-from dsgmigd.history import History
+from dsgmigd.maintenance.history import History
 from tests.unit.dsg_series import write_series
 from tests.unit.failing import failing
 
@@ -32,7 +32,7 @@ def counts(history: History) -> list[tuple[Any, ...]]:
     return [tuple(row[key] for key in keys) for row in history.log()]
 
 
-def test_the_log_tells_of_the_newest_snapshot_first(root: Path) -> None:
+def test_the_log_begins_with_the_newest_snapshot(root: Path) -> None:
     history = History(str(root), 3)
     assert counts(history) == [("s3", 0, 0, 1, 1), ("s2", 1, 1, 0, 0), ("s1", 2, 0, 0, 0)]
     newest = history.log()[0]
@@ -46,7 +46,7 @@ def test_the_log_tells_of_the_newest_snapshot_first(root: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["moved", "./a", "data/../a", "a/"])
-def test_blame_tells_who_changed_a_path_the_oldest_first(root: Path, path: str) -> None:
+def test_blame_says_who_changed_a_path_the_oldest_first(root: Path, path: str) -> None:
     events = History(str(root), 3).blame(path)
     keys = ("snapshot", "created_by", "message", "what", "path", "path_before")
     assert [tuple(event[key] for key in keys) for event in events] == [
@@ -70,7 +70,7 @@ def client_layout(path: Path) -> None:
     path.write_bytes(lz4.frame.compress(orjson.dumps(document, option=orjson.OPT_INDENT_2)))
 
 
-def test_an_archive_in_another_layout_says_the_same(root: Path) -> None:
+def test_an_archive_in_another_layout_gives_the_same_history(root: Path) -> None:
     before = History(str(root), 3).log()
     client_layout(root / ".dsg/archive/s2-sync.json.lz4")
     assert History(str(root), 3).log() == before
@@ -133,21 +133,23 @@ def test_damaged_messages_are_named(root: Path, content: bytes) -> None:
 
 def test_messages_of_another_snapshot_are_damage(root: Path) -> None:
     for last in (2, 4):
-        with pytest.raises(MetadataDamaged, match=f"does not tell of s1 … s{last}"):
+        with pytest.raises(MetadataDamaged, match=f"does not describe s1 … s{last}"):
             History(str(root), last)
 
 
-def test_messages_that_say_nothing_of_a_snapshot_are_damage(root: Path) -> None:
+def test_messages_that_lack_a_snapshot_are_damage(root: Path) -> None:
     path = root / ".dsg/sync-messages.json"
     document = orjson.loads(path.read_bytes())
     document["snapshots"]["s2"] = []
     path.write_bytes(orjson.dumps(document))
-    with pytest.raises(MetadataDamaged, match="does not tell"):
+    with pytest.raises(MetadataDamaged, match="does not describe"):
         History(str(root), 3)
 
 
-def test_a_pool_that_fails_is_no_damage(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_pool_is_not_taken_for_damage(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     history = History(str(root), 3)
-    monkeypatch.setattr("dsgmigd.history.read_pieces", failing(errno.EIO))
+    monkeypatch.setattr("dsgmigd.maintenance.history.read_packed", failing(errno.EIO))
     with pytest.raises(TargetUnwritable, match=r"reading \.dsg/last-sync\.json in snapshot s3"):
         history.check()

@@ -1,16 +1,16 @@
-"""Which snapshot tells the history, on a zfs that keeps its pool in memory."""
+"""Which snapshot is the newest, on a zfs that keeps its pool in memory."""
 
 from pathlib import Path
 
 import pytest
 
 from dsgmigd.errors import NoSnapshots, TargetMissing, TargetUnavailable
+from dsgmigd.maintenance.newest_snapshot import newest_snapshot
 from dsgmigd.names import parse_dataset_name, parse_repo_name
-from dsgmigd.newest import newest_snapshot
-from dsgmigd.places import Places
+from dsgmigd.target.layout import DatasetLayout
 from tests.unit.fake_zfs import FakeZfs
 
-PLACES = Places(parse_dataset_name("zsd"), "zsd/.dsgmigd", parse_repo_name("SV"))
+PLACES = DatasetLayout(parse_dataset_name("zsd"), "zsd/.dsgmigd", parse_repo_name("SV"))
 
 
 @pytest.fixture
@@ -41,12 +41,12 @@ def test_a_dataset_without_snapshots_has_no_newest(commands: FakeZfs) -> None:
         pass
 
 
-def test_what_is_not_published_is_named(tmp_path: Path) -> None:
+def test_a_repository_that_is_not_published_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TargetMissing, match="SV is not published"):
         newest_snapshot(FakeZfs(tmp_path), PLACES).__enter__()
 
 
-def test_a_pool_that_answers_nothing_is_not_asked(commands: FakeZfs) -> None:
+def test_a_suspended_pool_is_not_asked_for_snapshots(commands: FakeZfs) -> None:
     take(commands, "s1")
     commands.health = "SUSPENDED"
     with pytest.raises(TargetUnavailable), newest_snapshot(commands, PLACES):

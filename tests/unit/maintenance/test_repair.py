@@ -1,4 +1,4 @@
-"""Damage to a live `.dsg/`, and what a repair makes of it, on a zfs that lives in memory."""
+"""Damage to a live `.dsg/`, and its repair, on a zfs that keeps its pool in memory."""
 
 import contextlib
 import errno
@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd import repair as repair_module
 from dsgmigd.errors import MetadataDamaged, TargetChanged, TargetFull, TargetMissing
+from dsgmigd.maintenance import repair as repair_module
+from dsgmigd.maintenance.newest_snapshot import newest_snapshot
+from dsgmigd.maintenance.repair import Repair, repair_metadata
 from dsgmigd.names import parse_dataset_name, parse_repo_name
-from dsgmigd.newest import newest_snapshot
-from dsgmigd.places import Places
-from dsgmigd.repair import Repair, repair_metadata
+from dsgmigd.target.layout import DatasetLayout
 from tests.unit.dsg_series import write_series
 from tests.unit.fake_zfs import FakeZfs
-from tests.unit.test_durable import described
+from tests.unit.host.test_durable import described
 
-PLACES = Places(parse_dataset_name("zsd"), "zsd/.dsgmigd", parse_repo_name("SV"))
+PLACES = DatasetLayout(parse_dataset_name("zsd"), "zsd/.dsgmigd", parse_repo_name("SV"))
 Damage = Callable[[Path], object]
 NO_TAGS = '{"metadata_version":"0.1.0","tags":[]}'
 
@@ -112,7 +112,7 @@ DAMAGES: dict[str, tuple[Damage, list[tuple[str, str, str]], list[str]]] = {
         [(".dsg/archive/s3-sync.json.lz4", "extra", "a file")],
         ["archive/s3-sync.json.lz4"],
     ),
-    "a leftover of a repair that died": (
+    "a leftover of an interrupted repair": (
         lambda live: (live / "last-sync.json.dsgmigd").write_bytes(b"half"),
         [(".dsg/last-sync.json.dsgmigd", "extra", "a file")],
         ["last-sync.json.dsgmigd"],
@@ -164,7 +164,7 @@ DAMAGES: dict[str, tuple[Damage, list[tuple[str, str, str]], list[str]]] = {
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_damage_is_named_and_mended_and_what_was_there_is_kept(
+def test_damage_is_named_and_repaired_and_the_damaged_files_are_kept(
     published: Published, kind: str
 ) -> None:
     damage, expected, kept = DAMAGES[kind]
@@ -210,7 +210,7 @@ def test_a_link_for_dsg_itself_is_kept_and_not_followed(
     assert os.readlink(Path(done.kept or "") / ".dsg") == str(elsewhere)
 
 
-def test_what_is_as_it_was_is_left_alone(published: Published) -> None:
+def test_undamaged_metadata_is_left_alone(published: Published) -> None:
     before = (published.live / "last-sync.json").stat()
     assert published.repair() == Repair((), None)
     assert (published.live / "last-sync.json").stat() == before
@@ -218,7 +218,9 @@ def test_what_is_as_it_was_is_left_alone(published: Published) -> None:
     assert os.listdir(replaced) == []
 
 
-def test_what_is_kept_is_for_root_alone_and_says_whose_it_is(published: Published) -> None:
+def test_kept_files_are_for_root_only_in_a_directory_named_after_the_repository(
+    published: Published,
+) -> None:
     (published.live / "extra").touch()
     kept = published.repair().kept or ""
     assert os.path.basename(kept).startswith("SV:dsg-20")
@@ -226,7 +228,7 @@ def test_what_is_kept_is_for_root_alone_and_says_whose_it_is(published: Publishe
     assert os.path.dirname(kept) == str(published.commands.mountpoint("zsd/.dsgmigd/replaced"))
 
 
-def test_from_a_damaged_snapshot_nothing_is_put_back(published: Published) -> None:
+def test_nothing_is_restored_from_a_damaged_snapshot(published: Published) -> None:
     (published.live / ARCHIVE).write_bytes(b"")
     published.commands.output("zfs", "snapshot", "zsd/SV@s4")
     with pytest.raises(MetadataDamaged):
@@ -247,7 +249,7 @@ def test_a_broken_chain_in_the_snapshot_is_damage(published: Published) -> None:
         published.repair()
 
 
-def test_a_dataset_that_is_not_mounted_is_to_be_mounted(published: Published) -> None:
+def test_a_dataset_that_is_not_mounted_is_an_error(published: Published) -> None:
     published.commands.output("zfs", "unmount", "zsd/SV")
     with pytest.raises(TargetMissing, match="zsd/SV is not mounted"):
         published.repair()
@@ -290,18 +292,18 @@ class Failing:
 EFFECTS = ("chown", "fchmod", "fchown", "fsync", "mkdir", "rename", "rmdir", "unlink")
 
 
-def test_a_repair_that_dies_anywhere_loses_nothing_and_is_completed_by_the_next(
+def test_a_repair_that_is_interrupted_at_any_point_loses_nothing_and_is_completed_by_the_next(
     published: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = without_directory_times(described(published.live))
-    deaths = 0
+    interruptions = 0
     with newest_snapshot(published.commands, PLACES) as newest:
         replaced = published.commands.mountpoint("zsd/.dsgmigd/replaced")
         while True:
             for path in ("last-sync.json", ARCHIVE):
                 (published.live / path).write_text("changed")
             put_extra_directory(published.live)
-            failing = Failing(deaths + 1)
+            failing = Failing(interruptions + 1)
             with monkeypatch.context() as patch:
                 for name in EFFECTS:
                     patch.setattr(os, name, failing(getattr(os, name)))
@@ -314,10 +316,10 @@ def test_a_repair_that_dies_anywhere_loses_nothing_and_is_completed_by_the_next(
                 assert kept & {"changed", "kept"}, path
             if failing.calls < failing.at:
                 break
-            deaths += 1
+            interruptions += 1
             shutil.rmtree(replaced)
             replaced.mkdir()
-    assert deaths > 20
+    assert interruptions > 20
 
 
 def test_a_client_that_writes_meanwhile_is_noticed(
@@ -331,5 +333,14 @@ def test_a_client_that_writes_meanwhile_is_noticed(
         (published.live / "last-sync.json").write_text("by a client")
 
     monkeypatch.setattr(repair_module, "restore", restore_then_write)
-    with pytest.raises(TargetChanged, match="changes while"):
+    with pytest.raises(TargetChanged, match="changed while"):
         published.repair()
+
+
+def test_a_file_too_large_for_any_document_is_not_copied_but_named(published: Published) -> None:
+    """A sparse file costs its owner nothing; its copy would fill the pool."""
+    (published.live / "archive" / "more").touch()
+    os.truncate(published.live / "archive" / "more", 2**35)
+    with pytest.raises(TargetChanged, match=r"'\.dsg/archive/more' has 34359738368 bytes"):
+        published.repair()
+    assert (published.live / "archive" / "more").exists()

@@ -1,5 +1,7 @@
 """What a run may build on when it goes on after a snapshot of an earlier one."""
 
+import re
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,22 +9,34 @@ from typing import Any, cast
 
 import pytest
 
-from dsgmigd.abilities import Abilities
-from dsgmigd.build import Build
-from dsgmigd.command import Commands
-from dsgmigd.dsg.pushlog import Push
-from dsgmigd.errors import StreamCorrupt
+from dsgmigd.dsg.push_line import Push
+from dsgmigd.errors import SourceChanged, StreamCorrupt, TargetFull, VerificationFailed
+from dsgmigd.host.command import Commands
+from dsgmigd.migration.build import Build, HeldSource
+from dsgmigd.migration.migration import Migration
+from dsgmigd.migration.plan import Step
+from dsgmigd.migration.progress import Progress
+from dsgmigd.migration.report import Report
+from dsgmigd.migration.snapshot_writer import SnapshotWriter
 from dsgmigd.names import SnapshotName
-from dsgmigd.plan import Step
-from dsgmigd.progress import Progress
-from dsgmigd.report import Report
 from dsgmigd.request import VerifyLevel
-from dsgmigd.source import HeldSnapshot
-from dsgmigd.step import SnapshotWriter
-from dsgmigd.verify.findings import Verification
+from dsgmigd.source import btrfs_send
+from dsgmigd.source.repository import HeldSnapshot
+from dsgmigd.target.capabilities import Capabilities
+from dsgmigd.verification.compare import Discrepancy
+from dsgmigd.verification.findings import Verification
+from dsgmigd.verification.schedule import SnapshotChecker
+from tests.unit.migration.migration_world import (
+    AREA,
+    Meddling,
+    World,
+    needs_rsync,
+    touch_root,
+)
 from tests.unit.send_streams import Pieces, stream_bytes
 
 S1, S2 = SnapshotName(1), SnapshotName(2)
+STAGING = f"{AREA}/staging/SV"
 
 
 @pytest.mark.parametrize(
@@ -44,31 +58,67 @@ def test_a_snapshot_verified_at_a_weaker_level_is_read_before_anything_is_built_
         asked.append(is_verified_before)
         return Verification(level)
 
-    made = SimpleNamespace(
-        properties={"verified": mark, "source_ctransid": "7"}, created_at=1_400_000_000
-    )
-    staging = SimpleNamespace(
-        made_snapshot=lambda _: made,
-        owner_of=lambda _: "pool/SV",
-        view=lambda *_: nullcontext("/view"),
-    )
-    held = HeldSnapshot(S1, "/s1", "uuid", 7, 0.0, is_sendable=True, is_pinned=True)
-    Build(
-        repository=cast("Any", None),
-        held={S1: held},
-        staging=cast("Any", staging),
-        writer=cast("Any", SimpleNamespace(load=lambda: None, set_borders=list)),
-        verifier=cast("Any", SimpleNamespace(verify=verify)),
-        level=level,
-        report=Report(),
-        progress=Progress(),
-        nested={},
-    ).go_on_after(S1)
+    resumed_build(verify, mark=mark, level=level).resume_after(S1)
 
     assert asked == [is_trusted]
 
 
-BEGIN: tuple[int, Pieces] = (1, {15: b"s1", 1: bytes(16)})
+@pytest.mark.parametrize(
+    ("owner", "words"),
+    [
+        ("pool/SV", "zfs rename pool/SV pool/SV-old"),
+        ("pool/.dsgmigd/staging/SV", "nothing was published"),
+    ],
+)
+def test_a_snapshot_that_nothing_can_be_built_on_says_what_to_do_where_it_is(
+    owner: str, words: str
+) -> None:
+    def verify(*_: object, **_options: object) -> Verification:
+        found = Verification("complete")
+        found.add([Discrepancy("file", "content", "x", "y")])
+        return found
+
+    with pytest.raises(VerificationFailed, match="s1: 1 differences") as caught:
+        resumed_build(verify, owner=owner).resume_after(S1)
+    assert words in caught.value.hint
+
+
+def test_a_source_that_changed_since_the_plan_is_not_built_upon() -> None:
+    with pytest.raises(SourceChanged, match="s1 of the source changed between planning") as caught:
+        resumed_build(lambda: None, version="6").resume_after(S1)
+    assert caught.value.hint == "submit again when the source no longer changes"
+
+
+def resumed_build(
+    verify: Callable[..., object],
+    *,
+    mark: str = "structure",
+    level: VerifyLevel = "complete",
+    owner: str = "pool/SV",
+    version: str = "7",
+) -> Build:
+    """Return a build that goes on after s1, which has this `mark` and was made from `version`."""
+    made = SimpleNamespace(
+        properties={"verified": mark, "source_ctransid": version}, created_at=1_400_000_000
+    )
+    staging = SimpleNamespace(
+        layout=SimpleNamespace(target="pool/SV"),
+        made_snapshot=lambda _: made,
+        owner_of=lambda _: owner,
+        view=lambda *_: nullcontext("/view"),
+    )
+    held = HeldSnapshot(S1, "/s1", "uuid", 7, 0.0, is_sendable=True, is_pinned=True)
+    return Build(
+        HeldSource(cast("Any", None), {S1: held}, nested={}),
+        staging=cast("Any", staging),
+        writer=cast("Any", SimpleNamespace(load=lambda: None, set_nested=list)),
+        checker=checker_of(verify, staging, level),
+        report=Report(),
+        progress=Progress(),
+    )
+
+
+BEGIN: tuple[int, Pieces] = (1, {15: b"s1", 1: bytes(16), 2: bytes(8)})
 END: tuple[int, Pieces] = (21, {})
 WHOLE = stream_bytes([BEGIN, (3, {15: b"file"}), END])
 
@@ -76,24 +126,27 @@ WHOLE = stream_bytes([BEGIN, (3, {15: b"file"}), END])
 @pytest.mark.parametrize(
     ("stream", "words"),
     [
-        (WHOLE[:-11], "stream, offset 53: the stream ends"),
-        (WHOLE.replace(b"file", b"fine"), "stream, offset 53: the checksum"),
-        (stream_bytes([BEGIN, (3, {15: b"../file"}), END]), "stream, command 2: MKFILE names"),
+        (WHOLE[:-11], "stream, offset 65: the stream ends"),
+        (WHOLE.replace(b"file", b"fine"), "stream, offset 65: the checksum"),
+        (
+            stream_bytes([BEGIN, (3, {15: b"../file"}), END]),
+            "stream, command 2: MKFILE has the path",
+        ),
     ],
     ids=["cut off", "damaged", "leads out"],
 )
 def test_staging_stays_at_its_last_verified_snapshot_when_a_stream_is_corrupt(
-    tmp_path: Path, stream: bytes, words: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: bytes, words: str
 ) -> None:
     root = tmp_path / "staging"
     root.mkdir()
     done: list[str] = []
-    build = recorded_build(tmp_path, {S1: WHOLE, S2: stream}, done)
-    build.take(Step(S1, None, "send"), Push("ana", 0.0, "--"))
+    build = recorded_build(tmp_path, {S1: WHOLE, S2: stream}, done, monkeypatch)
+    build.build_snapshot(Step(S1, None, "send"), Push("ana", 0.0, "--"))
     documents = {path: path.read_bytes() for path in (root / ".dsg").rglob("*.json")}
 
     with pytest.raises(StreamCorrupt, match=words) as raised:
-        build.take(Step(S2, S1, "send"), Push("ana", 0.0, "--"))
+        build.build_snapshot(Step(S2, S1, "send"), Push("ana", 0.0, "--"))
 
     assert "stays at its last verified snapshot" in raised.value.hint
     assert done == ["snapshot s1", "verify s1", "mark s1"]
@@ -101,7 +154,24 @@ def test_staging_stays_at_its_last_verified_snapshot_when_a_stream_is_corrupt(
     assert len(documents) == 2
 
 
-def recorded_build(place: Path, streams: dict[SnapshotName, bytes], done: list[str]) -> Build:
+def test_a_row_says_how_it_was_sent_and_a_warning_what_was_not_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "staging").mkdir()
+    chattr: tuple[int, Pieces] = (24, {15: b"file", 26: bytes(8)})
+    stream = stream_bytes([BEGIN, (3, {15: b"file"}), chattr, END])
+    build = recorded_build(tmp_path, {S1: stream}, [], monkeypatch)
+    build.build_snapshot(Step(S1, None, "send"), Push("ana", 0.0, "--"))
+    assert build._report.snapshots[0].to_json()["send_protocol"] == 1
+    assert build._report.warnings == ["s1: chattr flags of 1 files were not copied"]
+
+
+def recorded_build(
+    place: Path,
+    streams: dict[SnapshotName, bytes],
+    done: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Build:
     """Return a build of snapshots that hold one file; what it does to staging is in `done`."""
     held = {}
     for name, stream in streams.items():
@@ -120,26 +190,110 @@ def recorded_build(place: Path, streams: dict[SnapshotName, bytes], done: list[s
     writer = SnapshotWriter(
         str(place / "staging"),
         commands=Commands(),
-        abilities=Abilities(),
+        capabilities=Capabilities(),
         allowed=(),
         send_protocol=1,
         progress=Progress(),
     )
-    vars(writer)["_send_command"] = lambda one, _: ["cat", str(place / f"{one.name}.stream")]
+    monkeypatch.setattr(
+        btrfs_send, "send_command", lambda one, *_: ["cat", str(place / f"{one.name}.stream")]
+    )
     staging = SimpleNamespace(
-        places=SimpleNamespace(staging="pool/SV"),
+        layout=SimpleNamespace(staging="pool/SV"),
         snapshot=lambda name, _: done.append(f"snapshot {name}"),
         mark_verified=lambda _, name, __: done.append(f"mark {name}"),
         view=lambda *_: nullcontext("/view"),
     )
     return Build(
-        repository=cast("Any", SimpleNamespace(snapshot=lambda _: None)),
-        held=held,
+        HeldSource(
+            cast("Any", SimpleNamespace(snapshot=lambda _: None)),
+            held,
+            nested=dict.fromkeys(streams, frozenset()),
+        ),
         staging=cast("Any", staging),
         writer=writer,
-        verifier=cast("Any", SimpleNamespace(verify=verify)),
-        level="complete",
+        checker=checker_of(verify, staging, "complete"),
         report=Report(),
         progress=Progress(),
-        nested=dict.fromkeys(streams, frozenset()),
     )
+
+
+def checker_of(
+    verify: Callable[..., object], staging: SimpleNamespace, level: VerifyLevel
+) -> SnapshotChecker:
+    """Return what compares snapshots by calling `verify`."""
+    verifier = SimpleNamespace(verify=verify)
+    return SnapshotChecker(cast("Any", verifier), cast("Any", staging), level)
+
+
+# Whole builds, on a pool in memory.
+
+
+@needs_rsync
+def test_a_snapshot_that_differs_is_destroyed_so_that_it_is_built_again(world: World) -> None:
+    world.push(1, file="one")
+    world.push(2, file="two")
+
+    def damage(step: str, snapshot: str | None) -> None:
+        if (step, snapshot) == ("verify", "s2"):
+            world.damage("s2", dataset=STAGING)
+
+    with pytest.raises(VerificationFailed, match="s2: 1 differences") as caught:
+        world.work(Migration, progress=Meddling(do=damage)).run()
+    assert "nothing was published from this run" in caught.value.hint
+    assert world.snapshots(STAGING) == ["s1"]
+    assert [row.name for row in world.migrate().snapshots] == ["s2"]
+
+
+@needs_rsync
+def test_what_does_not_fit_is_given_back_and_the_space_that_it_needs_is_named(
+    world: World,
+) -> None:
+    world.push(1, file="one")
+    world.push(2, file="two")
+
+    def fill(step: str, snapshot: str | None) -> None:
+        if (step, snapshot) == ("copy", "s2"):
+            world.zfs.full.add(STAGING)
+            world.zfs.available = 77
+
+    with pytest.raises(TargetFull) as caught:
+        world.work(Migration, progress=Meddling(do=fill)).run()
+    assert re.search(r"; s2 occupies \d+ bytes in the source", caught.value.message)
+    assert caught.value.message.endswith(", 77 bytes are free in zsd")
+    assert "resumes after the last verified snapshot" in caught.value.hint
+    assert (world.zfs.mountpoint(STAGING) / "file").read_text() == "one"
+    assert world.mark("s1", "verified", STAGING) == "complete"
+
+
+@needs_rsync
+def test_a_source_that_changes_while_it_is_read_in_place_is_no_snapshot(world: World) -> None:
+    source = world.push(1, file="one")
+
+    def change(step: str, _: str | None) -> None:
+        if step == "manifest":
+            touch_root(source)
+
+    with pytest.raises(SourceChanged, match="s1 changed while it was read"):
+        world.work(Migration, progress=Meddling(do=change)).run()
+    assert world.snapshots(STAGING) == []
+
+
+@needs_rsync
+def test_a_row_lists_what_is_excluded_and_the_report_warns_of_refused_names_once(
+    world: World,
+) -> None:
+    for number in (1, 2):
+        world.push(number, com1="a name that DSG refuses")
+    report = world.migrate()
+    assert [row.excluded for row in report.snapshots] == [[".snap"], [".snap"]]
+    assert [one for one in report.warnings if "refuses" in one] == [
+        "s1: names that DSG's client refuses, 1 in all: 'com1'"
+    ]
+
+
+@needs_rsync
+def test_a_scope_that_cannot_be_understood_is_a_warning(world: World) -> None:
+    world.push(1, **{".dsgconfig.yml": "- not a mapping"})
+    report = world.migrate()
+    assert any(one.startswith("s1: ") and ".dsgconfig.yml" in one for one in report.warnings)

@@ -12,17 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsgmigd.errors import NoSnapshots, SnapshotGap, TargetExists
-from dsgmigd.names import SnapshotName
-from dsgmigd.plan import (
+from dsgmigd.migration.plan import (
     Create,
     Extend,
     Plan,
     Resume,
-    SourceSnapshot,
-    TargetSnapshot,
-    TargetState,
     make_plan,
 )
+from dsgmigd.migration.series import SourceSnapshot, TargetSnapshot, TargetState
+from dsgmigd.names import SnapshotName
 
 
 def source_of(words: str) -> list[SourceSnapshot]:
@@ -88,6 +86,8 @@ def written(made: Plan) -> str:
     ]
     if made.rechecks:
         words.append("recheck " + " ".join(map(str, made.rechecks)))
+    if made.only_in_target:
+        words.append("kept " + " ".join(map(str, made.only_in_target)))
     if made.replaces_target:
         words.append("replacing")
     return ", ".join(words)
@@ -128,9 +128,78 @@ def test_a_source_without_snapshots_is_refused() -> None:
         plan("")
 
 
-@pytest.mark.parametrize("target", ["s1 s2", "s2 s1", "s1 s2 s3-"])
+@pytest.mark.parametrize("target", ["s1 s2", "s2 s1"])
 def test_a_target_that_holds_the_source_needs_nothing(target: str) -> None:
     assert plan("s1 s2", target=target) == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "made"),
+    [
+        ("s2 s3", "s1 s2 s3", "nothing, kept s1"),
+        ("s3", "s1 s2 s3", "nothing, kept s1 s2"),
+        ("s1 s3", "s1 s2 s3", "nothing, kept s2"),
+        ("s2 s3 s4 s5", "s1 s2 s3", "extend s3, s3>s4, s4>s5, kept s1"),
+        ("s3 s4", "s3 s2 s1", "extend s3, s3>s4, kept s1 s2"),
+        ("s2+ s3", "s1 s2", "extend s2, s2>s3, recheck s2, kept s1"),
+        ("s1 s2", "s1 s2 s3 s4", "nothing, kept s3 s4"),
+        ("s1 s2", "s1 s2 s3-", "nothing, kept s3"),
+        ("s2", "s1 s2 s3", "nothing, kept s1 s3"),
+    ],
+)
+def test_what_the_source_no_longer_has_stays_in_the_target_and_is_named(
+    source: str, target: str, made: str
+) -> None:
+    assert plan(source, target=target) == made
+    assert plan(source, target=target, replace=True) == made
+
+
+@pytest.mark.parametrize(
+    ("staging", "made"),
+    [
+        ("s1 s2", "extend s2, s2>s3, s3>s4, kept s1"),
+        ("s1 s2 s3", "resume s3, s3>s4, kept s1"),
+        ("s1! s2 s3", "extend s2, s2>s3, s3>s4, kept s1"),
+        ("s2 s3", "extend s2, s2>s3, s3>s4, kept s1"),
+    ],
+)
+def test_an_interrupted_extension_of_a_pruned_source_goes_on(staging: str, made: str) -> None:
+    assert plan("s2 s3 s4", target="s1 s2", staging=staging) == made
+
+
+def test_with_a_limit_only_its_snapshots_are_missed() -> None:
+    assert plan("s2 s4", target="s1 s2 s3 s4", limit=2) == "nothing, kept s1"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "missing"),
+    [
+        ("s4", "s1 s2 s3", "s3"),
+        ("s1 s2 s4", "s1 s2 s3", "s3"),
+        ("s5", "s1 s2 s3", "s3, s4"),
+        ("s3 s5", "s1 s2 s3", "s4"),
+        ("s2 s3", "s1? s2", "s1"),
+        ("s2 s3", "s1- s2", "s1"),
+        ("s2 s3", "s2", "s1"),
+    ],
+)
+def test_a_target_is_not_extended_over_a_gap_and_nobody_is_told_to_renumber(
+    source: str, target: str, missing: str
+) -> None:
+    with pytest.raises(SnapshotGap, match=f"has gaps: {missing} missing") as caught:
+        plan(source, target=target)
+    assert caught.value.hint.startswith("restore the")
+    assert "or renumber" not in caught.value.hint
+
+
+def test_a_limit_below_all_that_the_source_still_has_proves_nothing() -> None:
+    with pytest.raises(SnapshotGap, match="s1, s2 missing"):
+        plan("s3 s4", target="s1 s2 s3", limit=2)
+
+
+def test_what_the_source_no_longer_has_cannot_be_replaced() -> None:
+    with pytest.raises(SnapshotGap, match="s1 missing"):
+        plan("s2 s3", target="s1 s2!", replace=True)
 
 
 def test_a_target_that_holds_the_beginning_is_extended() -> None:
@@ -173,6 +242,27 @@ def test_a_target_that_is_not_the_beginning_of_the_source_is_refused_with_eviden
         plan("s1 s2 s3", target=target)
     assert evidence in caught.value.message
     assert '"replace": true' in caught.value.hint
+
+
+def test_a_target_from_the_original_is_told_from_its_normalised_copy() -> None:
+    origins = {"s1!": "SV/", "s1": "SV-norm/", "s2": "SV-norm/"}
+    with pytest.raises(TargetExists) as caught:
+        make_plan(
+            source_of("s1 s2 s3"), target=state_of("s1! s2 s3!"), staging=None, origins=origins
+        )
+    assert caught.value.message.endswith(
+        ": @s1 was made from SV/, the source is SV-norm/ now; "
+        "@s3 was made from s3!, the source is s3"
+    )
+
+
+def test_an_empty_target_may_be_destroyed() -> None:
+    target = TargetState((), empty_dataset="zsd/SV")
+    with pytest.raises(TargetExists, match=r"source: it is empty$") as caught:
+        make_plan(source_of("s1"), target=target, staging=None)
+    assert caught.value.hint.startswith(
+        'it is empty: zfs destroy zsd/SV, or submit with "replace": true'
+    )
 
 
 def test_no_more_evidence_is_shown_than_a_person_reads() -> None:
@@ -261,9 +351,10 @@ def test_base_and_steps_make_the_wanted_series_without_hole_or_repetition(
 ) -> None:
     source = source_of(" ".join(f"s{number}" for number in range(1, count + 1)))
     shuffler.shuffle(source)
-    states = {"target": series(target), "staging": series(staging)}
     try:
-        made = make_plan(source, **states, limit=limit, replace=replace)
+        made = make_plan(
+            source, target=series(target), staging=series(staging), limit=limit, replace=replace
+        )
     except TargetExists:
         assert target is not None
         assert not replace
@@ -277,3 +368,37 @@ def test_base_and_steps_make_the_wanted_series_without_hole_or_repetition(
     held = 0 if isinstance(made.base, Create) else made.base.snapshot.number
     assert [step.snapshot for step in made.steps] == wanted[held:]
     assert [step.parent for step in made.steps] == [None, *wanted][held:-1]
+
+
+# How a result shows a plan.
+
+
+@pytest.mark.parametrize(
+    ("target", "staging", "base"),
+    [
+        (None, None, "create"),
+        (None, "s1", "resume s1"),
+        ("s1 s2", None, "extend s2"),
+        ("s1 s2 s3", None, "nothing"),
+    ],
+)
+def test_a_plan_names_its_base_in_words(target: str | None, staging: str | None, base: str) -> None:
+    made = make_plan(source_of("s1 s2 s3"), target=state_of(target), staging=state_of(staging))
+    assert made.to_json()["base"] == base
+
+
+def test_a_plan_in_a_result_counts_what_is_wanted_and_lists_what_is_done() -> None:
+    made = make_plan(source_of("s1 s2 s3/"), target=state_of("s1+"), staging=None)
+    assert made.to_json() == {
+        "wanted": 3,
+        "base": "extend s1",
+        "steps": ["s2 by send", "s3 by rsync"],
+        "rechecks": ["s1"],
+        "replaces_target": False,
+        "only_in_target": [],
+    }
+
+
+def test_a_plan_in_a_result_says_whether_the_target_is_replaced() -> None:
+    made = make_plan(source_of("s1"), target=state_of("s1!"), staging=None, replace=True)
+    assert made.to_json()["replaces_target"] is True

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 
 from dsgmigd.errors import NoSnapshots, SourceMissing, TargetMissing, VerificationFailed
-from dsgmigd.marks import SNAPSHOT_HASH
+from dsgmigd.migration.progress import Progress
+from dsgmigd.migration.published_check import check_published, choose_snapshots
+from dsgmigd.migration.report import Report
 from dsgmigd.names import SnapshotName, parse_dataset_name, parse_repo_name
-from dsgmigd.places import Places
-from dsgmigd.progress import Progress
-from dsgmigd.published import check_published, choose_snapshots, find_target
-from dsgmigd.report import Report
-from dsgmigd.staging import Staging
-from dsgmigd.verify.findings import Verification
-from dsgmigd.verify.own_manifest import ManifestVerifier, Stamp
-from dsgmigd.zfs.dataset import PROPERTY_PREFIX, Zfs
+from dsgmigd.target.layout import SNAPSHOT_HASH, DatasetLayout
+from dsgmigd.target.publication import find_target
+from dsgmigd.target.staging import Staging
+from dsgmigd.target.zfs import PROPERTY_PREFIX, Zfs
+from dsgmigd.verification.findings import Verification
+from dsgmigd.verification.standalone import ManifestVerifier, Stamp
 from tests.unit.fake_zfs import FakeZfs
-from tests.unit.verify.dsg_documents import write_documents
+from tests.unit.verification.metadata.dsg_documents import write_documents
 
 S1, S2, S3, S4 = map(SnapshotName, (1, 2, 3, 4))
 
@@ -28,9 +28,9 @@ class Target:
 
     def __init__(self, commands: FakeZfs) -> None:
         self.commands = commands
-        places = Places(parse_dataset_name("zsd"), "zsd/.dsgmigd", parse_repo_name("SV"))
-        self.staging = Staging(Zfs(commands, sleep=lambda _: None), places, "r1")
-        self.staging.prepare_area()
+        layout = DatasetLayout(parse_dataset_name("zsd"), "zsd/.dsgmigd", parse_repo_name("SV"))
+        self.staging = Staging(Zfs(commands, sleep=lambda _: None), layout, "r1")
+        self.staging.area.prepare()
         self.report = Report(has_source=False)
 
     def create(self) -> Path:
@@ -49,7 +49,7 @@ class Target:
 
     def check(self, asked: SnapshotName | None = None) -> list[tuple[str, str, int]]:
         """Check it; return name, level and number of discrepancies of each row."""
-        verifier = ManifestVerifier(level="complete")
+        verifier = ManifestVerifier(level="complete", hash_threads=2)
         check_published(self.staging, asked, verifier, self.report, Progress())
         found = [(row.name, row.verification) for row in self.report.snapshots]
         return [(name, one.level, one.discrepancy_count) for name, one in found if one]
@@ -95,7 +95,7 @@ def test_each_check_is_told_when_the_snapshot_before_was_made(target: Target) ->
             stamps.append(stamp)
             return super().verify(root, number, stamp, is_document_only=is_document_only)
 
-    recorder = Recorder(level="complete")
+    recorder = Recorder(level="complete", hash_threads=2)
     check_published(target.staging, None, recorder, target.report, Progress())
     published = target.staging.read_target()
     assert published is not None

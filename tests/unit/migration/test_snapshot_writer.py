@@ -1,4 +1,4 @@
-"""The stream that is prepared while other things are done."""
+"""What a step leaves open when it fails, and which scopes it reads."""
 
 import os
 from collections.abc import Iterator
@@ -6,86 +6,89 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd.abilities import Abilities
-from dsgmigd.command import Commands
-from dsgmigd.dsg.pushlog import Push
-from dsgmigd.errors import CommandFailed
+from dsgmigd.dsg.push_line import Push
+from dsgmigd.dsg.scope import Scope
+from dsgmigd.errors import CommandFailed, SourceUnreadable
+from dsgmigd.host.command import Commands
+from dsgmigd.migration import snapshot_writer
+from dsgmigd.migration.progress import Progress
+from dsgmigd.migration.snapshot_writer import SnapshotWriter
 from dsgmigd.names import SnapshotName
-from dsgmigd.progress import Progress
-from dsgmigd.source import HeldSnapshot
-from dsgmigd.step import SnapshotWriter
+from dsgmigd.source import btrfs_send
+from dsgmigd.source.repository import HeldSnapshot
+from dsgmigd.target.capabilities import Capabilities
+from tests.unit.send_streams import Pieces, stream_bytes
+
+PUSH = Push("user", 0.0, "message")
+EMPTY: list[tuple[int, Pieces]] = [(1, {15: b"s1", 1: bytes(16), 2: bytes(8)}), (21, {})]
 
 
-def held(number: int) -> HeldSnapshot:
+def held(root: Path, number: int) -> HeldSnapshot:
+    path = root / f"s{number}"
+    path.mkdir(exist_ok=True)
     return HeldSnapshot(
-        SnapshotName(number), "/nowhere", "uuid", 1, 0.0, is_sendable=True, is_pinned=True
+        SnapshotName(number), str(path), "uuid", 1, 0.0, is_sendable=True, is_pinned=True
     )
 
 
 @pytest.fixture
 def writer(tmp_path: Path) -> Iterator[SnapshotWriter]:
+    (tmp_path / "staging").mkdir()
     writer = SnapshotWriter(
-        str(tmp_path),
+        str(tmp_path / "staging"),
         commands=Commands(),
-        abilities=Abilities(),
+        capabilities=Capabilities(),
         allowed=(),
-        send_protocol=None,
+        send_protocol=1,
         progress=Progress(),
     )
     yield writer
     writer.close()
 
 
-def children() -> set[str]:
-    found = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    return set(found)
-
-
-def test_a_stream_that_nobody_reads_is_ended(
-    writer: SnapshotWriter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writer, "_send_command", lambda *_: ["cat", "/dev/zero"])
-    before = children()
-
-    writer.begin(held(2), held(1))
-    assert len(children() - before) == 1
-    writer.begin(held(3), held(2))
-    assert len(children() - before) == 1
-    writer.close()
-
-    assert children() == before
-
-
-def test_a_stream_that_failed_while_nobody_looked_fails_when_it_is_wanted(
-    writer: SnapshotWriter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ["sh", "-c", "echo cannot send >&2; exit 3"]
-    monkeypatch.setattr(writer, "_send_command", lambda *_: words)
-    writer.begin(held(2), held(1))
-
-    with pytest.raises(CommandFailed, match="cannot send"):
-        writer.write(held(2), None, Push("user", 0.0, "message"), is_sent=True)
-
-
-def test_a_stream_that_was_begun_for_another_snapshot_is_not_taken(
-    writer: SnapshotWriter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writer, "_send_command", lambda *_: ["sh", "-c", "exit 3"])
-    writer.begin(held(2), held(1))
-    monkeypatch.setattr(writer, "_send_command", lambda *_: ["sh", "-c", "exit 4"])
-
-    with pytest.raises(CommandFailed, match="status 4"):
-        writer.write(held(3), None, Push("user", 0.0, "message"), is_sent=True)
-
-
 def test_a_stream_that_never_comes_leaves_the_staging_directory_closed(
-    writer: SnapshotWriter, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, writer: SnapshotWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A descriptor left open there would keep the dataset busy."""
-    monkeypatch.setattr(writer, "_send_command", lambda *_: ["/nowhere/btrfs"])
+    monkeypatch.setattr(btrfs_send, "send_command", lambda *_: ["/nowhere/btrfs"])
     before = os.listdir("/proc/self/fd")
 
     with pytest.raises(CommandFailed, match="nowhere/btrfs"):
-        writer.write(held(2), None, Push("user", 0.0, "message"), is_sent=True)
+        writer.write(held(tmp_path, 2), None, PUSH, is_sent=True)
 
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_no_descriptor_is_left_open_when_the_parent_is_not_there(
+    tmp_path: Path, writer: SnapshotWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(btrfs_send, "send_command", lambda *_: ["cat", "/dev/zero"])
+    parent = held(tmp_path, 1)
+    Path(parent.path).rmdir()
+    before = os.listdir("/proc/self/fd")
+
+    with pytest.raises(SourceUnreadable, match="opening"):
+        writer.write(held(tmp_path, 2), parent, PUSH, is_sent=True)
+
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_the_scope_of_each_snapshot_is_read_once(
+    tmp_path: Path, writer: SnapshotWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stream").write_bytes(stream_bytes(EMPTY))
+    monkeypatch.setattr(btrfs_send, "send_command", lambda *_: ["cat", str(tmp_path / "stream")])
+    asked: list[str] = []
+
+    def read_scope(root: str) -> Scope:
+        asked.append(os.path.basename(root))
+        return Scope()
+
+    monkeypatch.setattr(snapshot_writer, "read_scope", read_scope)
+    parent = None
+    for number in (1, 2, 3):
+        step = held(tmp_path, number)
+        writer.write(step, parent, PUSH, is_sent=True)
+        parent = step
+
+    assert asked == ["s1", "s2", "s3"]

@@ -8,19 +8,24 @@ from typing import Any
 
 import pytest
 
-from dsgmigd.cancel import Cancelled, cancel, clean_up
-from dsgmigd.claim import Claim
-from dsgmigd.command import Commands
-from dsgmigd.control import Cancel
-from dsgmigd.deferral import Retries
 from dsgmigd.errors import AlreadyRunning, NothingToCancel
+from dsgmigd.host.command import Commands
+from dsgmigd.host.syscalls import rename_noreplace
+from dsgmigd.migration.job import Settings
+from dsgmigd.migration.progress import Progress
 from dsgmigd.names import DatasetName, RepoName
-from dsgmigd.processing import Processing
-from dsgmigd.progress import Progress
 from dsgmigd.request import Request
-from dsgmigd.settings import Settings
-from dsgmigd.spool import Spool
-from dsgmigd.syscalls import rename_noreplace
+from dsgmigd.service.cancel import Cancelled, cancel, clean_up
+from dsgmigd.service.permission import Permission
+from dsgmigd.service.policy import Retries
+from dsgmigd.service.processing import Processing
+from dsgmigd.spool.claim import Claim
+from dsgmigd.spool.claim_record import Attempt
+from dsgmigd.spool.claiming import adopt_claim, claim_request, finish_claim
+from dsgmigd.spool.control import Cancel
+from dsgmigd.spool.spool import Spool
+from dsgmigd.spool.submission import submit_request
+from dsgmigd.spool.withdrawal import claimed_request_id, withdraw_request
 
 SV = RepoName("SV")
 EFFECTS = ("rename", "unlink", "link", "fsync")
@@ -35,25 +40,25 @@ def worker(tmp_path: Path) -> Spool:
 
 
 @pytest.fixture
-def verb(worker: Spool) -> Spool:
+def asking(worker: Spool) -> Spool:
     return Spool(worker.directory)
 
 
-def cancelled(verb: Spool, *, discard: bool = False) -> Cancelled:
-    return cancel(verb, SV, discard=discard, sleep=lambda _: None)
+def cancelled(asking: Spool, *, discard: bool = False) -> Cancelled:
+    return cancel(asking, SV, discard=discard, sleep=lambda _: None)
 
 
 def working(worker: Spool, note: str = "runs") -> Claim:
-    worker.submit(SV, Request(note=note))
-    claim = worker.claim("SV")
+    submit_request(worker, SV, Request(note=note))
+    claim = claim_request(worker, "SV")
     assert isinstance(claim, Claim)
-    worker.records.begin_attempt(claim, {"instance": 1})
+    worker.records.begin_attempt(claim, Attempt(1))
     return claim
 
 
 def finish(worker: Spool, claim: Claim, finished_at: str = "2000") -> None:
     result = {"request_id": claim.request_id, "outcome": "done", "finished_at": finished_at}
-    worker.finish(claim, result)
+    finish_claim(worker, claim, result)
     claim.lock.release()
 
 
@@ -69,136 +74,127 @@ def kept_results(spool: Spool) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in directory.iterdir()]
 
 
-def test_a_waiting_request_leaves_the_spool_with_a_result(verb: Spool) -> None:
-    verb.submit(SV, Request(limit=3))
+def test_a_waiting_request_leaves_the_spool_with_a_result(asking: Spool) -> None:
+    submit_request(asking, SV, Request(limit=3))
 
-    ended = cancelled(verb)
+    ended = cancelled(asking)
 
-    result = verb.results.newest(SV)
+    result = asking.results.newest(SV)
     assert result is not None
     assert ended == Cancelled([result["request_id"]], None)
     assert (result["outcome"], result["error"]["code"]) == ("cancelled", "cancelled")
     assert result["request"] == {"limit": 3}
     assert result["submitted_by"]["uid"] == os.getuid()
-    assert files(verb) == ["SV.result.json"]
-    assert kept_results(verb) == [result]
+    assert files(asking) == ["SV.result.json"]
+    assert kept_results(asking) == [result]
 
 
-def test_a_waiting_body_that_is_no_request_is_cancelled_as_well(verb: Spool) -> None:
-    Path(verb.directory, "SV.request").write_bytes(b"{")
+def test_a_waiting_body_that_is_no_request_is_cancelled_as_well(asking: Spool) -> None:
+    Path(asking.directory, "SV.request").write_bytes(b"{")
 
-    assert len(cancelled(verb).withdrawn) == 1
+    assert len(cancelled(asking).withdrawn) == 1
 
-    result = verb.results.newest(SV)
+    result = asking.results.newest(SV)
     assert result is not None
     assert (result["outcome"], result["request"]) == ("cancelled", {})
 
 
-def test_a_running_request_is_named_in_the_word_to_its_worker(worker: Spool, verb: Spool) -> None:
+def test_a_running_request_is_named_in_the_word_to_its_worker(worker: Spool, asking: Spool) -> None:
     claim = working(worker)
 
-    assert cancelled(verb, discard=True) == Cancelled([], claim.request_id)
+    assert cancelled(asking, discard=True) == Cancelled([], claim.request_id)
 
     assert worker.control.cancel_for(SV, claim.request_id) == Cancel(claim.request_id, discard=True)
-    assert verb.results.newest(SV) is None
+    assert asking.results.newest(SV) is None
 
 
-def test_the_request_that_waits_behind_a_running_one_goes_too(worker: Spool, verb: Spool) -> None:
+def test_the_request_that_waits_behind_a_running_one_goes_too(worker: Spool, asking: Spool) -> None:
     claim = working(worker)
-    verb.submit(SV, Request(note="next"))
+    submit_request(asking, SV, Request(note="next"))
 
-    ended = cancelled(verb)
+    ended = cancelled(asking)
 
     assert ended.told_to_stop == claim.request_id
-    assert [result["request_id"] for result in kept_results(verb)] == ended.withdrawn
-    assert verb.incoming() == []
+    assert [result["request_id"] for result in kept_results(asking)] == ended.withdrawn
+    assert asking.waiting() == []
 
 
-def test_with_nothing_there_nothing_is_cancelled(verb: Spool) -> None:
+def test_with_nothing_there_nothing_is_cancelled(asking: Spool) -> None:
     with pytest.raises(NothingToCancel, match="no request for SV"):
-        cancelled(verb)
-    assert files(verb) == []
+        cancelled(asking)
+    assert files(asking) == []
 
 
-def test_a_lock_without_a_request_is_somebody_by_hand(verb: Spool) -> None:
-    lock = verb.lock_repository(SV)
+def test_a_lock_without_a_request_is_somebody_by_hand(asking: Spool) -> None:
+    lock = asking.lock_repository(SV)
     assert lock is not None
 
     with pytest.raises(NothingToCancel):
-        cancelled(verb)
+        cancelled(asking)
 
 
-def test_what_is_no_request_file_is_left_to_a_worker_unread(verb: Spool) -> None:
-    os.mkfifo(Path(verb.directory, "SV.request"))
+def test_what_is_no_request_file_is_left_to_a_worker_unread(asking: Spool) -> None:
+    os.mkfifo(Path(asking.directory, "SV.request"))
 
     with pytest.raises(NothingToCancel):
-        cancelled(verb)
+        cancelled(asking)
 
-    assert verb.incoming() == ["SV"]
+    assert asking.waiting() == ["SV"]
 
 
 def test_a_claim_that_was_never_noted_is_taken_out_if_its_worker_is_dead(
-    worker: Spool, verb: Spool
+    worker: Spool, asking: Spool
 ) -> None:
-    worker.submit(SV, Request(note="orphan"))
-    claim = worker.claim("SV")
+    submit_request(worker, SV, Request(note="orphan"))
+    claim = claim_request(worker, "SV")
     assert isinstance(claim, Claim)
     with pytest.raises(AlreadyRunning):
-        cancelled(verb)
+        cancelled(asking)
     claim.lock.release()
 
-    assert len(cancelled(verb).withdrawn) == 1
+    assert len(cancelled(asking).withdrawn) == 1
 
-    assert [result["request"] for result in kept_results(verb)] == [{"note": "orphan"}]
-    assert files(verb) == ["SV.result.json"]
-
-
-def test_a_claim_that_was_noted_or_ended_meanwhile_is_no_orphan(worker: Spool) -> None:
-    assert worker.withdraw_orphan(SV) is None
-    working(worker).lock.release()
-
-    assert worker.withdraw_orphan(SV) is None
-
-    assert worker.records.claims() == [("SV", 1)]
+    assert [result["request"] for result in kept_results(asking)] == [{"note": "orphan"}]
+    assert files(asking) == ["SV.result.json"]
 
 
-def test_a_claim_that_is_noted_while_the_verb_looks_is_told(worker: Spool, verb: Spool) -> None:
-    worker.submit(SV, Request())
-    claim = worker.claim("SV")
+def test_a_claim_that_is_noted_while_the_verb_looks_is_told(worker: Spool, asking: Spool) -> None:
+    submit_request(worker, SV, Request())
+    claim = claim_request(worker, "SV")
     assert isinstance(claim, Claim)
 
     ended = cancel(
-        verb,
+        asking,
         SV,
         discard=False,
-        sleep=lambda _: worker.records.begin_attempt(claim, {"instance": 1}),
+        sleep=lambda _: worker.records.begin_attempt(claim, Attempt(1)),
     )
 
     assert ended.told_to_stop == claim.request_id
 
 
 def test_a_request_that_was_done_between_two_looks_is_not_told(
-    worker: Spool, verb: Spool, monkeypatch: pytest.MonkeyPatch
+    worker: Spool, asking: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim = working(worker)
-    ask = verb.control.ask_to_cancel
+    ask = asking.control.ask_to_cancel
 
-    def ask_late(repo: RepoName, wish: Cancel) -> None:
+    def ask_late(repo: RepoName, cancel_request: Cancel) -> None:
         finish(worker, claim)
-        ask(repo, wish)
+        ask(repo, cancel_request)
 
-    monkeypatch.setattr(verb.control, "ask_to_cancel", ask_late)
+    monkeypatch.setattr(asking.control, "ask_to_cancel", ask_late)
     with pytest.raises(NothingToCancel):
-        cancelled(verb)
+        cancelled(asking)
 
-    assert files(verb) == ["SV.result.json"]
+    assert files(asking) == ["SV.result.json"]
 
 
 def test_a_cancel_of_a_done_request_is_dropped_and_a_later_request_is_safe(
-    worker: Spool, verb: Spool
+    worker: Spool, asking: Spool
 ) -> None:
     first = working(worker)
-    cancelled(verb)
+    cancelled(asking)
     finish(worker, first)
     second = working(worker)
     assert worker.control.cancel_for(SV, second.request_id) is None
@@ -209,9 +205,9 @@ def test_a_cancel_of_a_done_request_is_dropped_and_a_later_request_is_safe(
     assert worker.control.cancels() == []
 
 
-def test_a_cancel_of_an_orphan_or_of_running_work_stays(worker: Spool, verb: Spool) -> None:
+def test_a_cancel_of_an_orphan_or_of_running_work_stays(worker: Spool, asking: Spool) -> None:
     claim = working(worker)
-    cancelled(verb)
+    cancelled(asking)
 
     clean_up(worker)
     assert worker.control.cancels() == [SV]
@@ -221,45 +217,45 @@ def test_a_cancel_of_an_orphan_or_of_running_work_stays(worker: Spool, verb: Spo
     assert worker.control.cancels() == [SV]
 
 
-def test_while_a_verb_is_at_work_nobody_cleans_up_behind_it(worker: Spool, verb: Spool) -> None:
-    verb.submit(SV, Request())
-    with verb.control.held():
-        assert verb.withdraw_request(SV)
+def test_while_a_verb_is_at_work_nobody_cleans_up_behind_it(worker: Spool, asking: Spool) -> None:
+    submit_request(asking, SV, Request())
+    with asking.control.held():
+        assert withdraw_request(asking, SV)
         clean_up(worker)
-        assert len(verb.control.withdrawn()) == 1
+        assert len(asking.control.withdrawn()) == 1
 
     clean_up(worker)
 
-    assert verb.control.withdrawn() == []
+    assert asking.control.withdrawn() == []
 
 
 def test_a_newer_result_stays_on_top_of_one_whose_request_was_only_left_to_remove(
-    worker: Spool, verb: Spool
+    worker: Spool, asking: Spool
 ) -> None:
-    verb.submit(SV, Request(note="old"))
-    body = Path(verb.directory, "SV.request").read_bytes()
-    (request_id,) = cancelled(verb).withdrawn
+    submit_request(asking, SV, Request(note="old"))
+    body = Path(asking.directory, "SV.request").read_bytes()
+    (request_id,) = cancelled(asking).withdrawn
     finish(worker, working(worker), finished_at="9999")
-    Path(verb.control.withdrawn_path(SV, request_id)).write_bytes(body)
+    Path(asking.control.withdrawn_path(SV, request_id)).write_bytes(body)
 
     clean_up(worker)
 
     assert (worker.results.newest(SV) or {})["outcome"] == "done"
-    assert files(verb) == ["SV.result.json"]
+    assert files(asking) == ["SV.result.json"]
 
 
 @pytest.mark.parametrize(
     "make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/etc/shadow", path)]
 )
 def test_what_was_exchanged_at_the_last_moment_is_not_opened_and_ends_too(
-    verb: Spool, make: Callable[[str], None]
+    asking: Spool, make: Callable[[str], None]
 ) -> None:
-    make(verb.control.withdrawn_path(SV, "id"))
+    make(asking.control.withdrawn_path(SV, "id"))
 
-    clean_up(verb)
+    clean_up(asking)
 
-    assert verb.control.withdrawn() == []
-    assert [result["request"] for result in kept_results(verb)] == [{}]
+    assert asking.control.withdrawn() == []
+    assert [result["request"] for result in kept_results(asking)] == [{}]
 
 
 class Crash(Exception):
@@ -273,7 +269,9 @@ class Effects:
         self.left = left
         for name in EFFECTS:
             monkeypatch.setattr(os, name, self._counted(getattr(os, name)))
-        monkeypatch.setattr("dsgmigd.spool.rename_noreplace", self._counted(rename_noreplace))
+        monkeypatch.setattr(
+            "dsgmigd.spool.withdrawal.rename_noreplace", self._counted(rename_noreplace)
+        )
 
     def _counted(self, effect: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any, **keywords: Any) -> Any:
@@ -321,7 +319,7 @@ def test_a_crash_anywhere_in_the_cancel_of_a_waiting_request_loses_and_doubles_n
         clean_up(spool)
         results = kept_results(spool)
         ends.add(len(results))
-        if spool.incoming():
+        if spool.waiting():
             assert (results, files(spool)) == ([], ["SV.request"])
             return
         assert [result["outcome"] for result in results] == ["cancelled"]
@@ -330,7 +328,7 @@ def test_a_crash_anywhere_in_the_cancel_of_a_waiting_request_loses_and_doubles_n
         assert files(spool) == ["SV.result.json"]
 
     def submit(spool: Spool) -> None:
-        spool.submit(SV, Request(note="mine"))
+        submit_request(spool, SV, Request(note="mine"))
 
     assert crash_at_every_effect(tmp_path, submit, cancelled, check) > len(EFFECTS)
     assert ends == {0, 1}
@@ -345,14 +343,14 @@ def test_a_crash_anywhere_in_the_cancel_of_a_running_request_tells_it_or_does_no
 
     def check(spool: Spool) -> None:
         claim = claims[-1]
-        wish = spool.control.cancel_for(SV, claim.request_id)
-        told.add(wish)
-        assert wish in (None, Cancel(claim.request_id, discard=False))
-        assert spool.claimed_request_id(SV) == claim.request_id
+        cancel_request = spool.control.cancel_for(SV, claim.request_id)
+        told.add(cancel_request)
+        assert cancel_request in (None, Cancel(claim.request_id, discard=False))
+        assert claimed_request_id(spool, SV) == claim.request_id
         finish(spool, claim)
         clean_up(spool)
         assert spool.control.cancels() == []
-        assert set(files(spool)) - {"new"} == {"SV.result.json"}  # the next verb overwrites "new"
+        assert set(files(spool)) - {"new"} == {"SV.result.json"}  # the next asking overwrites "new"
 
     crash_at_every_effect(tmp_path, lambda spool: claims.append(working(spool)), cancelled, check)
     assert len(told) > 1
@@ -371,7 +369,7 @@ def test_a_crash_anywhere_while_a_worker_ends_a_cancelled_request_is_gone_by_the
     def check(spool: Spool) -> None:
         claims[-1].lock.release()
         clean_up(spool)
-        adopted = spool.adopt(SV, 1) if spool.records.claims() else None
+        adopted = adopt_claim(spool, SV, 1) if spool.records.claims() else None
         if adopted:
             end_cancelled(spool, adopted)
             adopted.lock.release()
@@ -388,13 +386,15 @@ def test_a_crash_anywhere_while_a_worker_ends_a_cancelled_request_is_gone_by_the
 
 
 def end_cancelled(spool: Spool, claim: Claim) -> None:
-    wish = spool.control.cancel_for(SV, claim.request_id)
+    cancel_request = spool.control.cancel_for(SV, claim.request_id)
+    settings = Settings("/nowhere", DatasetName("no-such-pool"), "no-such-pool/.dsgmigd")
     Processing(
         claim,
         spool=spool,
-        settings=Settings("/nowhere", DatasetName("no-such-pool"), "no-such-pool/.dsgmigd"),
+        settings=settings,
         commands=Commands(),
-        progress=Progress(cancel_requested=wish is not None),
+        progress=Progress(cancel_requested=cancel_request is not None),
         maximum_attempts=3,
         retries=Retries(for_seconds=0),
+        permission=Permission(settings),
     ).run()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd.notify import Notifier
+from dsgmigd.service.notify import Notifier
 
 
 @pytest.fixture

@@ -2,22 +2,30 @@
 
 import errno
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from dsgmigd.claim import Claim
-from dsgmigd.command import Commands
-from dsgmigd.control import Cancel
-from dsgmigd.deferral import Moment, Retries
-from dsgmigd.errors import RequestCancelled, SpoolFailing
+from dsgmigd import errors
+from dsgmigd.errors import DsgmigdError, RequestCancelled, SpoolFailing
+from dsgmigd.host.command import Commands
+from dsgmigd.migration.job import Settings
+from dsgmigd.migration.migration import Migration
+from dsgmigd.migration.progress import Progress
 from dsgmigd.names import DatasetName, RepoName
-from dsgmigd.processing import Processing
-from dsgmigd.progress import Progress
-from dsgmigd.results import Results
-from dsgmigd.settings import Settings
-from dsgmigd.spool import Spool
+from dsgmigd.service.permission import Permission
+from dsgmigd.service.policy import Retries
+from dsgmigd.service.processing import Processing
+from dsgmigd.spool.claim import Claim
+from dsgmigd.spool.claim_record import Attempt
+from dsgmigd.spool.claiming import adopt_claim, claim_request
+from dsgmigd.spool.control import Cancel
+from dsgmigd.spool.deferral import Moment
+from dsgmigd.spool.results import Results
+from dsgmigd.spool.spool import Spool
 
 SV = RepoName("SV")
 AT_ONCE = Retries(for_seconds=0)
@@ -33,7 +41,7 @@ def spool(tmp_path: Path) -> Spool:
 
 def claim_of(spool: Spool, body: str = "") -> Claim:
     Path(spool.directory, "SV.request").write_text(body)
-    claim = spool.claim("SV")
+    claim = claim_request(spool, "SV")
     assert isinstance(claim, Claim)
     return claim
 
@@ -49,6 +57,7 @@ def process(
         progress=progress or Progress(),
         maximum_attempts=3,
         retries=retries,
+        permission=Permission(SETTINGS),
     ).run()
     return spool.results.newest(SV) or {}
 
@@ -77,7 +86,7 @@ def test_a_body_that_is_no_request_is_rejected_without_an_attempt(spool: Spool) 
 def test_after_three_crashes_a_request_is_given_up_without_another_attempt(spool: Spool) -> None:
     claim = claim_of(spool)
     for _ in range(3):
-        spool.records.begin_attempt(claim, {"instance": 1})
+        spool.records.begin_attempt(claim, Attempt(1))
 
     result = process(spool, claim)
 
@@ -88,7 +97,7 @@ def test_after_three_crashes_a_request_is_given_up_without_another_attempt(spool
 def test_two_crashes_do_not_end_a_request(spool: Spool) -> None:
     claim = claim_of(spool)
     for _ in range(2):
-        spool.records.begin_attempt(claim, {"instance": 1})
+        spool.records.begin_attempt(claim, Attempt(1))
 
     assert process(spool, claim)["error"]["code"] != "crash_loop"
 
@@ -99,25 +108,39 @@ def test_a_stop_keeps_the_claim_and_writes_no_result(spool: Spool) -> None:
     assert process(spool, claim, Progress(stop_requested=True)) == {}
 
     claim.lock.release()
-    adopted = spool.adopt(SV, 3)
+    adopted = adopt_claim(spool, SV, 3)
     assert adopted is not None
     assert adopted.crashes == 0
-    assert [attempt["ended"] for attempt in adopted.attempts] == ["stopped"]
+    assert [attempt.ended for attempt in adopted.attempts] == ["stopped"]
 
 
 def test_a_cancelled_request_ends_for_good_without_another_attempt(spool: Spool) -> None:
     claim = claim_of(spool, '{"limit": 2}')
     for _ in range(3):
-        spool.records.begin_attempt(claim, {"instance": 1})
+        spool.records.begin_attempt(claim, Attempt(1))
     spool.control.ask_to_cancel(SV, Cancel(claim.request_id, discard=False))
 
     result = process(spool, claim, Progress(cancel_requested=True))
 
     assert (result["outcome"], result["error"]["code"]) == ("cancelled", "cancelled")
-    assert "goes on after" in result["error"]["hint"]
+    assert "continues after" in result["error"]["hint"]
     assert len(result["attempts"]) == 3
     assert spool.records.claims() == []
     assert spool.control.cancels() == []
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_only_a_cancelled_request_gives_up_its_pins(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, *, is_cancelled: bool
+) -> None:
+    """A stopped one continues from what they hold."""
+    released: list[str] = []
+    monkeypatch.setattr(
+        Migration, "release_pins", lambda migration: released.append(migration.job.request_id)
+    )
+    claim = claim_of(spool)
+    process(spool, claim, Progress(cancel_requested=is_cancelled, stop_requested=not is_cancelled))
+    assert released == [claim.request_id] * is_cancelled
 
 
 def test_a_cancel_wins_over_a_stop_that_comes_with_it(spool: Spool) -> None:
@@ -134,7 +157,7 @@ def test_what_cannot_be_discarded_is_said_in_the_result(spool: Spool) -> None:
 
     result = process(spool, claim, Progress(cancel_requested=True))
 
-    assert any("could not be cleaned up" in warning for warning in result["warnings"])
+    assert any("cleaning up failed" in warning for warning in result["warnings"])
     assert "destroyed" not in result["error"]["hint"]
 
 
@@ -157,13 +180,13 @@ def test_a_failure_that_passes_puts_the_claim_off(spool: Spool) -> None:
     assert deferral is not None
     assert not deferral.is_due(Moment.now())
     assert deferral.error["code"] == "target_unavailable"
-    assert "zpool import no-such-pool" in deferral.error["hint"]
-    adopted = spool.adopt(SV, 3)
+    assert "the pool no-such-pool is not available" in deferral.error["message"]
+    adopted = adopt_claim(spool, SV, 3)
     assert adopted is not None
     (attempt,) = adopted.attempts
-    assert attempt["ended"] == "deferred"
-    assert attempt["not_before"] == deferral.not_before
-    assert attempt["error"]["code"] == "target_unavailable"
+    assert attempt.ended == "deferred"
+    assert attempt.not_before == deferral.not_before
+    assert attempt.error == deferral.error
     assert adopted.crashes == 0
 
 
@@ -178,12 +201,72 @@ def test_after_all_waits_the_failure_is_the_result(spool: Spool) -> None:
     assert [attempt["ended"] for attempt in result["attempts"]] == [*["deferred"] * 3, "failed"]
 
 
-def test_a_failure_that_does_not_pass_is_the_result(spool: Spool) -> None:
-    claim = claim_of(spool)
-    for _ in range(3):
-        spool.records.begin_attempt(claim, {"instance": 1})
+# A worker does not make a result of them: they leave the claim as it is.
+NO_RESULT = {"spool_io"}
+NO_FAILURE = {"invalid_request": "rejected", "invalid_name": "rejected"}
 
-    assert process(spool, claim, retries=Retries())["error"]["code"] == "crash_loop"
+
+def every_error() -> dict[str, DsgmigdError]:
+    """Return one error of each class, by its code."""
+    made = [
+        kind("made up", hint="do this")
+        for kind in vars(errors).values()
+        if isinstance(kind, type)
+        and issubclass(kind, DsgmigdError)
+        and kind.__init__ is DsgmigdError.__init__
+        and kind is not DsgmigdError
+    ]
+    made += [
+        errors.SpoolReplaced("/spool"),
+        errors.CommandFailed(("zfs", "list"), status=1, stderr="made up"),
+        errors.CommandTimedOut(("zfs", "list"), timeout_seconds=1),
+    ]
+    return {error.code: error for error in made if error.code not in NO_RESULT}
+
+
+def test_every_class_of_error_is_tried_below() -> None:
+    kinds = {type(error) for error in every_error().values()}
+    assert kinds == set(DsgmigdError.__subclasses__()) - {SpoolFailing}
+    assert {error.error_class for error in every_error().values()} == {
+        *("transient", "permanent", "operator")
+    }
+
+
+@pytest.mark.parametrize("code", sorted(every_error()))
+def test_an_error_of_a_run_is_retried_if_it_is_transient_and_is_the_result_otherwise(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    error = every_error()[code]
+    monkeypatch.setattr(Migration, "run", raising(error))
+    claim = claim_of(spool)
+    result = process(spool, claim, retries=Retries(3600, 3600))
+    claim.lock.release()
+    if error.error_class == "transient":
+        assert result == {}
+        deferral = spool.records.deferral(SV, 3)
+        assert deferral is not None
+        assert deferral.error["code"] == code
+        return
+    assert spool.records.claims() == []
+    assert result["outcome"] == NO_FAILURE.get(code, "failed")
+    told = {"code": code, "class": error.error_class, "message": error.message, "hint": error.hint}
+    assert result["error"] == told
+
+
+@pytest.mark.parametrize("code", sorted(every_error()))
+def test_no_error_is_retried_when_nothing_is_to_be_retried(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    monkeypatch.setattr(Migration, "run", raising(every_error()[code]))
+    result = process(spool, claim_of(spool), retries=AT_ONCE)
+    assert (result["error"]["code"], spool.records.claims()) == (code, [])
+
+
+def raising(error: Exception) -> Callable[..., NoReturn]:
+    def fail(*_: object) -> NoReturn:
+        raise error
+
+    return fail
 
 
 # A spool that fails or is full.
@@ -208,7 +291,7 @@ def test_a_result_is_written_again_and_again_until_the_spool_takes_it(
     assert (result["outcome"], result["attempts"][0]["ended"]) == ("failed", "failed")
     assert progress.step == "result: writing the result failed in the spool: made up"
     assert spool.records.claims() == []
-    assert os.listdir(spool.work_directory) == []
+    assert os.listdir(spool.layout.work) == []
 
 
 def test_a_stop_ends_the_wait_for_the_spool_and_keeps_the_claim(
@@ -235,12 +318,12 @@ def test_nothing_begins_without_the_space_for_its_result(
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     claim = claim_of(spool)
-    with pytest.raises(SpoolFailing, match="noting that the work begins failed"):
+    with pytest.raises(SpoolFailing, match="recording that the work begins failed"):
         process(spool, claim)
     claim.lock.release()
-    adopted = spool.adopt(SV, 3)
+    adopted = adopt_claim(spool, SV, 3)
     assert adopted is not None
-    assert adopted.attempts == []
+    assert adopted.attempts == ()
 
 
 def test_an_attempt_that_may_be_noted_but_did_not_begin_is_no_crash(
@@ -260,9 +343,9 @@ def test_an_attempt_that_may_be_noted_but_did_not_begin_is_no_crash(
     with pytest.raises(SpoolFailing):
         process(spool, claim)
     claim.lock.release()
-    adopted = spool.adopt(SV, 3)
+    adopted = adopt_claim(spool, SV, 3)
     assert adopted is not None
-    assert ([attempt["ended"] for attempt in adopted.attempts], adopted.crashes) == (
+    assert ([attempt.ended for attempt in adopted.attempts], adopted.crashes) == (
         ["not begun"],
         0,
     )
@@ -275,7 +358,7 @@ def test_an_attempt_that_died_stays_so_when_the_next_cannot_be_begun(
         raise OSError(errno.ENOSPC, "made up")
 
     claim = claim_of(spool)
-    spool.records.begin_attempt(claim, {"instance": 1})
+    spool.records.begin_attempt(claim, Attempt(1))
     monkeypatch.setattr(Results, "reserve", failing)
     with pytest.raises(SpoolFailing):
         process(spool, claim)
@@ -291,4 +374,38 @@ def test_differences_that_cannot_be_written_down_end_nothing(
     monkeypatch.setattr(Results, "publish_discrepancies", failing)
     result = process(spool, claim_of(spool))
     assert result["discrepancies_file"] is None
-    assert any("differences is not shown: made up" in one for one in result["warnings"])
+    assert any("differences could not be published: made up" in one for one in result["warnings"])
+
+
+# What a member may ask for.
+
+
+def submitted_by_a_member(claim: Claim) -> Claim:
+    member = {"uid": 4_000_000_000, "user": "ana", "gid": 5, "group": "dsgmigd"}
+    claim.record = replace(claim.record, submitted_by=member)
+    return claim
+
+
+@pytest.mark.parametrize(
+    "body", ['{"replace": true}', '{"allow_loss": ["acl"]}', '{"verify": "structure"}']
+)
+def test_a_member_who_asks_for_less_than_the_configuration_is_refused_before_anything_begins(
+    spool: Spool, body: str
+) -> None:
+    claim = submitted_by_a_member(claim_of(spool, body))
+    result = process(spool, claim)
+    claim.lock.release()
+
+    assert (result["outcome"], result["attempts"]) == ("rejected", [])
+    assert "user ana may not ask for" in result["error"]["message"]
+    assert result["submitted_by"]["user"] == "ana"
+    assert process(spool, claim_of(spool, body))["outcome"] == "failed"  # of the daemon's user
+
+
+def test_a_claim_that_was_begun_is_refused_too_if_its_submitter_may_not_ask_for_it(
+    spool: Spool,
+) -> None:
+    """The configuration may have become stricter since."""
+    claim = submitted_by_a_member(claim_of(spool, '{"replace": true}'))
+    spool.records.begin_attempt(claim, Attempt(3))
+    assert process(spool, claim)["outcome"] == "rejected"

@@ -1,4 +1,4 @@
-"""Work that does nothing is told of, once, with what the pool says."""
+"""Work without progress is reported once, with what the pool says."""
 
 import threading
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from dsgmigd.progress import Progress
-from dsgmigd.stall import StallWatch
+from dsgmigd.migration.progress import Progress
+from dsgmigd.service.stall import StallWatch
 
 SECONDS = 60
 
@@ -67,7 +67,7 @@ def test_the_end_of_a_stall_is_told_too(logs: list[Any]) -> None:
     bench.progress.checkpoint()
     assert bench.look(after=1) == ""
     bench.look(after=SECONDS)
-    assert events(logs) == ["work.stalled", "work.moving", "work.stalled"]
+    assert events(logs) == ["work.stalled", "work.resumed", "work.stalled"]
 
 
 def test_a_pool_that_takes_no_writes_is_named(logs: list[Any]) -> None:

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 import structlog
 from watchdog.observers.inotify_c import Inotify
 
-from dsgmigd.spool_place import held_directory
-from dsgmigd.wake import SpoolWatcher, Wake
+from dsgmigd.service import wake as wake_module
+from dsgmigd.service.wake import SpoolWatcher, Wake
+from dsgmigd.spool.location import held_directory
 from tests.unit.failing import failing
 
 _SOON_SECONDS = 5.0
@@ -94,7 +96,7 @@ def test_what_was_cleared_wakes_nobody(wake: Wake) -> None:
 
 RUNG_BY_SIGNALS = """
 import signal, time
-from dsgmigd.wake import Wake
+from dsgmigd.service.wake import Wake
 wake = Wake()
 signal.signal(signal.SIGALRM, lambda *_: wake.set())
 signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
@@ -113,6 +115,24 @@ def test_a_signal_wakes_wherever_the_main_thread_is() -> None:
         check=True,
         timeout=60,
         stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     assert int(done.stdout) > 100
+
+
+def test_a_library_that_does_not_end_does_not_keep_the_worker(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wake_module, "_END_SECONDS", 0.1)
+    watcher = SpoolWatcher(str(directory), str(directory / "control"), Wake())
+    watcher.start()
+    is_released = threading.Event()
+    monkeypatch.setattr(watcher._observer, "stop", is_released.wait)
+    ended = threading.Thread(target=watcher.stop, daemon=True)
+    ended.start()
+    ended.join(_SOON_SECONDS)
+    is_over = not ended.is_alive()
+    is_released.set()
+    monkeypatch.undo()
+    watcher.stop()
+    assert is_over

@@ -11,17 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd import daemon
-from dsgmigd.cancel import cancel
-from dsgmigd.claim import Claim
-from dsgmigd.control import Cancel
-from dsgmigd.daemon import Worker
-from dsgmigd.deferral import Retries
+from dsgmigd.host.locks import Lock
+from dsgmigd.migration.job import Settings
 from dsgmigd.names import DatasetName, RepoName
-from dsgmigd.notify import Notifier
 from dsgmigd.request import Request
-from dsgmigd.settings import Habits, Settings
-from dsgmigd.spool import Spool
+from dsgmigd.service import worker as daemon
+from dsgmigd.service.cancel import cancel
+from dsgmigd.service.notify import Notifier
+from dsgmigd.service.policy import Retries, WorkerSettings
+from dsgmigd.service.worker import Worker
+from dsgmigd.spool.claim import Claim
+from dsgmigd.spool.claim_record import Attempt
+from dsgmigd.spool.claiming import claim_request, end_deferral, list_deferrals
+from dsgmigd.spool.control import Cancel
+from dsgmigd.spool.spool import Spool
+from dsgmigd.spool.submission import submit_request
+from dsgmigd.spool.withdrawal import withdraw_request
 
 SV = RepoName("SV")
 AT_ONCE = Retries(for_seconds=0)
@@ -48,10 +53,12 @@ def signals_restored() -> Iterator[None]:
 def test_a_worker_answers_every_request_then_stops_by_signal(spool: Spool) -> None:
     directory = Path(spool.directory)
     for name in ("A", "B"):
-        assert spool.submit(RepoName(name), Request())
+        assert submit_request(spool, RepoName(name), Request())
     (directory / "bad name.request").touch()
     os.mkfifo(directory / "C.request")
-    worker = Worker(3, spool, SETTINGS, Habits(rescan_seconds=1, retries=AT_ONCE), StopWhenIdle({}))
+    worker = Worker(
+        3, spool, SETTINGS, WorkerSettings(rescan_seconds=1, retries=AT_ONCE), StopWhenIdle({})
+    )
 
     worker.run()
 
@@ -64,16 +71,18 @@ def test_a_worker_answers_every_request_then_stops_by_signal(spool: Spool) -> No
 
 def serve(spool: Spool) -> None:
     """Let instance 3 do all that it may do now."""
-    Worker(3, spool, SETTINGS, Habits(rescan_seconds=1, retries=AT_ONCE), StopWhenIdle({})).run()
+    Worker(
+        3, spool, SETTINGS, WorkerSettings(rescan_seconds=1, retries=AT_ONCE), StopWhenIdle({})
+    ).run()
 
 
 def orphan(spool: Spool, name: str, instance: int) -> str:
     """Leave a claim whose worker is dead; return the request's id."""
     dead = Spool(spool.directory, instance)
-    dead.submit(RepoName(name), Request())
-    claim = dead.claim(name)
+    submit_request(dead, RepoName(name), Request())
+    claim = claim_request(dead, name)
     assert isinstance(claim, Claim)
-    dead.records.begin_attempt(claim, {"instance": instance})
+    dead.records.begin_attempt(claim, Attempt(instance))
     claim.lock.release()
     return claim.request_id
 
@@ -81,16 +90,16 @@ def orphan(spool: Spool, name: str, instance: int) -> str:
 @pytest.mark.usefixtures("signals_restored")
 def test_a_request_of_a_paused_repository_stays_until_it_is_resumed(spool: Spool) -> None:
     for name in ("A", "B"):
-        spool.submit(RepoName(name), Request())
+        submit_request(spool, RepoName(name), Request())
     spool.control.pause(RepoName("A"))
 
     serve(spool)
-    assert spool.incoming() == ["A"]
+    assert spool.waiting() == ["A"]
     assert spool.results.newest(RepoName("B"))
 
     spool.control.resume(RepoName("A"))
     serve(spool)
-    assert spool.incoming() == []
+    assert spool.waiting() == []
 
 
 @pytest.mark.usefixtures("signals_restored")
@@ -98,7 +107,7 @@ def test_a_request_of_a_paused_repository_stays_until_it_is_resumed(spool: Spool
 def test_a_paused_instance_ends_its_own_claims_and_takes_no_others(
     spool: Spool, instance: int | None
 ) -> None:
-    spool.submit(RepoName("A"), Request())
+    submit_request(spool, RepoName("A"), Request())
     os.mkfifo(Path(spool.directory, "F.request"))
     orphan(spool, "B", instance=3)
     orphan(spool, "C", instance=4)
@@ -106,7 +115,7 @@ def test_a_paused_instance_ends_its_own_claims_and_takes_no_others(
 
     serve(spool)
 
-    assert sorted(spool.incoming()) == ["A", "F"]
+    assert sorted(spool.waiting()) == ["A", "F"]
     assert spool.records.claims() == [("C", 4)]
     assert spool.results.newest(RepoName("B"))
 
@@ -131,12 +140,12 @@ def test_a_file_with_the_name_of_a_claim_is_held_by_a_pause_as_a_request_is(
 
 @pytest.mark.usefixtures("signals_restored")
 def test_a_pause_of_another_instance_is_not_ours(spool: Spool) -> None:
-    spool.submit(RepoName("A"), Request())
+    submit_request(spool, RepoName("A"), Request())
     spool.control.pause(instance=4)
 
     serve(spool)
 
-    assert spool.incoming() == []
+    assert spool.waiting() == []
 
 
 @pytest.mark.usefixtures("signals_restored")
@@ -158,8 +167,8 @@ def test_a_cancelled_orphan_is_ended_by_whoever_finds_it(spool: Spool, *, is_pau
 
 @pytest.mark.usefixtures("signals_restored")
 def test_a_worker_ends_what_a_dead_verb_took_out(spool: Spool) -> None:
-    spool.submit(SV, Request())
-    request_id = spool.withdraw_request(SV)
+    submit_request(spool, SV, Request())
+    request_id = withdraw_request(spool, SV)
 
     serve(spool)
 
@@ -170,7 +179,7 @@ def test_a_worker_ends_what_a_dead_verb_took_out(spool: Spool) -> None:
 
 @pytest.mark.usefixtures("signals_restored")
 def test_a_cancel_for_another_request_does_not_stop_this_one(spool: Spool) -> None:
-    spool.submit(SV, Request())
+    submit_request(spool, SV, Request())
     spool.control.ask_to_cancel(SV, Cancel("an older one", discard=True))
 
     serve(spool)
@@ -183,16 +192,16 @@ def test_a_cancel_for_another_request_does_not_stop_this_one(spool: Spool) -> No
 
 @pytest.mark.usefixtures("signals_restored")
 def test_what_waits_for_its_target_is_left_until_it_is_due(spool: Spool) -> None:
-    spool.submit(SV, Request())
-    habits = Habits(rescan_seconds=1, retries=Retries(3600, 3600))
+    submit_request(spool, SV, Request())
+    worker_settings = WorkerSettings(rescan_seconds=1, retries=Retries(3600, 3600))
 
     for _ in range(2):
-        Worker(3, spool, SETTINGS, habits, StopWhenIdle({})).run()
+        Worker(3, spool, SETTINGS, worker_settings, StopWhenIdle({})).run()
 
-    ((repo, deferral),) = spool.deferrals()
+    ((repo, deferral),) = list_deferrals(spool)
     assert (repo, deferral.error["code"]) == ("SV", "target_unavailable")
     assert spool.results.newest(SV) is None
-    assert spool.end_deferral(SV)
+    assert end_deferral(spool, SV)
     serve(spool)
     result = spool.results.newest(SV)
     assert result is not None
@@ -202,9 +211,9 @@ def test_what_waits_for_its_target_is_left_until_it_is_due(spool: Spool) -> None
 @pytest.mark.usefixtures("signals_restored")
 @pytest.mark.parametrize("is_paused", [True, False])
 def test_a_pause_holds_what_waits_for_its_target(spool: Spool, *, is_paused: bool) -> None:
-    spool.submit(SV, Request())
-    habits = Habits(rescan_seconds=1, retries=Retries(1, 1))
-    Worker(3, spool, SETTINGS, habits, StopWhenIdle({})).run()
+    submit_request(spool, SV, Request())
+    worker_settings = WorkerSettings(rescan_seconds=1, retries=Retries(1, 1))
+    Worker(3, spool, SETTINGS, worker_settings, StopWhenIdle({})).run()
     time.sleep(1.1)  # it is due
     if is_paused:
         spool.control.pause(SV)
@@ -216,9 +225,9 @@ def test_a_pause_holds_what_waits_for_its_target(spool: Spool, *, is_paused: boo
 
 @pytest.mark.usefixtures("signals_restored")
 def test_what_waits_for_its_target_can_be_cancelled(spool: Spool) -> None:
-    spool.submit(SV, Request())
-    habits = Habits(rescan_seconds=1, retries=Retries(3600, 3600))
-    Worker(3, spool, SETTINGS, habits, StopWhenIdle({})).run()
+    submit_request(spool, SV, Request())
+    worker_settings = WorkerSettings(rescan_seconds=1, retries=Retries(3600, 3600))
+    Worker(3, spool, SETTINGS, worker_settings, StopWhenIdle({})).run()
 
     cancel(spool, SV, discard=False)
     serve(spool)
@@ -226,7 +235,7 @@ def test_what_waits_for_its_target_can_be_cancelled(spool: Spool) -> None:
     result = spool.results.newest(SV)
     assert result is not None
     assert result["outcome"] == "cancelled"
-    assert spool.deferrals() == []
+    assert list_deferrals(spool) == []
 
 
 @pytest.mark.usefixtures("signals_restored")
@@ -236,7 +245,7 @@ def test_a_claim_of_a_newer_version_is_left_as_it_is(spool: Spool, instance: int
     claim = Path(spool.directory, f"SV.claim.{instance}")
     record = json.loads(claim.read_text()) | {"dsgmigd_claim": 2, "limit": "of the future"}
     claim.write_text(json.dumps(record))
-    spool.submit(RepoName("B"), Request())
+    submit_request(spool, RepoName("B"), Request())
 
     serve(spool)
 
@@ -248,19 +257,19 @@ def test_a_claim_of_a_newer_version_is_left_as_it_is(spool: Spool, instance: int
 @pytest.mark.usefixtures("signals_restored")
 def test_a_spool_that_fails_is_waited_for(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is refused and nobody dies: the request is there when the spool is."""
-    spool.submit(SV, Request())
+    submit_request(spool, SV, Request())
     monkeypatch.setattr(daemon, "_RETRY_SECONDS", 0.1)
     failures = [errno.EIO, errno.ENOSPC, errno.EROFS, errno.EMFILE]
-    listed = Spool.incoming
+    listed = Spool.arrivals
 
-    def failing(self: Spool) -> list[str]:
+    def failing(self: Spool) -> list[tuple[int, str]]:
         if failures:
             raise OSError(failures.pop(0), "made up")
         return listed(self)
 
-    monkeypatch.setattr(Spool, "incoming", failing)
+    monkeypatch.setattr(Spool, "arrivals", failing)
     notifier = StopWhenIdle({})
-    Worker(3, spool, SETTINGS, Habits(rescan_seconds=1, retries=AT_ONCE), notifier).run()
+    Worker(3, spool, SETTINGS, WorkerSettings(rescan_seconds=1, retries=AT_ONCE), notifier).run()
 
     assert failures == []
     assert spool.results.newest(SV) is not None
@@ -271,7 +280,7 @@ def test_a_spool_that_fails_is_waited_for(spool: Spool, monkeypatch: pytest.Monk
 def test_a_host_that_starts_no_thread_is_waited_for(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spool.submit(SV, Request())
+    submit_request(spool, SV, Request())
     monkeypatch.setattr(daemon, "_RETRY_SECONDS", 0.1)
     refusals, start = [SV, SV], threading.Thread.start
 
@@ -283,7 +292,7 @@ def test_a_host_that_starts_no_thread_is_waited_for(
 
     monkeypatch.setattr(threading.Thread, "start", refusing)
     notifier = StopWhenIdle({})
-    Worker(3, spool, SETTINGS, Habits(rescan_seconds=1, retries=AT_ONCE), notifier).run()
+    Worker(3, spool, SETTINGS, WorkerSettings(rescan_seconds=1, retries=AT_ONCE), notifier).run()
 
     result = spool.results.newest(SV)
     assert refusals == []
@@ -299,3 +308,34 @@ class StopWhenIdle(Notifier):
         self.seen = [*getattr(self, "seen", []), text]
         if text == "idle" and len(self.seen) > 1:
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Releasing(Notifier):
+    """Releases a lock when the worker is idle; ends the worker at its result, or when too late."""
+
+    def __init__(self, spool: Spool, lock: Lock) -> None:
+        super().__init__({})
+        self.spool, self.lock = spool, lock
+        self.due = time.monotonic() + 10
+        self.idle = 0
+
+    def status(self, text: str) -> None:
+        self.idle += text == "idle"
+        if text == "idle" and self.idle == 2:
+            self.lock.release()
+        if time.monotonic() > self.due or self.spool.results.last(SV):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("signals_restored")
+def test_an_own_claim_is_taken_soon_after_the_start_although_a_program_still_holds_it(
+    spool: Spool,
+) -> None:
+    orphan(spool, "SV", instance=3)
+    lock = spool.lock_repository(SV)
+    assert lock is not None
+
+    settings = WorkerSettings(rescan_seconds=60, retries=AT_ONCE)
+    Worker(3, spool, SETTINGS, settings, Releasing(spool, lock)).run()
+
+    assert spool.results.last(SV)

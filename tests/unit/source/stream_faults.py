@@ -7,11 +7,15 @@ from its number alone.
 import os
 import stat
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from dsgmigd.btrfs.stream import Command, Field, Kind
+import lzo
+import zstandard
+
+from dsgmigd.source.send_stream import Command, Field, Kind
 from tests.unit import send_commands as send
 from tests.unit.send_streams import attribute_bytes, command_bytes, stream_bytes
 
@@ -21,6 +25,9 @@ ACCESS_ACL = bytes.fromhex(
     "02000000 0100 0600 ffffffff 0200 0400 07000000 0400 0400 ffffffff"
     "1000 0400 ffffffff 2000 0400 ffffffff"
 )
+# An extent of LZO, as btrfs frames it.
+_SEGMENT = lzo.compress(b"something", 1, False)  # noqa: FBT003
+LZO = struct.pack("<II", len(_SEGMENT) + 8, len(_SEGMENT)) + _SEGMENT
 
 # Each can be replayed onto the staging directory of the test.
 NAMES = [
@@ -44,6 +51,9 @@ CONTENTS = [
     send.clone(b"new", b"f", send.OWN_UUID, at=100, origin_at=0, size=4),
     send.clone(b"new", b"d/g", send.PARENT_UUID, at=200, origin_at=1, size=3),
     send.write(b"f", b"other"),
+    send.write_encoded(b"f", zlib.compress(b"encoded"), compression=1, length=4096, size=7),
+    send.write_encoded(b"f", zstandard.compress(b"encoded"), compression=2, length=7),
+    send.write_encoded(b"f", LZO, compression=3, length=4096, size=9),
     send.truncate(b"f", 3),
     send.allocate(b"d/g", mode=3, offset=0, size=2),
     send.allocate(b"h", mode=0, offset=0, size=100),
@@ -58,6 +68,7 @@ ATTRIBUTES = [
     send.remove_xattr(b"d", b"user.a"),
     send.set_xattr(b"f", b"system.posix_acl_access", ACCESS_ACL),
     send.command(Kind.FILEATTR, b"f", fileattr=1),
+    send.command(Kind.ENABLE_VERITY, b"f", verity_algorithm=b"\1", verity_block_size=4096),
     send.write(b"f", b"x"),
     send.set_times(b"d/g", atime=5, mtime=6 * 10**18 + 1),
 ]
@@ -78,7 +89,6 @@ WHOLE = {"names": NAMES, "contents": CONTENTS, "attributes": ATTRIBUTES, "border
 UNASKED = [
     send.command(Kind.SUBVOL, b"s2", uuid=send.OWN_UUID, ctransid=9),
     send.command(Kind.UPDATE_EXTENT, b"f", file_offset=0, size=4096),
-    send.command(Kind.ENCODED_WRITE, b"f", file_offset=0, data=b"x"),
 ]
 
 _PATHS = frozenset({Field.PATH, Field.PATH_TO, Field.PATH_LINK, Field.CLONE_PATH})
@@ -127,7 +137,7 @@ def whole_stream(commands: list[Command], version: int) -> bytes:
 def faulty_stream(number: int) -> tuple[bytes, bool]:
     """Return a stream with faults, and whether it is `damaged`: its checksums were left wrong."""
     random = Random(f"faulty stream {number}")  # noqa: S311
-    version = random.choice((1, 2))
+    version = random.choice((1, 2, 3))
     if random.random() < 0.2:
         return _damage(random, whole_stream(random.choice([*WHOLE.values()]), version)), True
     parts = _parts(random.choice([*WHOLE.values(), UNASKED, CONTENTS + BORDER]))
@@ -182,7 +192,7 @@ def _drop(random: Random, parts: Parts) -> None:
 
 
 def _change_kind(random: Random, parts: Parts) -> None:
-    random.choice(parts).number = random.choice([*map(int, Kind), 0, 26, 999])
+    random.choice(parts).number = random.choice([*map(int, Kind), 0, 27, 999])
 
 
 # Attributes.

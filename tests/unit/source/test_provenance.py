@@ -1,4 +1,4 @@
-"""Who made what: the push logs in the source's snapshots, and the tags beside these."""
+"""Push logs in the snapshots of the source, and the tags next to them."""
 
 import os
 import pwd
@@ -6,20 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd import provenance
-from dsgmigd.dsg.pushlog import Push
+from dsgmigd.dsg.push_line import Push
 from dsgmigd.dsg.tags import MIGRATOR, TagLink
 from dsgmigd.errors import HostExhausted
-from dsgmigd.names import SnapshotName, parse_repo_name
-from dsgmigd.provenance import find_tags, push_logs, read_pushes, read_tag_links
-from dsgmigd.source import Repository, find_repository
+from dsgmigd.names import SnapshotName
+from dsgmigd.source import provenance
+from dsgmigd.source.provenance import find_tags, push_logs, read_pushes, read_tag_links
+from tests.unit.source.repositories import find
 
-SV = parse_repo_name("SV")
 S1, S2 = SnapshotName(1), SnapshotName(2)
-
-
-def find(root: Path) -> Repository:
-    return find_repository(str(root), SV)
 
 
 def write_push_log(snapshot: Path, *numbers: int, user: str = "pball") -> Path:
@@ -46,7 +41,7 @@ def test_without_a_normalised_copy_the_original_is_read_once(tmp_path: Path) -> 
     assert origins(tmp_path) == ["SV/s1"]
 
 
-def test_a_snapshot_without_a_push_log_is_passed_over(tmp_path: Path) -> None:
+def test_a_snapshot_without_a_push_log_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "SV/s1").mkdir(parents=True)
     write_push_log(tmp_path / "SV/s2", 1)
     (tmp_path / "SV/s3").mkdir()
@@ -54,13 +49,19 @@ def test_a_snapshot_without_a_push_log_is_passed_over(tmp_path: Path) -> None:
     assert origins(tmp_path) == ["SV/s2"]
 
 
-def test_a_snapshot_without_a_line_is_nobodys_and_as_old_as_its_subvolume(tmp_path: Path) -> None:
+def test_a_snapshot_without_a_line_has_an_unknown_user_and_the_time_of_its_subvolume(
+    tmp_path: Path,
+) -> None:
     write_push_log(tmp_path / "SV/s1", 1)
     (tmp_path / "SV/s2").mkdir()
-    found, warnings = read_pushes(find(tmp_path), [S1, S2])
-    assert found[S1] == Push("pball", 1399483646.0, "m")
-    assert found[S2] == Push("unknown", (tmp_path / "SV/s2").stat().st_ctime, "--")
-    assert warnings == ["no push log has a line for s2"]
+    found = read_pushes(find(tmp_path), [S1, S2])
+    created = (tmp_path / "SV/s2").stat().st_ctime
+    assert found.by_snapshot == {
+        S1: Push("pball", 1399483646.0, "m"),
+        S2: Push("unknown", created, "--"),
+    }
+    assert found.warnings == ["no push log has a line for s2"]
+    assert found.unread == {}
 
 
 def problem(root: Path) -> str:
@@ -71,19 +72,20 @@ def problem(root: Path) -> str:
 
 def test_a_directory_in_place_of_a_push_log_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "SV/s1/.snap/push.log").mkdir(parents=True)
-    assert problem(tmp_path) == "Is a directory"
+    assert problem(tmp_path) == "it is not a regular file"
 
 
 @pytest.mark.parametrize("linked", [".snap", ".snap/push.log"])
-def test_a_link_leads_to_no_push_log(tmp_path: Path, linked: str) -> None:
+def test_a_link_to_a_push_log_is_not_followed(tmp_path: Path, linked: str) -> None:
     """What it leads to is none of the repository's."""
     outside = write_push_log(tmp_path / "outside", 1)
     link = tmp_path / "SV/s1" / linked
     link.parent.mkdir(parents=True)
     link.symlink_to(outside if linked.endswith("log") else outside.parent)
-    found, warnings = read_pushes(find(tmp_path), [S1])
-    assert found[S1].user == "unknown"
-    assert warnings[-1] == "no push log has a line for s1"
+    found = read_pushes(find(tmp_path), [S1])
+    assert found.by_snapshot[S1].user == "unknown"
+    assert found.warnings[-1] == "no push log has a line for s1"
+    assert "push.log cannot be read: " in found.unread[S1]
 
 
 def test_a_pipe_in_place_of_a_push_log_does_not_hang(tmp_path: Path) -> None:
@@ -92,7 +94,7 @@ def test_a_pipe_in_place_of_a_push_log_does_not_hang(tmp_path: Path) -> None:
     assert problem(tmp_path) == "it is not a regular file"
 
 
-def test_a_hole_without_end_is_not_read(tmp_path: Path) -> None:
+def test_a_huge_sparse_file_is_not_read(tmp_path: Path) -> None:
     log = write_push_log(tmp_path / "SV/s1", 1)
     os.truncate(log, 2**40)
     assert problem(tmp_path).startswith("it is larger than")
@@ -137,7 +139,7 @@ def test_author_and_time_are_those_of_the_link_itself(tmp_path: Path) -> None:
     assert read_tag_links(find(tmp_path))[0] == [TagLink("v1", S1, user, 1399483646.0)]
 
 
-def test_an_author_that_nobody_knows_is_a_number(
+def test_an_author_who_is_unknown_on_this_host_is_a_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner, lookup = os.getuid(), pwd.getpwuid
@@ -153,7 +155,7 @@ def test_an_author_that_nobody_knows_is_a_number(
     assert read_tag_links(find(tmp_path))[0][0].user == str(owner)
 
 
-def test_an_author_is_no_number_because_a_lookup_failed(
+def test_a_failed_lookup_of_an_author_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lookup, failures = pwd.getpwuid, [KeyError]
@@ -178,10 +180,23 @@ def test_a_link_that_leads_to_no_snapshot_is_a_warning(tmp_path: Path, target: s
     make_links(tmp_path / "SV", v0="s1", v1=target)
     found, (warning,) = targets(tmp_path)
     assert found == {"v0": "s1"}
-    assert "SV/v1' is no tag: " in warning
+    assert "SV/v1' is not a tag: " in warning
 
 
-def test_a_name_that_is_no_text_is_a_warning_that_can_be_printed(tmp_path: Path) -> None:
+def test_of_very_many_links_that_are_no_tags_the_first_are_named_and_the_rest_counted(
+    tmp_path: Path,
+) -> None:
+    make_links(tmp_path / "SV", v0="s1")
+    for number in range(300):
+        (tmp_path / f"SV/bad{number:03}").symlink_to("x" * 4000)
+    found, warnings = targets(tmp_path)
+    assert found == {"v0": "s1"}
+    assert "bad000" in warnings[0]
+    assert warnings[-1] == "280 more links that are no tags, or are contradicted"
+    assert sum(map(len, warnings)) < 20_000
+
+
+def test_a_name_that_is_not_utf8_is_a_warning_that_can_be_printed(tmp_path: Path) -> None:
     make_links(tmp_path / "SV")
     os.symlink(b"s1", os.fsencode(tmp_path / "SV") + b"/v\xff")
     found, (warning,) = targets(tmp_path)
@@ -189,7 +204,7 @@ def test_a_name_that_is_no_text_is_a_warning_that_can_be_printed(tmp_path: Path)
     assert warning.isascii()
 
 
-def test_a_time_that_dsg_cannot_say_is_a_warning(
+def test_a_time_that_dsg_cannot_store_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not every file system can keep one to test with."""
@@ -204,15 +219,19 @@ def test_a_time_that_dsg_cannot_say_is_a_warning(
     assert "no year for" in warning
 
 
-def test_a_tag_that_only_the_original_has_is_not_lost_and_the_copys_counts(tmp_path: Path) -> None:
+def test_a_tag_that_only_the_original_has_is_not_lost_and_else_that_of_the_copy_is_used(
+    tmp_path: Path,
+) -> None:
     make_links(tmp_path / "SV", v1="s1", v2="s2", v3="s2")
     make_links(tmp_path / "SV-norm", v1="s1", v2="s1")
     found, warnings = targets(tmp_path)
     assert found == {"v1": "s1", "v2": "s1", "v3": "s2"}
-    assert warnings == [f"{tmp_path}/SV/v2 leads to s2; s1 counts"]
+    assert warnings == [f"{tmp_path}/SV/v2 points to s2; the tag in {tmp_path}/SV-norm is used: s1"]
 
 
-def test_a_tag_of_a_snapshot_that_is_not_wanted_is_left_out_without_a_word(tmp_path: Path) -> None:
+def test_a_tag_of_a_snapshot_that_is_not_wanted_is_omitted_without_a_warning(
+    tmp_path: Path,
+) -> None:
     make_links(tmp_path / "SV", v1="s1", v2="s2")
     links, warnings = find_tags(find(tmp_path), [S1], None)
     assert [link.tag_id for link in links] == ["v1"]
@@ -226,8 +245,8 @@ def test_a_migration_tag_is_one_more_for_the_last_snapshot(tmp_path: Path) -> No
     assert warnings == []
 
 
-def test_a_migration_tag_takes_nobodys_name(tmp_path: Path) -> None:
+def test_a_migration_tag_does_not_replace_a_tag_of_the_same_name(tmp_path: Path) -> None:
     make_links(tmp_path / "SV", v2="s2")
     links, warnings = find_tags(find(tmp_path), [S1], "v2")
     assert links == []
-    assert warnings == ["the source has a tag v2: no migration tag was added"]
+    assert warnings == ["the source already has a tag v2: no migration tag was added"]

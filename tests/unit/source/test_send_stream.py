@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsgmigd.btrfs.stream import Field, Kind, read_commands
 from dsgmigd.errors import StreamCorrupt
+from dsgmigd.source.send_stream import Field, Kind, read_commands
 from tests.unit.send_streams import CRC_TABLE, Pieces, command_bytes, stream_bytes
 
 END = (21, Pieces())
@@ -42,13 +42,13 @@ def test_a_stream_is_read_command_by_command_up_to_its_end(version: int) -> None
     assert read(stream_bytes([*SMALL, END], version=version)) == SMALL
 
 
-def test_what_stands_behind_the_end_is_left_unread() -> None:
+def test_nothing_after_the_end_command_is_read() -> None:
     source = io.BytesIO(stream_bytes([*SMALL, END]) + b"the next stream")
     assert len(list(read_commands(source.read))) == len(SMALL)
     assert source.read() == b"the next stream"
 
 
-def test_data_of_version_2_may_be_longer_than_a_length_field_can_say() -> None:
+def test_data_of_version_2_may_be_longer_than_a_length_field_can_hold() -> None:
     data = bytes(range(256)) * 300
     write = (15, {15: b"f", 18: bytes(8), 19: data})
     assert read(stream_bytes([write, END], version=2)) == [write]
@@ -72,9 +72,9 @@ ATTRIBUTES = st.dictionaries(
 @given(
     st.lists(st.tuples(st.sampled_from([int(kind) for kind in Kind if kind != 21]), ATTRIBUTES)),
     st.none() | st.binary(max_size=50),
-    st.sampled_from([1, 2]),
+    st.sampled_from([1, 2, 3]),
 )
-def test_whatever_is_encoded_is_read_back(
+def test_what_was_encoded_is_read_back(
     commands: list[tuple[int, Pieces]], data: bytes | None, version: int
 ) -> None:
     if data is not None:
@@ -117,8 +117,8 @@ def test_commands_before_the_damage_are_given_and_none_after() -> None:
         next(commands)
 
 
-@pytest.mark.parametrize("version", [0, 3, 0xFFFFFFFF])
-def test_a_version_that_is_not_known_is_refused(version: int) -> None:
+@pytest.mark.parametrize("version", [0, 4, 0xFFFFFFFF])
+def test_an_unsupported_version_is_refused(version: int) -> None:
     with pytest.raises(StreamCorrupt, match=f"stream version {version}"):
         read(b"btrfs-stream\0" + struct.pack("<I", version))
 
@@ -129,8 +129,8 @@ def test_something_else_is_not_a_stream(stream: bytes) -> None:
         read(stream)
 
 
-@pytest.mark.parametrize("number", [0, 26, 27, 0xFFFF])
-def test_a_command_that_is_not_known_is_refused_by_its_number(number: int) -> None:
+@pytest.mark.parametrize("number", [0, 27, 28, 0xFFFF])
+def test_an_unknown_command_is_refused_with_its_number(number: int) -> None:
     with pytest.raises(StreamCorrupt, match=f"unknown command {number}"):
         read(stream_bytes([(number, Pieces()), END]))
 
@@ -166,3 +166,4 @@ def test_an_attribute_that_reaches_beyond_its_command_is_corrupt(payload: bytes)
 def test_numbers_are_those_of_the_kernels_header() -> None:
     assert (Kind.SUBVOL, Kind.WRITE, Kind.END, Kind.ENCODED_WRITE) == (1, 15, 21, 25)
     assert (Field.UUID, Field.PATH, Field.DATA, Field.CLONE_LEN) == (1, 15, 19, 24)
+    assert (Field.UNENCODED_FILE_LEN, Field.COMPRESSION, Field.VERITY_SIG_DATA) == (27, 30, 35)

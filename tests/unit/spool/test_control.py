@@ -5,16 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd.control import Cancel, Control, Pauses
 from dsgmigd.errors import AlreadyRunning
 from dsgmigd.names import RepoName
+from dsgmigd.spool.control import Cancel, Control, Pauses
+from dsgmigd.spool.layout import SpoolLayout
 
 SV = RepoName("SV")
 
 
 @pytest.fixture
 def control(tmp_path: Path) -> Control:
-    return Control(str(tmp_path))
+    layout = SpoolLayout(str(tmp_path))
+    Path(layout.control).mkdir(parents=True)
+    return Control(layout)
 
 
 def test_a_cancel_is_for_the_request_that_it_names_and_for_no_other(control: Control) -> None:
@@ -61,9 +64,9 @@ def test_a_repository_whose_name_looks_like_a_file_of_ours_is_paused_alone(
     assert control.withdrawn() == []
 
 
-def test_what_nobody_made_here_is_not_looked_at(control: Control, tmp_path: Path) -> None:
+def test_what_nobody_made_here_is_not_looked_at(control: Control) -> None:
     for name in ("x.instance", "../x", "-x.cancel", "-x.id.withdrawn", ".withdrawn", "README"):
-        (tmp_path / os.path.basename(name)).touch()
+        Path(control.directory, os.path.basename(name)).touch()
 
     assert control.pauses() == Pauses()
     assert control.cancels() == []
@@ -71,11 +74,12 @@ def test_what_nobody_made_here_is_not_looked_at(control: Control, tmp_path: Path
 
 
 def test_without_the_directory_nothing_is_paused(tmp_path: Path) -> None:
-    assert Control(str(tmp_path / "nowhere")).pauses() == Pauses()
+    assert Control(SpoolLayout(str(tmp_path / "nowhere"))).pauses() == Pauses()
 
 
 def test_two_verbs_do_not_change_the_queue_at_once(control: Control) -> None:
-    with control.held(), pytest.raises(AlreadyRunning), control.held():
+    named = rf"changing the queue: .*\(pid {os.getpid()}, user "
+    with control.held(), pytest.raises(AlreadyRunning, match=named), control.held():
         pass
     with control.held():
         pass
@@ -94,8 +98,8 @@ def test_two_verbs_do_not_change_the_queue_at_once(control: Control) -> None:
 def test_a_request_waits_because_of_a_pause_if_nobody_who_lives_may_claim_it(
     pauses: Pauses, held_back: list[str]
 ) -> None:
-    assert pauses.held_back(["A", "B"], {1, 2}) == held_back
+    assert pauses.paused_requests(["A", "B"], {1, 2}) == held_back
 
 
 def test_without_an_instance_requests_wait_because_of_that() -> None:
-    assert Pauses(instances=frozenset({1})).held_back(["A"], set()) == []
+    assert Pauses(instances=frozenset({1})).paused_requests(["A"], set()) == []

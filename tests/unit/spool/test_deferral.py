@@ -1,28 +1,9 @@
 """When a request that failed for a passing reason is tried again."""
 
-import pytest
-
-from dsgmigd.deferral import Deferral, Moment, Retries
 from dsgmigd.errors import TargetFull
+from dsgmigd.spool.deferral import Deferral, Moment
 
 FULL = TargetFull("no space", hint="make some")
-
-
-@pytest.mark.parametrize(
-    ("retries", "waits"),
-    [
-        (Retries(30, 900, for_seconds=3000), [30, 60, 120, 240, 480, 900, 900, 900]),
-        (Retries(10, 25, for_seconds=60), [10, 20, 25, 25]),
-        (Retries(60, 20, for_seconds=50), [20, 20, 20]),
-        (Retries(for_seconds=0), []),
-        (Retries(1, 1, for_seconds=1), [1]),
-    ],
-)
-def test_each_wait_is_twice_the_last_until_the_longest_and_the_end(
-    retries: Retries, waits: list[int]
-) -> None:
-    delays = [retries.delay_seconds(deferred) for deferred in range(len(waits) + 2)]
-    assert delays == [*waits, None, None]
 
 
 def test_a_wait_ends_by_the_clock_since_boot_or_with_the_boot() -> None:

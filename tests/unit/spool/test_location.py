@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd import spool_place
 from dsgmigd.errors import SpoolReplaced, SpoolUnusable
-from dsgmigd.spool import Spool
-from dsgmigd.spool_place import Component, check_place, held_directory, judge_place
+from dsgmigd.host.ownership import Component
+from dsgmigd.spool import location as spool_place
+from dsgmigd.spool.location import check_place, held_directory, judge_place
+from dsgmigd.spool.spool import Spool
 from tests.unit.failing import failing
 
 EXT4 = 0xEF53
@@ -39,7 +40,7 @@ def test_a_local_file_system_is_taken_without_a_word(magic: int) -> None:
     [
         (0x01021994, "tmpfs: requests and results do not survive a reboot"),
         (0x858458F6, "ramfs: requests and results do not survive a reboot"),
-        (0x794C7630, "overlayfs: requests and results last as long as its upper layer"),
+        (0x794C7630, "overlayfs: requests and results last only as long as its upper layer"),
     ],
 )
 def test_what_is_local_but_may_be_gone_tomorrow_is_taken_with_a_warning(
@@ -63,7 +64,7 @@ def test_what_is_local_but_may_be_gone_tomorrow_is_taken_with_a_warning(
     ],
 )
 def test_any_other_file_system_is_refused_by_name_or_number(magic: int, name: str) -> None:
-    with pytest.raises(SpoolUnusable, match=f"lies on .*{name}.*not a local") as caught:
+    with pytest.raises(SpoolUnusable, match=f"is on .*{name}.*not a local") as caught:
         judge_place(way(), magic, US)
 
     assert "install -d -m 3730 -g dsgmigd" in caught.value.hint
@@ -92,10 +93,10 @@ def test_where_only_root_and_the_daemon_can_exchange_anything_a_spool_is_safe(
         (way(kind=stat.S_IFLNK), "/srv is a symbolic link", "realpath /srv"),
         (way(kind=stat.S_IFREG), "/srv is not a directory", "mv -T -- /srv /srv.old"),
         (way(uid=SOMEBODY), "/srv belongs to user 1000", "chown root /srv"),
-        (way(mode=0o777), "/srv lets users", "chmod +t /srv"),
-        (way(mode=0o775), "/srv lets users", "chmod go-w /srv"),
-        (way(spool_mode=0o777), "/srv/spool lets users", "chmod +t /srv/spool"),
-        (way(spool_mode=0o2770), "/srv/spool lets users", "chmod +t /srv/spool"),
+        (way(mode=0o777), "/srv is group- or world-writable", "chmod +t /srv"),
+        (way(mode=0o775), "/srv is group- or world-writable", "chmod go-w /srv"),
+        (way(spool_mode=0o777), "/srv/spool is group- or world-writable", "chmod +t /srv/spool"),
+        (way(spool_mode=0o2770), "/srv/spool is group- or world-writable", "chmod +t /srv/spool"),
     ],
 )
 def test_where_a_user_could_exchange_something_the_spool_is_refused_and_the_hint_mends_it(
@@ -134,7 +135,7 @@ def test_a_spool_that_others_may_write_without_the_sticky_bit_is_refused_until_i
     directory: Path,
 ) -> None:
     directory.chmod(0o777)
-    with pytest.raises(SpoolUnusable, match="remove and exchange"):
+    with pytest.raises(SpoolUnusable, match="without the sticky bit"):
         Spool(str(directory)).prepare()
     assert list(directory.iterdir()) == []
 
@@ -143,7 +144,7 @@ def test_a_spool_that_others_may_write_without_the_sticky_bit_is_refused_until_i
 
 
 def test_a_spool_that_cannot_be_looked_at_says_why(directory: Path) -> None:
-    with pytest.raises(SpoolUnusable, match="cannot look at the spool"):
+    with pytest.raises(SpoolUnusable, match="cannot examine the spool"):
         check_place(str(directory / ("x" * 256)))
 
 
@@ -179,7 +180,7 @@ def test_a_file_system_that_cannot_rename_without_replacing_is_refused(
 
     monkeypatch.setattr(spool_place, "rename_noreplace", refuse)
 
-    with pytest.raises(SpoolUnusable, match="cannot rename as dsgmigd needs it: Invalid argument"):
+    with pytest.raises(SpoolUnusable, match="cannot rename without replacing: Invalid argument"):
         Spool(str(directory)).prepare()
     assert list((directory / ".dsgmigd/work").iterdir()) == []
 

@@ -6,7 +6,7 @@ import pwd
 
 import pytest
 
-from dsgmigd.submitter import describe_owner, why_not_allowed
+from dsgmigd.spool.submitter import describe_owner, is_administrator, why_not_allowed
 
 UNKNOWN = 4_000_000_000
 
@@ -49,18 +49,34 @@ def test_a_user_may_submit_where_a_group_that_lists_him_has_the_spool(
     assert why_not_allowed(user.pw_uid, 77) is None
 
 
-def test_whoever_is_in_another_group_only_is_told_which_one_he_needs() -> None:
+def test_the_refusal_of_a_user_outside_the_group_names_the_group_to_join() -> None:
     user = next(user for user in pwd.getpwall() if user.pw_uid not in {0, os.geteuid()})
 
     refusal = why_not_allowed(user.pw_uid, UNKNOWN)
 
     assert refusal is not None
     assert f"user {user.pw_name} ({user.pw_uid}) is not in the spool's group {UNKNOWN}" in refusal
-    assert f"adduser USER {UNKNOWN}" in refusal[1]
+    assert f"adduser {user.pw_name} {UNKNOWN}" in refusal[1]
 
 
-def test_whom_the_host_does_not_know_is_a_member_of_nothing() -> None:
+def test_a_user_who_is_unknown_on_this_host_may_not_submit() -> None:
     refusal = why_not_allowed(UNKNOWN - 1, 0)
 
     assert refusal is not None
-    assert f"user {UNKNOWN - 1}, whom this host does not know, is not in" in refusal[0]
+    assert f"user {UNKNOWN - 1} (unknown on this host) is not in" in refusal[0]
+    assert refusal[1] == "the spool's group is root's own: only root may submit"
+
+
+@pytest.mark.parametrize("mode", [0o100664, 0o100646, 0o100666])
+def test_a_file_that_others_can_write_is_told(mode: int) -> None:
+    status = os.stat_result((mode, 1, 1, 1, 0, 0, 0, 0, 0, 0))
+    assert describe_owner(status)["is_shared"] is True
+
+
+@pytest.mark.parametrize(
+    ("uid", "expected"), [(0, True), (os.geteuid(), True), (UNKNOWN, False), (None, False)]
+)
+def test_root_and_the_daemons_own_user_are_administrators(
+    uid: int | None, *, expected: bool
+) -> None:
+    assert is_administrator(uid) is expected

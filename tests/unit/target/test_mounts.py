@@ -1,12 +1,12 @@
-"""What the kernel tells of mounts."""
+"""What is read from the kernel's list of mounts."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from dsgmigd.zfs import mounts
-from dsgmigd.zfs.mounts import Mount, mountpoint_of, zfs_mounts
+from dsgmigd.target import mounts
+from dsgmigd.target.mounts import mountpoint_of, zfs_mounts, zfs_mounts_of_host
 
 MOUNTS = """\
 22 1 0:21 / / rw - ext4 /dev/vda1 rw
@@ -25,11 +25,20 @@ def _told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounts, "_MOUNTS", str(tmp_path / "mountinfo"))
 
 
-def test_mounts_are_told_with_their_names_unescaped() -> None:
+def test_the_hosts_mounts_are_read_if_they_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounts, "_HOST_MOUNTS", str(tmp_path / "mountinfo"))
+    assert zfs_mounts_of_host() == zfs_mounts()
+    monkeypatch.setattr(mounts, "_HOST_MOUNTS", str(tmp_path / "none"))
+    assert zfs_mounts_of_host() == []
+
+
+def test_names_of_mounts_are_unescaped() -> None:
     found = zfs_mounts()
-    assert found[:2] == [
-        Mount("pool/a b", "/pool/a b", os.makedev(0, 300), is_fuse=True, is_whole=True),
-        Mount("pool/c", "/pool/a b/c\\", os.makedev(0, 45), is_fuse=False, is_whole=True),
+    assert [(mount.dataset, mount.mountpoint, mount.device) for mount in found[:2]] == [
+        ("pool/a b", "/pool/a b", os.makedev(0, 300)),
+        ("pool/c", "/pool/a b/c\\", os.makedev(0, 45)),
     ]
     assert [(mount.dataset, mount.is_whole) for mount in found[4:]] == [("pool/e", False)]
 
@@ -45,5 +54,13 @@ def test_mounts_are_told_with_their_names_unescaped() -> None:
         ("pool", None),
     ],
 )
-def test_a_dataset_is_where_it_is_mounted_once(dataset: str, mountpoint: str | None) -> None:
+def test_a_dataset_has_a_mountpoint_if_it_is_mounted_exactly_once(
+    dataset: str, mountpoint: str | None
+) -> None:
     assert mountpoint_of(dataset) == mountpoint
+
+
+def test_a_mount_has_its_kind_and_its_flags() -> None:
+    fuse, kernel = zfs_mounts()[:2]
+    assert (fuse.is_fuse, fuse.is_whole, fuse.flags) == (True, True, frozenset({"rw", "noatime"}))
+    assert (kernel.is_fuse, kernel.is_whole, kernel.flags) == (False, True, frozenset({"rw"}))

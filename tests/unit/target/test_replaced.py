@@ -1,4 +1,4 @@
-"""What stood in a target's place before: brought back, or destroyed if it is ours."""
+"""The previous targets of a repository: brought back, or destroyed if dsgmigd made them."""
 
 from pathlib import Path
 
@@ -6,43 +6,40 @@ import pytest
 
 from dsgmigd.errors import CommandFailed, TargetChanged, TargetMissing
 from dsgmigd.names import SnapshotName
-from dsgmigd.replaced import ReplacedTargets, free_moment, moment
-from dsgmigd.staging import Staging
+from dsgmigd.target import published_mount
+from dsgmigd.target.replaced import ReplacedTargets
+from dsgmigd.target.staging import Staging
 from tests.unit.fake_zfs import FailingZfs, FakeZfs
-from tests.unit.staged_series import AREA, publish_series, staging_of, take_snapshot
+from tests.unit.staged_series import (
+    AREA,
+    T1,
+    T2,
+    T3,
+    mounted_root,
+    publish,
+    publish_series,
+    staging_of,
+    take_snapshot,
+)
 
 S1, S2, S3 = (SnapshotName(number) for number in (1, 2, 3))
-THEN, LATER, NOW = (f"2026010{day}T000000Z" for day in (1, 2, 3))
-
-
-@pytest.fixture
-def commands(tmp_path: Path) -> FakeZfs:
-    return FakeZfs(tmp_path)
-
-
-@pytest.fixture
-def staging(commands: FakeZfs) -> Staging:
-    staging = staging_of(commands, "r1")
-    staging.prepare_area()
-    return staging
+THEN, LATER, NOW = T1, T2, T3
 
 
 def replaced_of(commands: FakeZfs) -> ReplacedTargets:
-    return ReplacedTargets(commands, staging_of(commands, "r2").places)
+    return ReplacedTargets(commands, staging_of(commands, "r2").layout)
 
 
 def extend(staging: Staging, after: SnapshotName, name: SnapshotName, when: str) -> None:
     staging.clone_target(after)
     take_snapshot(staging, name, str(name))
-    staging.publish(when, staging.read_target())
-    staging.mount_target()
+    publish(staging, when)
 
 
 def replace(staging: Staging, text: str, when: str) -> None:
     staging.create()
     take_snapshot(staging, S1, text)
-    staging.publish(when, staging.read_target())
-    staging.mount_target()
+    publish(staging, when)
 
 
 def what_stands(staging: Staging) -> tuple[list[str], str]:
@@ -53,17 +50,7 @@ def what_stands(staging: Staging) -> tuple[list[str], str]:
     return [one.name for one in target.snapshots], (Path(target.mountpoint) / "file").read_text()
 
 
-def test_a_moment_is_a_part_of_a_dataset_name() -> None:
-    assert moment(0) == "19700101T000000Z"
-
-
-def test_two_that_are_moved_aside_within_a_second_have_names_of_their_own() -> None:
-    taken = {moment(7), moment(8)}
-    assert free_moment(7.5, taken.__contains__) == moment(9)
-    assert free_moment(9.5, taken.__contains__) == moment(9)
-
-
-def test_an_extension_is_taken_back_and_forth(commands: FakeZfs, staging: Staging) -> None:
+def test_an_extension_is_rolled_back_and_forth(commands: FakeZfs, staging: Staging) -> None:
     publish_series(staging, S1, S2)
     extend(staging, S2, S3, THEN)
     replaced = replaced_of(commands)
@@ -114,7 +101,7 @@ def test_a_target_that_is_gone_is_brought_back_too(commands: FakeZfs, staging: S
 
 
 @pytest.mark.parametrize("when", [None, THEN, "../other", "2026"])
-def test_what_is_not_kept_cannot_come_back(
+def test_a_target_that_is_not_kept_cannot_come_back(
     commands: FakeZfs, staging: Staging, when: str | None
 ) -> None:
     publish_series(staging, S1)
@@ -125,7 +112,7 @@ def test_what_is_not_kept_cannot_come_back(
 
 
 @pytest.mark.usefixtures("staging")
-def test_the_area_of_another_repository_is_not_looked_at(commands: FakeZfs) -> None:
+def test_kept_targets_of_other_repositories_are_not_listed(commands: FakeZfs) -> None:
     for name in (f"SV-X-{THEN}", f"SVX-{THEN}", "SV-not-a-time"):
         commands.output("zfs", "create", f"{AREA}/replaced/{name}")
     assert replaced_of(commands).moments() == []
@@ -137,14 +124,17 @@ def test_what_dsgmigd_did_not_make_is_never_destroyed(commands: FakeZfs, staging
     replace(staging, "newer", LATER)
     commands.output("zfs", "snapshot", f"{AREA}/replaced/SV-{LATER}@mine")
     before = commands.names()
-    for when, words in ((THEN, "no mark of ours"), (LATER, "not ours: mine")):
+    for when, words in (
+        (THEN, "it was not made by"),
+        (LATER, "its snapshots mine were not made by"),
+    ):
         with pytest.raises(TargetChanged, match=words):
             replaced_of(commands).destroy(when)
     assert commands.names() == before
 
 
 @pytest.mark.parametrize("is_extension", [True, False])
-def test_a_rollback_that_is_cut_off_anywhere_loses_nothing(
+def test_a_rollback_that_is_interrupted_at_any_point_loses_nothing(
     tmp_path: Path, *, is_extension: bool
 ) -> None:
     """The n-th zfs command fails, for every n, until none fails any more."""
@@ -153,7 +143,7 @@ def test_a_rollback_that_is_cut_off_anywhere_loses_nothing(
         directory.mkdir()
         commands = FailingZfs(directory)
         staging = staging_of(commands, "r1")
-        staging.prepare_area()
+        staging.area.prepare()
         publish_series(staging, S1)
         if is_extension:
             extend(staging, S1, S2, THEN)
@@ -162,15 +152,44 @@ def test_a_rollback_that_is_cut_off_anywhere_loses_nothing(
         replaced = replaced_of(commands)
         commands.fail_after(count)
         try:
-            replaced.bring_back(None, NOW)
+            done = replaced.bring_back(None, NOW)
         except CommandFailed:
             commands.fail_after(None)
             kept = replaced.moments()
             assert staging.read_target() is not None or kept == [THEN, NOW]
             if kept != [NOW]:  # it came to its end, but for the mount
                 replaced.bring_back(THEN, LATER)
-            staging.mount_target()
+            mounted_root(staging)
         else:
-            assert count > 5
-            break
+            commands.fail_after(None)
+            if not done.mounted.warnings:
+                assert count > 5
+                break
+            mounted_root(staging)
         assert what_stands(staging) == (["s1"], "s1")
+
+
+def test_nothing_is_hidden_by_what_comes_back(commands: FakeZfs, staging: Staging) -> None:
+    publish_series(staging, S1)
+    replace(staging, "new", THEN)
+    commands.output("zfs", "unmount", "zsd/SV")
+    taken = commands.datasets["zsd/SV"].mountpoint
+    taken.mkdir(exist_ok=True)
+    (taken / "k").touch()
+    mounted = replaced_of(commands).bring_back(None, NOW).mounted
+    assert mounted.mountpoint is None
+    (warning,) = mounted.warnings
+    assert f"zsd/SV is published, but not mounted: {taken} has 'k' in it" in warning
+    assert [one.name for one in commands.datasets["zsd/SV"].snapshots] == ["s1"]
+    assert not commands.datasets["zsd/SV"].is_mounted
+
+
+def test_what_the_present_target_hides_already_does_not_keep_the_old_one_unmounted(
+    commands: FakeZfs, staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_series(staging, S1)
+    replace(staging, "new", THEN)
+    monkeypatch.setattr(published_mount, "find_obstacle", lambda _: "it has 'k' in it")
+    mounted = replaced_of(commands).bring_back(None, NOW).mounted
+    assert mounted.warnings == ("zsd/SV is mounted over something: it has 'k' in it",)
+    assert what_stands(staging) == (["s1"], "s1")

@@ -1,6 +1,4 @@
-"""ZFS datasets by the zfs command: what is asked, what is understood, which errors come back."""
-
-from pathlib import Path
+"""ZFS datasets by the zfs command: which commands run, how their output is read."""
 
 import pytest
 
@@ -8,12 +6,12 @@ from dsgmigd.errors import (
     CommandFailed,
     DsgmigdError,
     TargetBusy,
+    TargetChanged,
     TargetExists,
     TargetFull,
     TargetMissing,
-    TargetUnavailable,
 )
-from dsgmigd.zfs.dataset import PROPERTY_PREFIX, Snapshot, Zfs
+from dsgmigd.target.zfs import PROPERTY_PREFIX, Snapshot, Zfs
 from tests.unit.fake_zfs import FakeZfs
 
 KEYS = ("request", "verified")
@@ -28,11 +26,6 @@ class Sleeper:
 
 
 @pytest.fixture
-def commands(tmp_path: Path) -> FakeZfs:
-    return FakeZfs(tmp_path)
-
-
-@pytest.fixture
 def sleeper() -> Sleeper:
     return Sleeper()
 
@@ -42,7 +35,7 @@ def zfs(commands: FakeZfs, sleeper: Sleeper) -> Zfs:
     return Zfs(commands, sleep=sleeper)
 
 
-def test_a_dataset_that_is_not_there_is_none(zfs: Zfs) -> None:
+def test_a_dataset_that_does_not_exist_is_none(zfs: Zfs) -> None:
     assert zfs.read("zsd/SV", KEYS) is None
     assert zfs.read("tank", KEYS) is None
 
@@ -80,7 +73,7 @@ def test_a_snapshot_has_no_property_that_only_its_dataset_or_parent_has(zfs: Zfs
     assert dataset.snapshots[0].properties == {}
 
 
-def test_a_child_dataset_is_not_taken_for_a_snapshot(zfs: Zfs) -> None:
+def test_a_child_dataset_is_not_read_as_a_snapshot(zfs: Zfs) -> None:
     zfs.create("zsd/a", {}, {})
     zfs.create("zsd/a/s1", {}, {})
     dataset = zfs.read("zsd/a", KEYS)
@@ -90,12 +83,23 @@ def test_a_child_dataset_is_not_taken_for_a_snapshot(zfs: Zfs) -> None:
     assert zfs.children("zsd/a/s1") == ()
 
 
-def test_properties_that_came_with_a_received_snapshot_count_as_its_own() -> None:
+@pytest.mark.parametrize("text", ["/a b", "/a\tb\tc\td", "/a\n\nb\n", "/\u2028\x85é", "/\udce9"])
+def test_a_mountpoint_may_be_any_text(zfs: Zfs, commands: FakeZfs, text: str) -> None:
+    zfs.create("zsd/SV", {}, {"request": "r1"})
+    zfs.snapshot("zsd/SV@s1", {})
+    commands.properties("zsd/SV")["mountpoint"] = text
+    dataset = zfs.read("zsd/SV", KEYS)
+    assert dataset is not None
+    assert (dataset.mountpoint, dataset.properties) == (text, {"request": "r1"})
+    assert [one.name for one in dataset.snapshots] == ["s1"]
+
+
+def test_properties_of_a_received_snapshot_count_as_its_own() -> None:
     name = "zsd/SV@s1"
-    lines = [("type", "snapshot", "-"), ("creation", "7", "-"), ("origin", "-", "-")]
+    lines = [("type", "-", "snapshot"), ("creation", "-", "7"), ("origin", "-", "-")]
     lines += [(key, "-", "-") for key in ("guid", "mounted", "mountpoint", "readonly")]
-    lines += [(PROPERTY_PREFIX + "verified", "complete", "received")]
-    lines += [(PROPERTY_PREFIX + "request", "r", "inherited from zsd")]
+    lines += [(PROPERTY_PREFIX + "verified", "received", "complete")]
+    lines += [(PROPERTY_PREFIX + "request", "inherited from zsd", "r")]
 
     class Canned:
         def output(
@@ -106,7 +110,7 @@ def test_properties_that_came_with_a_received_snapshot_count_as_its_own() -> Non
         ) -> str:
             assert timeout_seconds
             assert not keep_descriptors
-            parent = [(key, value, source) for key, value, source in lines if ":" not in key]
+            parent = [line for line in lines if ":" not in line[0]]
             rows = [(argv[-1], *row) for row in parent] + [(name, *row) for row in lines]
             return "".join("\t".join(row) + "\n" for row in rows)
 
@@ -115,7 +119,7 @@ def test_properties_that_came_with_a_received_snapshot_count_as_its_own() -> Non
     assert dataset.snapshots == (Snapshot("s1", 7, {"verified": "complete"}),)
 
 
-def test_a_clone_knows_its_origin_until_it_is_promoted(zfs: Zfs) -> None:
+def test_a_clone_has_its_origin_until_it_is_promoted(zfs: Zfs) -> None:
     zfs.create("zsd/SV", {}, {})
     zfs.snapshot("zsd/SV@s1", {"verified": "complete"})
     zfs.clone("zsd/SV@s1", "zsd/view", {"readonly": "on"}, {"request": "r"})
@@ -164,7 +168,7 @@ def test_mounting_twice_and_unmounting_twice_are_no_errors(zfs: Zfs, commands: F
     assert commands.datasets["zsd/SV"].is_mounted
 
 
-def test_what_cannot_be_mounted_is_an_error(zfs: Zfs, commands: FakeZfs) -> None:
+def test_a_dataset_that_cannot_be_mounted_is_an_error(zfs: Zfs, commands: FakeZfs) -> None:
     zfs.create("zsd/SV", {}, {})
     zfs.unmount("zsd/SV")
     commands.properties("zsd/SV")["mountpoint"] = "legacy"
@@ -177,7 +181,7 @@ def test_what_cannot_be_mounted_is_an_error(zfs: Zfs, commands: FakeZfs) -> None
 
 
 @pytest.mark.parametrize("action", ["rollback", "destroy", "rename", "unmount"])
-def test_what_is_busy_for_a_moment_is_tried_again_with_growing_pauses(
+def test_a_dataset_that_is_busy_is_tried_again_with_growing_pauses(
     zfs: Zfs, commands: FakeZfs, sleeper: Sleeper, action: str
 ) -> None:
     prepare_busy(zfs, commands, action, times=3)
@@ -186,7 +190,7 @@ def test_what_is_busy_for_a_moment_is_tried_again_with_growing_pauses(
 
 
 @pytest.mark.parametrize("action", ["rollback", "destroy", "rename", "unmount"])
-def test_what_stays_busy_is_an_error_that_names_its_holder(
+def test_a_dataset_that_stays_busy_is_an_error_with_a_hint(
     zfs: Zfs, commands: FakeZfs, sleeper: Sleeper, action: str
 ) -> None:
     prepare_busy(zfs, commands, action, times=99)
@@ -239,7 +243,7 @@ class FailingRollback:
         raise CommandFailed(argv, status=1, stderr=f"cannot rollback 'zsd/SV': {self.words}")
 
 
-def test_an_input_error_that_a_rollback_gets_just_after_an_unmount_goes_away(
+def test_an_input_error_of_a_rollback_just_after_an_unmount_is_tried_again(
     sleeper: Sleeper,
 ) -> None:
     Zfs(FailingRollback("I/O error", 2), sleep=sleeper).rollback("zsd/SV@s1")
@@ -256,11 +260,11 @@ def test_a_rollback_that_keeps_failing_is_an_error(
         Zfs(FailingRollback(words, 99), sleep=sleeper).rollback("zsd/SV@s1")
 
 
-def test_what_two_instances_make_at_once_is_provided_to_both(
+def test_a_dataset_that_two_instances_create_at_once_is_mounted_for_both(
     commands: FakeZfs, sleeper: Sleeper
 ) -> None:
     class Overtaken:
-        """A zfs command whose new dataset is mounted by somebody else before it does so."""
+        """A zfs command whose new dataset is mounted by another instance first."""
 
         def output(
             self,
@@ -276,11 +280,11 @@ def test_what_two_instances_make_at_once_is_provided_to_both(
                 raise CommandFailed(argv, status=1, stderr=words)
             return output
 
-    Zfs(Overtaken(), sleep=sleeper).provide("zsd/area", {})
+    Zfs(Overtaken(), sleep=sleeper).ensure_mounted("zsd/area", {})
     assert (commands.names(), len(sleeper.naps)) == (["zsd", "zsd/area"], 1)
 
 
-def test_what_exists_is_not_made_again(zfs: Zfs) -> None:
+def test_a_dataset_that_exists_is_not_created_again(zfs: Zfs) -> None:
     zfs.create("zsd/SV", {}, {})
     zfs.create("zsd/other", {}, {})
     zfs.snapshot("zsd/SV@s1", {})
@@ -295,65 +299,47 @@ def test_what_exists_is_not_made_again(zfs: Zfs) -> None:
         zfs.rename("zsd/other", "zsd/SV")
 
 
-def test_a_parent_that_is_not_there_is_missing(zfs: Zfs) -> None:
+def test_a_missing_parent_is_an_error(zfs: Zfs) -> None:
     with pytest.raises(TargetMissing, match="parent does not exist"):
         zfs.create("zsd/a/b", {}, {})
     with pytest.raises(TargetMissing, match="dataset does not exist"):
         zfs.destroy("zsd/a@s1")
 
 
-def test_a_full_pool_is_told_from_other_failures(zfs: Zfs, commands: FakeZfs) -> None:
+def test_a_full_pool_has_an_error_of_its_own(zfs: Zfs, commands: FakeZfs) -> None:
     commands.full.add("zsd")
     with pytest.raises(TargetFull, match="out of space"):
         zfs.create("zsd/SV", {}, {})
 
 
-def test_what_something_depends_on_is_not_destroyed(zfs: Zfs, commands: FakeZfs) -> None:
+def test_a_hold_that_keeps_a_snapshot_is_named_with_what_removes_it(
+    zfs: Zfs, commands: FakeZfs
+) -> None:
+    zfs.create("zsd/SV", {}, {})
+    zfs.snapshot("zsd/SV@s4", {})
+    commands.output("zfs", "hold", "backup", "zsd/SV@s4")
+    with pytest.raises(TargetBusy, match="a hold keeps zsd/SV@s4") as caught:
+        zfs.destroy("zsd/SV@s4")
+    assert "zfs holds zsd/SV@s4" in caught.value.hint
+    assert "zfs release TAG zsd/SV@s4" in caught.value.hint
+
+
+def test_a_busy_snapshot_without_a_hold_keeps_the_message_of_zfs(
+    zfs: Zfs, commands: FakeZfs
+) -> None:
+    zfs.create("zsd/SV", {}, {})
+    zfs.snapshot("zsd/SV@s4", {})
+    commands.busy["zsd/SV@s4"] = 99
+    with pytest.raises(TargetBusy, match="cannot destroy 'zsd/SV@s4': dataset is busy"):
+        zfs.destroy("zsd/SV@s4")
+
+
+def test_a_dataset_with_dependents_is_not_destroyed(zfs: Zfs, commands: FakeZfs) -> None:
     zfs.create("zsd/SV", {}, {})
     zfs.snapshot("zsd/SV@s1", {})
     zfs.clone("zsd/SV@s1", "zsd/clone", {}, {})
-    with pytest.raises(CommandFailed, match="dependent clones"):
+    with pytest.raises(TargetBusy, match="dependent clones"):
         zfs.destroy("zsd/SV@s1")
-    with pytest.raises(CommandFailed, match="has children"):
+    with pytest.raises(TargetChanged, match="has children"):
         zfs.destroy("zsd/SV")
     assert commands.names() == ["zsd", "zsd/SV", "zsd/SV@s1", "zsd/clone"]
-
-
-# The words of zfs(8); the integration tests provoke them on a real pool.
-@pytest.mark.parametrize(
-    ("stderr", "kind"),
-    [
-        ("cannot open 'zsd/SV': dataset does not exist", TargetMissing),
-        ("cannot create 'zsd/a/b': parent does not exist", TargetMissing),
-        ("cannot open 'tank': no such pool", TargetUnavailable),
-        ("cannot iterate: pool I/O is currently suspended", TargetUnavailable),
-        ("cannot create 'zsd/SV': dataset already exists", TargetExists),
-        ("cannot create snapshot 'zsd/SV@s1': out of space", TargetFull),
-        ("cannot create 'zsd/SV': No space left on device", TargetFull),
-        ("cannot create snapshot 'zsd/SV@s1': quota exceeded", TargetFull),
-        ("cannot unmount '/zsd/SV': Device or resource busy", TargetBusy),
-        ("cannot destroy 'zsd/SV': dataset is busy", TargetBusy),
-        ("cannot mount '/zsd/SV': failed to create mountpoint: File exists", TargetBusy),
-        ("internal error: Connection reset by peer", TargetUnavailable),
-        ("internal error: failed to initialize ZFS library", TargetUnavailable),
-        ("The ZFS modules are not loaded.\nTry running '/sbin/modprobe zfs'", TargetUnavailable),
-        ("cannot set property for 'zsd/SV': permission denied", CommandFailed),
-    ],
-)
-def test_the_commands_words_become_a_kind_of_error(stderr: str, kind: type[DsgmigdError]) -> None:
-    class Failing:
-        def output(
-            self,
-            *argv: str,
-            timeout_seconds: float = 120,
-            keep_descriptors: tuple[int, ...] = (),
-        ) -> str:
-            assert timeout_seconds
-            assert not keep_descriptors
-            raise CommandFailed(argv, status=1, stderr=stderr + "\n")
-
-    zfs = Zfs(Failing(), sleep=lambda _: None)
-    with pytest.raises(DsgmigdError) as caught:
-        zfs.set_property("zsd/SV", "request", "r")
-    assert type(caught.value) is kind
-    assert stderr in caught.value.message

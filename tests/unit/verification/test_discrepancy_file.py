@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from dsgmigd.discrepancies import DiscrepancyFile
-from dsgmigd.verify.compare import Discrepancy
+from dsgmigd.verification.compare import Discrepancy
+from dsgmigd.verification.discrepancy_file import DiscrepancyFile
 
 
 def test_all_differences_of_all_snapshots_stand_in_it_line_by_line(tmp_path: Path) -> None:

@@ -2,9 +2,8 @@
 
 import pytest
 
-from dsgmigd.verify.checks import CHECKS, check_of
-from dsgmigd.verify.compare import Discrepancy
-from dsgmigd.verify.findings import Verification, count_checks
+from dsgmigd.verification.compare import Discrepancy
+from dsgmigd.verification.findings import CHECKS, Verification, check_of, count_checks
 
 
 @pytest.mark.parametrize(
@@ -42,3 +41,18 @@ def test_checks_are_counted_over_all_snapshots_and_nothing_is_called_checked_tha
     assert counts["file_contents"] == {"checked": 5, "failed": 0}
     assert counts["push_log_data"] == {"checked": 1, "failed": 0}
     assert counts["entries_hash"] == {"checked": 2, "failed": 1}
+
+
+@pytest.mark.parametrize(
+    ("rows", "check", "reason"),
+    [
+        ([], "file_transfer", "no snapshot was verified"),
+        ([Verification("complete")], "push_log_data", "compared only when a snapshot is made"),
+        ([Verification("structure")], "file_contents", "not part of the level structure"),
+        ([Verification("complete")], "file_contents", "the snapshots have no files"),
+    ],
+)
+def test_a_check_that_covered_nothing_says_why(
+    rows: list[Verification], check: str, reason: str
+) -> None:
+    assert count_checks(rows)[check] == {"checked": 0, "failed": 0, "reason": reason}

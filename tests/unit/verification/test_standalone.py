@@ -1,6 +1,5 @@
 """A snapshot against its own manifest: every kind of damage is found, and nothing else is said."""
 
-import contextlib
 import os
 import shutil
 import time
@@ -9,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd.btrfs.tree import Tree
 from dsgmigd.errors import InterruptedByStop, TargetUnwritable
+from dsgmigd.host.directories import Directories
 from dsgmigd.request import VerifyLevel
-from dsgmigd.verify.findings import Verification
-from dsgmigd.verify.own_manifest import ManifestVerifier, Stamp, _time
-from tests.unit.verify.dsg_documents import Document, metadata_of, write_documents
+from dsgmigd.transfer.tree import Tree
+from dsgmigd.verification.findings import Verification
+from dsgmigd.verification.standalone import ManifestVerifier, Stamp, _time
+from tests.unit.verification.metadata.dsg_documents import Document, metadata_of, write_documents
 
 DEPTH = 1200
 MTIME = 1_399_483_646_123_456_789
@@ -56,7 +56,9 @@ class World:
                 os.utime(path, ns=(MTIME, MTIME), follow_symlinks=False)
 
     def verify(self, level: VerifyLevel = "complete", stamp: Stamp | None = None) -> Verification:
-        return ManifestVerifier(level=level).verify(str(self.root), 1, stamp or Stamp())
+        return ManifestVerifier(level=level, hash_threads=2).verify(
+            str(self.root), 1, stamp or Stamp()
+        )
 
     def found(self) -> Found:
         return pairs(self.verify())
@@ -77,7 +79,7 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def test_a_sound_snapshot_has_no_discrepancy_and_every_listed_file_was_read(world: World) -> None:
+def test_an_intact_snapshot_has_no_discrepancy_and_every_listed_file_was_read(world: World) -> None:
     result = world.verify()
     assert result.discrepancies == []
     assert (result.level, result.files_read, result.files_proven) == ("complete", 6, 0)
@@ -108,7 +110,7 @@ def test_another_size_is_found_and_not_read(world: World) -> None:
     assert result.files_read == len(LISTED_FILES) - 1
 
 
-def test_another_second_is_found_and_another_part_of_it_is_not(world: World) -> None:
+def test_a_different_second_is_found_and_a_different_nanosecond_is_not(world: World) -> None:
     os.utime(world.root / "a.txt", ns=(0, MTIME + 1000))
     assert world.found() == set()
     os.utime(world.root / "a.txt", ns=(0, MTIME + 10**9))
@@ -118,11 +120,11 @@ def test_another_second_is_found_and_another_part_of_it_is_not(world: World) -> 
 @pytest.mark.parametrize("seconds", [260_000_000_000, -(10**12), 10**18])
 def test_a_time_beyond_what_an_entry_can_say_is_no_error(seconds: int) -> None:
     status = os.stat_result((0,) * 7 + (seconds,) * 3)
-    assert "which no entry can say" in _time(status)
+    assert "which an entry cannot express" in _time(status)
 
 
 @pytest.mark.parametrize("name", ["a.txt", "d/link", "h1", "HEAD"])
-def test_what_is_listed_and_gone_is_found(world: World, name: str) -> None:
+def test_a_listed_path_that_is_missing_is_found(world: World, name: str) -> None:
     (world.root / name).unlink()
     result = world.verify()
     assert [(one.path, one.attribute, one.target) for one in result.discrepancies] == [
@@ -183,7 +185,7 @@ def test_what_no_manifest_has_to_list_is_checked_if_it_is_listed(world: World) -
 
 
 @pytest.mark.parametrize("key", ["hash", "filesize", "mtime"])
-def test_an_entry_that_says_nothing_is_found(world: World, key: str) -> None:
+def test_an_empty_entry_is_found(world: World, key: str) -> None:
     attribute = {"hash": "content", "filesize": "size"}.get(key, key)
     found = world.spoil(lambda entries: entries["a.txt"].update({key: None}))
     assert found == {("a.txt", attribute)}
@@ -216,7 +218,7 @@ def test_the_level_structure_reads_documents_and_nothing_else(world: World) -> N
 
 
 def test_an_archive_that_is_not_what_an_earlier_snapshot_had_is_found(world: World) -> None:
-    verifier = ManifestVerifier(level="complete")
+    verifier = ManifestVerifier(level="complete", hash_threads=2)
     verifier.verify(str(world.root), 1, Stamp())
     (world.root / ".dsg" / "last-sync.json").unlink()  # or s1 is archived as it was
     world.write_documents(2, lambda entries: entries["a.txt"].update(user="x"))
@@ -231,7 +233,7 @@ class Series:
 
     def __init__(self, world: World, level: VerifyLevel = "complete") -> None:
         self.world = world
-        self.verifier = ManifestVerifier(level=level)
+        self.verifier = ManifestVerifier(level=level, hash_threads=2)
 
     def verify(
         self,
@@ -298,7 +300,7 @@ def test_exhaustive_reads_everything_every_time(world: World) -> None:
 def test_after_a_snapshot_of_which_the_documents_alone_were_checked_all_is_read(
     world: World,
 ) -> None:
-    verifier = ManifestVerifier(level="complete")
+    verifier = ManifestVerifier(level="complete", hash_threads=2)
     first = verifier.verify(str(world.root), 1, Stamp(), is_document_only=True)
     assert (first.level, first.files_read) == ("structure", 0)
     world.write_documents(2)
@@ -321,7 +323,7 @@ def test_a_file_that_cannot_be_read_is_an_error_of_the_pool(
     def fail(_directory: int, name: bytes, **_options: bool) -> tuple[str, int]:
         raise OSError(5, os.strerror(5), name)
 
-    monkeypatch.setattr("dsgmigd.verify.side.hash_file", fail)
+    monkeypatch.setattr("dsgmigd.verification.side.hash_file", fail)
     with pytest.raises(TargetUnwritable, match="HEAD"):
         world.verify()
 
@@ -337,7 +339,7 @@ def test_the_checkpoint_may_stop_the_walk_anywhere_and_leaves_nothing_open(world
             left[0] -= 1
 
         with pytest.raises(InterruptedByStop):
-            ManifestVerifier(level="complete", checkpoint=checkpoint).verify(
+            ManifestVerifier(level="complete", hash_threads=2, checkpoint=checkpoint).verify(
                 str(world.root), 1, Stamp()
             )
     assert os.listdir("/proc/self/fd") == before
@@ -358,5 +360,5 @@ def test_no_tree_is_too_deep(world: World) -> None:
         assert pairs(result) == set()
         assert result.entries > DEPTH
     finally:
-        with contextlib.closing(Tree(str(world.root))) as tree:
-            tree.remove_whatever(b"down")
+        with Directories(str(world.root)) as directories:
+            Tree(directories).remove_all(b"down")

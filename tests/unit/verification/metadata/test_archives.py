@@ -9,10 +9,11 @@ import lz4.frame
 import orjson
 import pytest
 
-from dsgmigd.verify.archives import Archives
-from dsgmigd.verify.metadata import read_pieces
-from dsgmigd.verify.proof import Moments
-from tests.unit.verify.dsg_documents import Document, write_documents
+from dsgmigd.verification.metadata.archives import Archives
+from dsgmigd.verification.metadata.documents import ManifestView, SyncMessages
+from dsgmigd.verification.metadata.files import read_packed
+from dsgmigd.verification.proof import Moments
+from tests.unit.verification.metadata.dsg_documents import Document, write_documents
 
 # As if the snapshots had been made long after the archives.
 LATER = Moments(target=time.time() + 1000)
@@ -28,11 +29,11 @@ class World:
         self.archives = Archives(reads_all=False)
         self.read: list[str] = []
 
-        def noted(path: str) -> Iterator[bytes]:
+        def noted(path: str, checkpoint: Callable[[], None]) -> Iterator[bytes]:
             self.read.append(os.path.basename(path).partition("-")[0])
-            return read_pieces(path)
+            return read_packed(path, checkpoint)
 
-        monkeypatch.setattr("dsgmigd.verify.archives.read_pieces", noted)
+        monkeypatch.setattr("dsgmigd.verification.metadata.archives.read_packed", noted)
 
     def check(
         self,
@@ -42,10 +43,10 @@ class World:
         reads_none: bool = False,
     ) -> list[tuple[str, str]]:
         self.read.clear()
+        view = ManifestView(SyncMessages(str(self.root / ".dsg")))
         found = self.archives.check(
-            str(self.root), 4, moments, is_newest_right=is_newest_right, reads_none=reads_none
+            str(self.root), 4, view, moments, is_newest_right=is_newest_right, reads_none=reads_none
         )
-        self.read.remove("sync")  # sync-messages.json
         return [(one.path, one.attribute) for one in found]
 
     def archive(self, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""What a snapshot tells of those before it is what they told of themselves."""
+"""What a snapshot records of earlier snapshots agrees with what they record themselves."""
 
 import os
 import time
@@ -9,11 +9,11 @@ import lz4.frame
 import orjson
 import pytest
 
-from dsgmigd.verify.chain import Chain
-from dsgmigd.verify.compare import Discrepancy
-from dsgmigd.verify.metadata import Documents, ManifestView, read_archived
-from dsgmigd.verify.proof import Moments
-from tests.unit.verify.dsg_documents import Document, write_documents
+from dsgmigd.verification.compare import Discrepancy
+from dsgmigd.verification.metadata.chain import Chain
+from dsgmigd.verification.metadata.documents import ArchivedManifest, Documents, read_archived
+from dsgmigd.verification.proof import Moments
+from tests.unit.verification.metadata.dsg_documents import Document, write_documents
 
 LAST = 3
 
@@ -36,7 +36,7 @@ def check(
         write_documents(root, number)
         if number == LAST:
             spoil()
-        view = Documents(may_be_laid_out_anew=True).read(str(root), number)
+        view = Documents(may_be_reformatted=True).read(str(root), number)
         found = chain.check(str(root), number, view, moments or Moments())
         assert number == LAST or found == []
     return found
@@ -91,12 +91,10 @@ def test_a_snapshot_whose_manifest_cannot_be_read_breaks_nothing_after_it(root: 
     chain = Chain()
     write_documents(root, 1)
     (root / ".dsg" / "last-sync.json").write_bytes(b"{}")
-    chain.check(str(root), 1, Documents(may_be_laid_out_anew=True).read(str(root), 1), Moments())
+    chain.check(str(root), 1, Documents(may_be_reformatted=True).read(str(root), 1), Moments())
     write_documents(root, 2)
     assert (
-        chain.check(
-            str(root), 2, Documents(may_be_laid_out_anew=True).read(str(root), 2), Moments()
-        )
+        chain.check(str(root), 2, Documents(may_be_reformatted=True).read(str(root), 2), Moments())
         == []
     )
 
@@ -106,16 +104,16 @@ def test_an_archive_that_was_right_and_was_not_touched_is_not_read_again(
 ) -> None:
     read: list[str] = []
 
-    def note(path: str) -> ManifestView:
+    def note(path: str, checkpoint: Callable[[], None]) -> ArchivedManifest:
         read.append(path)
-        return read_archived(path)
+        return read_archived(path, checkpoint)
 
-    monkeypatch.setattr("dsgmigd.verify.chain.read_archived", note)
+    monkeypatch.setattr("dsgmigd.verification.metadata.chain.read_archived", note)
     chain = Chain()
     write_documents(root, 1)
-    chain.check(str(root), 1, Documents(may_be_laid_out_anew=True).read(str(root), 1), Moments())
+    chain.check(str(root), 1, Documents(may_be_reformatted=True).read(str(root), 1), Moments())
     write_documents(root, 2)
-    view = Documents(may_be_laid_out_anew=True).read(str(root), 2)
+    view = Documents(may_be_reformatted=True).read(str(root), 2)
 
     def times_read(number: int, moments: Moments) -> int:
         assert chain.check(str(root), number, view, moments) == []

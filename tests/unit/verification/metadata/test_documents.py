@@ -11,9 +11,9 @@ import orjson
 import pytest
 import xxhash
 
-from dsgmigd.verify.metadata import Documents, read_archived
-from tests.unit.verify import dsg_documents
-from tests.unit.verify.dsg_documents import Document, write_documents
+from dsgmigd.verification.metadata.documents import Documents, read_archived
+from tests.unit.verification.metadata import dsg_documents
+from tests.unit.verification.metadata.dsg_documents import Document, write_documents
 
 
 @pytest.fixture(autouse=True, params=["by line", "whole", "with blanks"])
@@ -61,7 +61,7 @@ def test_the_keys_of_an_entry_have_an_order(root: Path) -> None:
     assert found(root, 1) == [("a", "manifest entry")]
 
 
-def test_an_entry_stands_under_its_own_path(root: Path) -> None:
+def test_an_entry_must_have_its_own_path_as_key(root: Path) -> None:
     def misplace(entries: Document) -> None:
         entries["b"] = entries.pop("a")
 
@@ -143,7 +143,7 @@ def test_an_archive_of_the_snapshot_itself_is_one_too_many(root: Path) -> None:
     assert found(root, 2) == [(".dsg/archive", "files")]
 
 
-def test_an_archive_that_lists_something_else_than_the_snapshot_did_is_found(root: Path) -> None:
+def test_an_archive_that_lists_other_entries_than_the_snapshot_is_found(root: Path) -> None:
     write_documents(root, 2)
     archive = root / ".dsg" / "archive" / "s1-sync.json.lz4"
     document = orjson.loads(lz4.frame.decompress(archive.read_bytes()))
@@ -152,7 +152,7 @@ def test_an_archive_that_lists_something_else_than_the_snapshot_did_is_found(roo
     assert found(root, 2) == [(".dsg/archive", "s1")]
 
 
-def test_an_archive_of_other_bytes_than_the_manifest_before_is_found_by_who_read_that(
+def test_an_archive_with_other_bytes_than_the_manifest_is_found_if_that_was_read(
     root: Path,
 ) -> None:
     archive = root / ".dsg" / "archive" / "s1-sync.json.lz4"
@@ -163,7 +163,7 @@ def test_an_archive_of_other_bytes_than_the_manifest_before_is_found_by_who_read
     archive.write_bytes(lz4.frame.compress(lz4.frame.decompress(archive.read_bytes()) + b" "))
     assert found(root, 2) == []
     (discrepancy,) = documents.read(str(root), 2).discrepancies
-    assert (discrepancy.path, discrepancy.target) == (".dsg/archive", "other bytes")
+    assert (discrepancy.path, discrepancy.target) == (".dsg/archive", "different bytes")
 
 
 def test_what_was_right_before_is_still_compared_with_hash_and_count(root: Path) -> None:
@@ -186,7 +186,7 @@ def test_what_was_wrong_before_is_found_again(root: Path) -> None:
         assert discrepancy.attribute == "manifest entry"
 
 
-def test_an_archive_that_says_something_else_than_the_messages_is_found(root: Path) -> None:
+def test_an_archive_with_other_metadata_than_the_messages_is_found(root: Path) -> None:
     write_documents(root, 2)
     wrong = orjson.dumps({"entries": {}, "metadata": {"snapshot_id": "s1"}})
     (root / ".dsg" / "archive" / "s1-sync.json.lz4").write_bytes(lz4.frame.compress(wrong))
@@ -242,7 +242,7 @@ def test_a_document_that_is_nonsense_is_a_discrepancy_and_no_error(
 
 @pytest.mark.parametrize("name", ["last-sync.json", "sync-messages.json"])
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
-def test_a_pipe_or_a_link_in_the_place_of_a_document_is_a_discrepancy_and_no_end_of_time(
+def test_a_pipe_or_a_link_in_place_of_a_document_is_a_discrepancy_and_does_not_hang(
     root: Path, name: str, make: Callable[[Path], None]
 ) -> None:
     write_documents(root, 1)
@@ -291,7 +291,7 @@ def test_an_archive_in_another_layout_with_keys_that_are_null_says_the_same(root
         lambda one: one.update(entries=dict(reversed(one["entries"].items()))),
     ],
 )
-def test_a_manifest_that_says_anything_else_has_another_identity(
+def test_a_manifest_with_other_content_has_another_identity(
     root: Path, change: Callable[[Document], None]
 ) -> None:
     write_documents(root, 2)

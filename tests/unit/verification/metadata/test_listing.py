@@ -6,8 +6,15 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsgmigd.verify import listing as listing_module
-from dsgmigd.verify.listing import BETWEEN_LINES, Block, Listing, block_of, split_line
+from dsgmigd.verification.metadata import listing as listing_module
+from dsgmigd.verification.metadata.listing import (
+    BETWEEN_LINES,
+    Block,
+    Listing,
+    block_of,
+    entries_in,
+    split_line,
+)
 
 PATHS = st.text(st.characters(codec="utf-8") | st.sampled_from('/"\\:{\n'), min_size=1, max_size=8)
 
@@ -31,14 +38,23 @@ def a_block_of(paths: list[str]) -> Block:
     return block_of(BETWEEN_LINES.join(map(line_of, paths)), paths)
 
 
+@pytest.mark.parametrize("path", [":{", 'a":{', 'd/x":{', '":{"type":', '":{"t', 'a"', "a\\"])
+@pytest.mark.parametrize("key", ["type", "path", "", ":{", 't":{"'])
+def test_a_path_that_looks_like_the_end_of_a_path_is_whole(path: str, key: str) -> None:
+    entry = orjson.dumps({key: {"type": path}})
+    line = orjson.dumps(path) + b":" + entry
+    assert split_line(line) == (path, entry)
+    assert entries_in(BETWEEN_LINES.join([line, line_of("z")])) == entry + entry_of("z")
+
+
 @given(PATHS)
 def test_a_line_is_split_into_path_and_entry(path: str) -> None:
     assert split_line(line_of(path)) == (path, entry_of(path))
 
 
 @pytest.mark.parametrize("line", [b"", b'"a"', b'"a":7', b'"a":[]', b'"a":{}'])
-def test_what_holds_no_entry_is_no_line(line: bytes) -> None:
-    with pytest.raises(ValueError, match="no object"):
+def test_text_without_an_entry_is_not_a_line(line: bytes) -> None:
+    with pytest.raises(ValueError, match="not an object"):
         split_line(line)
 
 

@@ -10,9 +10,11 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsgmigd.verify import document as document_module
-from dsgmigd.verify.document import Document, Known, digest_of, read_document
-from tests.unit.verify.dsg_documents import render
+from dsgmigd.verification.metadata import manifest_reader as document_module
+from dsgmigd.verification.metadata import other_layouts
+from dsgmigd.verification.metadata.manifest_content import Document, digest_of
+from dsgmigd.verification.metadata.manifest_reader import Known, read_document
+from tests.unit.verification.metadata.dsg_documents import render
 
 METADATA = {"entry_count": 1, "entries_hash": "0", "snapshot_message": 'new\nline "},"metadata":{'}
 TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from('/"\\:{},\n'), min_size=1, max_size=9)
@@ -37,22 +39,24 @@ def read(content: bytes, known: Known | None = None) -> tuple[Document, list[tup
 def whole(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Return what had to be read as a whole, as it comes."""
     asked: list[bytes] = []
-    read_whole = document_module._read_whole
+    read_whole = other_layouts.read_whole
 
     def note(content: bytes) -> Document:
         asked.append(content)
         return read_whole(content)
 
-    monkeypatch.setattr(document_module, "_read_whole", note)
+    monkeypatch.setattr(document_module, "read_whole", note)
     return asked
 
 
 @given(st.dictionaries(TEXT, TEXT, min_size=1, max_size=8), st.integers(1, 40))
-def test_both_ways_to_read_say_what_the_document_says(users: dict[str, str], size: int) -> None:
+def test_both_ways_to_read_give_the_content_of_the_document(
+    users: dict[str, str], size: int
+) -> None:
     entries = {path: entry_of(path, users[path]) for path in sorted(users)}
     content = render({"entries": entries, "metadata": METADATA})
     by_line = document_module._InParts(Known(), Known()).read(pieces_of(content, size)())
-    as_whole = document_module._read_whole(content)
+    as_whole = other_layouts.read_whole(content)
     for found in (by_line, as_whole):
         listed = [(path, found.listing.take(path)) for path in list(found.listing.untaken())]
         assert listed == [(path, orjson.dumps(entry)) for path, entry in entries.items()]
@@ -96,7 +100,7 @@ def member(path: str, user: str = "ana") -> str:
         (b'{"entries":{},"metadata":{}}\n', {}),
     ],
 )
-def test_another_layout_says_what_a_json_parser_finds(
+def test_a_different_layout_is_read_as_a_json_parser_does(
     content: bytes, users: dict[str, str | None], whole: list[bytes]
 ) -> None:
     found, listed = read(content)
@@ -137,7 +141,7 @@ def test_what_is_no_manifest_is_an_error(content: bytes) -> None:
 def test_a_large_document_of_one_line_is_read_at_most_once_before_it_is_read_as_a_whole(
     monkeypatch: pytest.MonkeyPatch, whole: list[bytes]
 ) -> None:
-    monkeypatch.setattr(document_module, "_LONGEST_LINE", 100)
+    monkeypatch.setattr(document_module, "LONGEST_LINE", 100)
     entries = {f"{number:04}": entry_of(f"{number:04}") for number in range(1000)}
     content = orjson.dumps({"entries": entries, "metadata": METADATA})
     taken: list[int] = []
@@ -178,11 +182,11 @@ def test_an_entry_of_another_shape_is_named_each_time(
         assert [path for path, _ in document.misshapen] == ["b"]
         known, found = found, Known()
     assert whole == []
-    assert [path for path, _ in document_module._read_whole(content).misshapen] == ["b"]
+    assert [path for path, _ in other_layouts.read_whole(content).misshapen] == ["b"]
 
 
 @given(st.dictionaries(TEXT, TEXT, min_size=1, max_size=40), st.data())
-def test_a_document_says_the_same_whatever_is_known(
+def test_the_result_does_not_depend_on_the_parts_that_are_known(
     users: dict[str, str], data: st.DataObject
 ) -> None:
     others = users | data.draw(st.dictionaries(st.sampled_from(sorted(users)) | TEXT, TEXT))
@@ -198,7 +202,7 @@ def test_a_document_says_the_same_whatever_is_known(
             content = render({"entries": entries, "metadata": METADATA})
             found = Known()
             document = document_module._InParts(known, found).read(pieces_of(content)())
-            expected = document_module._read_whole(content)
+            expected = other_layouts.read_whole(content)
             assert list(document.listing.lines()) == list(expected.listing.lines())
             assert document.entries_hash == expected.entries_hash
             assert (document.digest, document.metadata) == (expected.digest, expected.metadata)

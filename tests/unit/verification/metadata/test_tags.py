@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from dsgmigd.verify.metadata import Documents
-from dsgmigd.verify.tags import check_tags
-from tests.unit.verify.dsg_documents import write_documents
+from dsgmigd.verification.metadata.documents import Documents
+from dsgmigd.verification.metadata.tags import check_tags
+from tests.unit.verification.metadata.dsg_documents import write_documents
 
 TAG = {
     "tag_id": "v1",
@@ -58,7 +58,7 @@ def test_no_document_at_all_is_right(tmp_path: Path) -> None:
         lambda tags: tags["tags"][0].update(tag_id=tags["tags"][0].pop("tag_id")),
     ],
 )
-def test_whatever_else_it_says_is_a_discrepancy(
+def test_everything_else_in_the_document_is_a_discrepancy(
     tmp_path: Path, spoil: Callable[[dict[str, Any]], object]
 ) -> None:
     tags = document()

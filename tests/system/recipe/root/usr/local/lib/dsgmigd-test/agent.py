@@ -1,4 +1,4 @@
-"""Runs commands for the host, which asks over a virtio-serial port.
+"""Runs commands for the host, which asks over a serial port.
 
 One JSON object a line in both directions. The first line out says which boot this is. Asked
 `{"id", "argv", "seconds", "input"}`, it answers `{"id", "code", "stdout", "stderr"}`, bytes in
@@ -12,16 +12,21 @@ import os
 import signal
 import subprocess
 import threading
+import tty
 from pathlib import Path
 from typing import Any, BinaryIO
 
-_PORT = "/dev/virtio-ports/dsgmigd-test"
+_USER_MODE = "User Mode Linux"
+_SERIAL_LINE, _VIRTIO_PORT = "/dev/ttyS0", "/dev/virtio-ports/dsgmigd-test"
 _BOOT = "/proc/sys/kernel/random/boot_id"
 
 
 def main() -> None:
     """Serve the port until the machine ends."""
-    with open(_PORT, "r+b", buffering=0) as port:
+    is_user_mode = _USER_MODE in Path("/proc/cpuinfo").read_text(encoding="ascii")
+    with open(_SERIAL_LINE if is_user_mode else _VIRTIO_PORT, "r+b", buffering=0) as port:
+        if is_user_mode:
+            tty.setraw(port.fileno())
         turn = threading.Lock()
         _tell(port, turn, {"boot": Path(_BOOT).read_text(encoding="ascii").strip()})
         left = b""
