@@ -9,6 +9,7 @@ Raises: any DsgmigdError or Interruption; InterruptedByStop leaves everything re
 
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -140,10 +141,8 @@ class Migration(Run):
             for step, following in zip_longest(plan.steps, plan.steps[1:]):
                 build.build_snapshot(step, pushes.by_snapshot[step.snapshot], following, tags)
                 self.progress.snapshots_done += 1
-        self.publication.check_whole(
-            self._identities(plan) | {name: one.identity for name, one in held.items()}
-        )
-        self._publish()
+        identities = {name: one.identity for name, one in held.items()}
+        self._publish(self._identities(plan) | identities)
 
     def _identities(self, plan: Plan) -> dict[SnapshotName, str]:
         """Return the sources of the snapshots that only the target still has."""
@@ -211,13 +210,13 @@ class Migration(Run):
         self.report.warnings += warnings
         return links
 
-    def _publish(self) -> None:
+    def _publish(self, identities: Mapping[SnapshotName, str]) -> None:
         self.progress.enter("publish")
         # Without a target no name is needed, and it may be longer than ZFS takes.
         is_taken = self.publication.has_replaced if self.planned_target else lambda _: False
         now = free_moment(time.time(), is_taken)
         try:
-            replaced = self.publication.publish(now, self.planned_target)
+            replaced = self.publication.publish(now, self.planned_target, identities)
             self.report.target = replace(self.target_facts(), replaced=replaced)
         except DsgmigdError:
             with contextlib.suppress(DsgmigdError):  # otherwise the next request does it

@@ -1,7 +1,8 @@
 """The published dataset of one repository, and how staging takes its place.
 
-Guarantees: the commit point is one `zfs rename`, after every snapshot in staging was verified; the
-target that was there before is kept, never destroyed. After a crash at any point `take_back` or
+Guarantees: the commit point is one `zfs rename`, after every snapshot in staging was verified; what
+lost a snapshot at that very moment is taken back; the target that was there before is kept, never
+destroyed. After a crash at any point `take_back` or
 another `publish` reaches a complete state. The repository's lock must be held.
 
 Raises: TargetMissing, TargetExists, TargetChanged, and those of dsgmigd.target.zfs and
@@ -54,25 +55,32 @@ class Publication:
     def check_whole(self, identities: Mapping[SnapshotName, str]) -> None:
         """Raise TargetChanged unless staging has every snapshot, verified and from its source."""
         staging = self._staging.ensure_owned(self._layout.staging)
+        self._check_chain(staging, identities)
+
+    def _check_chain(self, dataset: Dataset, identities: Mapping[SnapshotName, str]) -> None:
         made_from = {
             one.name: one.properties.get(SOURCE_IDENTITY)
-            for one in self._staging.read_chain(staging)
+            for one in self._staging.read_chain(dataset)
             if one.properties.get(VERIFIED) in VERIFY_STRENGTH
         }
         lost = [str(name) for name in identities if made_from.get(str(name)) != identities[name]]
         if lost:
             raise TargetChanged(
-                f"verified snapshots were removed from {staging.name}: {', '.join(lost)}",
+                f"verified snapshots were removed from {self._layout.staging}: {', '.join(lost)}",
                 hint="only dsgmigd may change datasets below the staging area; "
                 "submit again to build the missing snapshots again",
             )
 
-    def publish(self, moment: str, planned: Dataset | None) -> str | None:
+    def publish(
+        self, moment: str, planned: Dataset | None, identities: Mapping[SnapshotName, str]
+    ) -> str | None:
         """Make staging the target; return under which name the previous target is kept, if any.
 
-        `planned` is the target as it was when the work was planned. Raises TargetExists or
-        TargetChanged, before anything is moved, if the target is another dataset by now, and
-        TargetBusy if something keeps a snapshot that another program made of staging.
+        `planned` is the target as it was when the work was planned, `identities` are the sources of
+        all snapshots to publish. Raises TargetExists or TargetChanged, before anything is moved, if
+        the target is another dataset by now, TargetBusy if something keeps a snapshot that another
+        program made of staging, and TargetChanged if a snapshot of ours was removed or renamed: in
+        the last moment too, then staging is back and `take_back` may be called.
 
         A crash between any two steps leaves a state from which a new plan reaches the end: first
         the target is renamed, then a clone is promoted; the rename of staging is the commit.
@@ -84,6 +92,7 @@ class Publication:
         # Whoever makes a snapshot from here on finds the state of the last one of ours: see
         # dsgmigd.target.late_snapshots.
         self._staging.drop_foreign_snapshots()
+        self.check_whole(identities)
         if previous is not None:
             replaced = self._layout.replaced(moment)
             self._zfs.set_property(self._layout.staging, ASIDE, replaced)
@@ -93,7 +102,25 @@ class Publication:
         if self._staging.ensure_owned(self._layout.staging).origin is not None:
             self._zfs.promote(self._layout.staging)
         self._zfs.rename(self._layout.staging, self._layout.target)
+        self._check_published(identities)
         return replaced
+
+    def _check_published(self, identities: Mapping[SnapshotName, str]) -> None:
+        """Take the target back to staging unless it has all that was verified.
+
+        Until it has its final name, anybody who changes staging by its name can reach it.
+        """
+        target = self._staging.read_target()
+        if target is None:
+            raise TargetChanged(
+                f"another program or user removed {self._layout.target} as it was published",
+                hint=f"look for it with: zfs list -r {self._layout.parent}; then submit again",
+            )
+        try:
+            self._check_chain(target, identities)
+        except TargetChanged:
+            self._zfs.rename(target.name, self._layout.staging)
+            raise
 
     def take_back(self) -> str | None:
         """Undo a publication that was interrupted; return the kept target that came back, if any.

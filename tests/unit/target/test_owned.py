@@ -30,7 +30,7 @@ USES: dict[str, Callable[[Staging], object]] = {
     "name an owner": lambda staging: staging.owner_of(S1),
     "continue after": lambda staging: staging.made_snapshot(S1),
     "check": lambda staging: Publication(staging).check_whole({S1: "uuid-s1"}),
-    "publish": lambda staging: Publication(staging).publish(T1, staging.read_target()),
+    "publish": lambda staging: Publication(staging).publish(T1, staging.read_target(), {}),
 }
 WRITING = {"set", "create", "clone", "snapshot", "rollback", "destroy", "promote", "rename"}
 

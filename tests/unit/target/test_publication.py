@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ def test_a_repository_is_built_beside_the_target_and_appears_with_all_snapshots_
     take_snapshot(staging, S1, "one")
     take_snapshot(staging, S2, "two")
     assert staging.read_target() is None
-    assert Publication(staging).publish(T1, None) is None
+    assert Publication(staging).publish(T1, None, {}) is None
     assert staging.read_staging() is None
     assert not root.exists() or not any(root.iterdir())
     mountpoint = mounted_root(staging)
@@ -95,7 +96,7 @@ def test_what_other_programs_snapshotted_between_ours_is_not_published(
     ours = f"{PROPERTY_PREFIX}request=r1"
     commands.output("zfs", "snapshot", "-o", ours, f"{full}@renamed")
     commands.output("zfs", "snapshot", f"{full}@s9")
-    Publication(staging).publish(T1, staging.read_target())
+    Publication(staging).publish(T1, staging.read_target(), {})
     assert target_names(staging) == ["s1", "s2"]
     assert f"{AREA}/replaced/SV-{T1}@users-own" in commands.names()
     names = [
@@ -114,7 +115,7 @@ def test_nothing_is_moved_while_something_keeps_a_snapshot_that_is_not_ours(
     commands.output("zfs", "hold", "tag", f"{AREA}/staging/SV@auto")
     before = commands.names()
     with pytest.raises(TargetBusy, match=f"a hold keeps {AREA}/staging/SV@auto") as caught:
-        Publication(staging).publish(T1, staging.read_target())
+        Publication(staging).publish(T1, staging.read_target(), {})
     assert "zfs release" in caught.value.hint
     assert commands.names() == before
 
@@ -126,7 +127,7 @@ def test_an_extension_is_published_with_the_old_snapshots_and_the_old_dataset_is
     staging.clone_target(S2)
     take_snapshot(staging, S3, "three")
     assert not Publication(staging).has_replaced(T1)
-    assert Publication(staging).publish(T1, staging.read_target()) == f"{AREA}/replaced/SV-{T1}"
+    assert Publication(staging).publish(T1, staging.read_target(), {}) == f"{AREA}/replaced/SV-{T1}"
     assert Publication(staging).has_replaced(T1)
     assert (mounted_root(staging) / "file").read_text() == "three"
     assert target_names(staging) == ["s1", "s2", "s3"]
@@ -143,7 +144,7 @@ def test_a_replaced_target_is_kept_with_its_files_and_snapshots(
     publish_series(staging, S1)
     staging.create()
     take_snapshot(staging, S1, "new")
-    assert Publication(staging).publish(T1, staging.read_target()) == f"{AREA}/replaced/SV-{T1}"
+    assert Publication(staging).publish(T1, staging.read_target(), {}) == f"{AREA}/replaced/SV-{T1}"
     assert (mounted_root(staging) / "file").read_text() == "new"
     commands.output("zfs", "mount", f"{AREA}/replaced/SV-{T1}")
     assert (commands.mountpoint(f"{AREA}/replaced/SV-{T1}") / "file").read_text() == "s1"
@@ -159,7 +160,7 @@ def test_a_target_that_another_user_created_meanwhile_is_not_touched(
     (commands.mountpoint("zsd/SV") / "file").write_text("theirs")
     names = commands.names()
     with pytest.raises(TargetExists, match="another program or user created zsd/SV"):
-        Publication(staging).publish(T1, None)
+        Publication(staging).publish(T1, None, {})
     assert commands.names() == names
     assert (commands.mountpoint("zsd/SV") / "file").read_text() == "theirs"
     assert staging.read_staging() is not None
@@ -206,7 +207,7 @@ def test_a_target_that_is_no_longer_the_planned_one_is_not_moved(
     CHANGES[change](commands, planned)
     names, count = commands.names(), len(commands.calls)
     with pytest.raises(TargetChanged, match="since the work was planned"):
-        Publication(staging).publish(T1, planned)
+        Publication(staging).publish(T1, planned, {})
     assert commands.names() == names
     assert {call[1] for call in commands.calls[count:]} == {"get"}
 
@@ -219,7 +220,52 @@ def test_a_target_that_got_a_snapshot_more_is_still_the_planned_one(
     staging.create()
     take_snapshot(staging, S1, "ours")
     commands.output("zfs", "snapshot", "zsd/SV@s2")
-    assert Publication(staging).publish(T1, planned) == f"{AREA}/replaced/SV-{T1}"
+    assert Publication(staging).publish(T1, planned, {}) == f"{AREA}/replaced/SV-{T1}"
+
+
+@pytest.mark.parametrize("is_extension", [True, False])
+@pytest.mark.parametrize("moment", ["unmount", "rename"])
+@pytest.mark.parametrize("lost", ["s2", "s3"])
+@pytest.mark.parametrize("how", ["destroy", "rename"])
+def test_a_snapshot_that_somebody_removes_in_the_last_moment_is_missed(
+    commands: FakeZfs,
+    staging: Staging,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_extension: bool,
+    moment: str,
+    lost: str,
+    how: str,
+) -> None:
+    publish_series(staging, S1)
+    if is_extension:
+        staging.clone_target(S1)
+    else:
+        staging.create()
+        take_snapshot(staging, S1, "new")
+    take_snapshot(staging, S2, "two")
+    take_snapshot(staging, S3, "three")
+    identities = {one: f"uuid-{one}" for one in (S1, S2, S3)}
+    plain, dataset = commands.output, commands.datasets[f"{AREA}/staging/SV"]
+    (snapshot,) = (one for one in dataset.snapshots if one.name == lost)
+
+    def output(*argv: str, **options: Any) -> str:
+        if argv[1] == moment and dataset.name in argv:
+            monkeypatch.undo()
+            if how == "destroy":
+                dataset.snapshots.remove(snapshot)
+            else:
+                snapshot.name = "kept"
+        return plain(*argv, **options)
+
+    monkeypatch.setattr(commands, "output", output)
+    publication = Publication(staging)
+    with pytest.raises(TargetChanged, match=f"verified snapshots were removed from .*: {lost}$"):
+        publication.publish(T1, staging.read_target(), identities)
+    publication.take_back()
+    assert target_names(staging) == ["s1"]
+    assert (mounted_root(staging) / "file").read_text() == "s1"
+    assert {*chain_names(staging)} >= {"s1", "s2", "s3"} - {lost}
 
 
 # What is published is what was verified, of its source.
@@ -281,7 +327,7 @@ def test_snapshots_with_other_names_may_come_and_go_and_are_kept_with_the_target
     take_snapshot(staging, S1, "ours")
     commands.output("zfs", "destroy", "zsd/SV@hourly")
     commands.output("zfs", "snapshot", "zsd/SV@mine")
-    assert Publication(staging).publish(T1, planned) == f"{AREA}/replaced/SV-{T1}"
+    assert Publication(staging).publish(T1, planned, {}) == f"{AREA}/replaced/SV-{T1}"
     assert f"{AREA}/replaced/SV-{T1}@mine" in commands.names()
 
 
@@ -305,11 +351,12 @@ def test_a_publication_that_is_interrupted_at_any_point_is_finished_by_another(
         take_snapshot(staging, S2, "two")
         commands.fail_after(count)
         try:
-            Publication(staging).publish(T1, staging.read_target())
+            Publication(staging).publish(T1, staging.read_target(), {})
         except CommandFailed:
             commands.fail_after(None)
-            assert chain_names(staging)[-1:] == ["s2"]
-            Publication(staging).publish(T2, staging.read_target())
+            if staging.read_staging() is not None:
+                assert chain_names(staging)[-1:] == ["s2"]
+                Publication(staging).publish(T2, staging.read_target(), {})
         else:
             assert count > 5
             break
@@ -331,7 +378,7 @@ def test_a_publication_that_is_interrupted_at_any_point_can_be_undone(
         publish_series(staging, S1)
         staging.clone_target(S1)  # an earlier kept target must not come back
         take_snapshot(staging, S2, "s2")
-        Publication(staging).publish(T0, staging.read_target())
+        Publication(staging).publish(T0, staging.read_target(), {})
         mounted_root(staging)
         if is_extension:
             staging.clone_target(S2)
@@ -342,7 +389,7 @@ def test_a_publication_that_is_interrupted_at_any_point_can_be_undone(
         take_snapshot(staging, S3, "three")
         commands.fail_after(count)
         with suppress(CommandFailed):
-            Publication(staging).publish(T1, staging.read_target())
+            Publication(staging).publish(T1, staging.read_target(), {})
         commands.fail_after(None)
         if staging.read_staging() is None:
             assert count > 5
@@ -355,7 +402,8 @@ def test_a_publication_that_is_interrupted_at_any_point_can_be_undone(
         assert target_names(staging) == ["s1", "s2"]
         assert (mounted_root(staging) / "file").read_text() == "s2"
         assert chain_names(staging) == ["s1", "s2", "s3"]
-        assert Publication(staging).publish(T2, staging.read_target()) == f"{AREA}/replaced/SV-{T2}"
+        kept = Publication(staging).publish(T2, staging.read_target(), {})
+        assert kept == f"{AREA}/replaced/SV-{T2}"
         assert target_names(staging) == ["s1", "s2", "s3"]
 
 

@@ -89,7 +89,7 @@ def test_a_dataset_that_dsgmigd_did_not_make_is_never_destroyed(
     with pytest.raises(TargetChanged, match="not one that dsgmigd made"):
         staging.create()
     with pytest.raises(TargetChanged, match=r"gone|not one that dsgmigd made"):
-        Publication(staging).publish(T1, None)
+        Publication(staging).publish(T1, None, {})
     assert commands.names() == before
 
 

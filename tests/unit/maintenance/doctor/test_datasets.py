@@ -111,7 +111,7 @@ def test_an_interrupted_publication_is_never_discarded(world: World, is_extended
     staging = world.staging()
     staging.create()
     staging.snapshot(SnapshotName(1), {})
-    Publication(staging).publish(T0, None)
+    Publication(staging).publish(T0, None, {})
     staging.clone_target(SnapshotName(1)) if is_extended else staging.create()
     world.zfs.output("zfs", "rename", TARGET, f"{AREA}/replaced/SV-20260102T000000Z")
     if is_extended:
