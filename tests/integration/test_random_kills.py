@@ -54,7 +54,7 @@ SUCCESS = {"done", "up_to_date"}
 class Swarm:
     """Workers that die and are started again, and the requests that they are given meanwhile.
 
-    From one kill to the next it takes `longest_seconds` at most.
+    A kill comes `longest_seconds` at most after the one before; three of four wait for work first.
     """
 
     made: Bed
@@ -74,6 +74,8 @@ class Swarm:
         count = len(self.waiting)
         for number in range(kills):
             self._drop(count * number // kills + WORKERS)
+            if number % 4:
+                self._wait_for_work()
             time.sleep(self.random.uniform(0, self.longest_seconds))
             at_work = self._at_work()
             instance = self.random.choice(at_work or list(self.workers))
@@ -93,6 +95,11 @@ class Swarm:
 
     def _start(self, instance: int) -> None:
         self.workers[instance] = self.made.start_worker(instance)
+
+    def _wait_for_work(self) -> None:
+        """Return once somebody works, or nothing waits: workers may take long to start."""
+        while not self._at_work() and list(self.made.spool.glob("*.request")):
+            time.sleep(0.02)
 
     def _at_work(self) -> list[int]:
         names = (path.name for path in self.made.spool.glob("*.claim.*"))
