@@ -8,7 +8,7 @@ pytest = $(venv)/bin/pytest -q
 parallel = -n auto --maxprocesses 4 --dist worksteal
 on_openzfs = tests/system/test_integration.py
 
-.PHONY: help demo demo-clean package package-test test test-long run-test run-test-long check unit \
+.PHONY: help demo demo-clean package package-test test test-long run-test short-tests run-test-long check unit \
     integration nightly vm system-test system-nightly test-openzfs bench bench-help fmt clean
 
 help:
@@ -53,7 +53,11 @@ test test-long:
 	else echo "not root: integration tests need root and are skipped; try: sudo make $@"; fi
 	@$(MAKE) --no-print-directory run-$@
 
-run-test: check
+# The static checks use one processor for a minute: the tests begin beside them.
+run-test: $(venv)/ready
+	@$(MAKE) --no-print-directory --jobs=2 check short-tests
+
+short-tests:
 	@DSGMIGD_TESTS=short $(pytest) $(parallel)
 
 # The tests without the marker do the same in `make test`.

@@ -291,4 +291,4 @@ def test_whatever_call_fails_the_worker_says_so_or_does_it_again(
     assert [found for found in all_found if found.tracebacks or found.violations] == []
     assert {found.outcome for found in all_found} <= {"failed", "waits", *SUCCESS}
     injected = sum(found.is_injected for found in all_found)
-    assert injected >= len(chosen) * 0.7, "too few of the points were reached"
+    assert injected >= int(len(chosen) * 0.7), "too few of the points were reached"

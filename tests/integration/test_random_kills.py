@@ -41,7 +41,7 @@ from tests.invariants import Asked, observe, violations
 
 KILLS = int(amount("DSGMIGD_RANDOM_KILLS"))
 SEED = seed()
-REQUESTS = max(30, KILLS * 2 // 5)
+REQUESTS = max(15, min(KILLS * 3 // 2, 200))
 WANTED = (Request(limit=1), Request(limit=2), Request(), Request(limit=2), Request())
 REPOS = tuple(f"R{number:02}" for number in range(1, REQUESTS // len(WANTED) + 1))
 WORKERS = 4
