@@ -56,6 +56,12 @@ def test_what_is_mounted_below_a_peer_of_the_hosts_is_seen(mounts: Path) -> None
     assert [is_hidden_from_host(path) for path in places] == [False] * 4 + [True] * 2
 
 
+def test_a_place_with_a_blank_in_its_name_is_found(mounts: Path) -> None:
+    """In a list of mounts a blank is written as \\040."""
+    (mounts / "own").write_text(OWN.format("", "shared:7", ""))
+    assert [is_hidden_from_host(path) for path in ("/pool/a b/c", "/pool/a c")] == [True, False]
+
+
 def test_of_two_mounts_at_one_place_the_last_counts(mounts: Path) -> None:
     (mounts / "own").write_text(UNCHANGED + "150 130 0:50 / /pool rw - tmpfs tmpfs rw\n")
     assert is_hidden_from_host("/pool/x")
