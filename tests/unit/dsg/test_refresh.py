@@ -208,6 +208,13 @@ def test_the_checkpoint_may_stop_it_at_any_entry(tmp_path: Path) -> None:
         refresh(whole_tree(tmp_path), tmp_path, checkpoint=stop)
 
 
+def test_the_checkpoint_is_called_for_every_piece_of_a_file(tmp_path: Path) -> None:
+    calls: list[None] = []
+    (tmp_path / "f").write_bytes(b"x" * 3_000_000)
+    refresh(whole_tree(tmp_path), tmp_path, checkpoint=lambda: calls.append(None))
+    assert len(calls) == 1 + 3  # for the entry, and for each MiB or part of it
+
+
 # A model of hard links: each name of a file may report a change.
 
 NAMES = [b"a", b"b", b".h", b"d/a", b"d/b"]

@@ -64,6 +64,14 @@ def test_a_snapshot_without_a_line_has_an_unknown_user_and_the_time_of_its_subvo
     assert found.unread == {}
 
 
+def test_the_checkpoint_is_called_for_every_log(tmp_path: Path) -> None:
+    calls: list[None] = []
+    for name in ("s1", "s2"):
+        write_push_log(tmp_path / "SV" / name, 1)
+    read_pushes(find(tmp_path), [S1], lambda: calls.append(None))
+    assert len(calls) == 2
+
+
 def problem(root: Path) -> str:
     (log,) = push_logs(find(root))
     assert log.content == b""

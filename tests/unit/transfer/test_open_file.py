@@ -62,19 +62,32 @@ def test_truncation_shortens_and_lengthens(world: World) -> None:
     assert world.events == [("content_changed", b"f")] * 2
 
 
+def refuse_holes(*_: object) -> None:
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
 @pytest.mark.parametrize("is_supported", [True, False])
 def test_a_punched_hole_reads_as_zeros_and_keeps_the_size(
     world: World, monkeypatch: pytest.MonkeyPatch, *, is_supported: bool
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-
     if not is_supported:
-        monkeypatch.setattr("dsgmigd.transfer.open_file.punch_hole", refuse)
+        monkeypatch.setattr("dsgmigd.transfer.open_file.punch_hole", refuse_holes)
     (world.root / "f").write_bytes(b"x" * 10_000)
     world.replay(send.allocate(b"f", mode=3, offset=4096, size=1 << 20))
     assert (world.root / "f").read_bytes() == b"x" * 4096 + bytes(10_000 - 4096)
     assert ("content_changed", b"f") in world.events
+
+
+def test_zeros_that_are_written_in_place_of_a_hole_can_be_stopped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dsgmigd.transfer.open_file.punch_hole", refuse_holes)
+    (world.root / "f").write_bytes(b"x" * 3_000_000)
+    with pytest.raises(InterruptedByStop):
+        world.replay(
+            send.allocate(b"f", mode=3, offset=0, size=3_000_000), checkpoint=stop_at_third()
+        )
+    assert (world.root / "f").read_bytes() == b"x" * 3_000_000
 
 
 @pytest.mark.parametrize(("mode", "size"), [(0, 5000), (1, 3)])

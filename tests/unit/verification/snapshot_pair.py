@@ -1,5 +1,6 @@
 """A source snapshot and its target on an ordinary file system, equal at first."""
 
+import inspect
 import os
 from pathlib import Path
 
@@ -47,6 +48,11 @@ class World:
         found = self.verify()
         assert found.discrepancy_count == len(found.discrepancies)
         return {(one.path, one.attribute) for one in found.discrepancies}
+
+
+def calling_functions() -> list[str]:
+    """Return the functions and methods that this thread executes, the innermost first."""
+    return [one.frame.f_code.co_qualname for one in inspect.stack(context=0)]
 
 
 def _plant(root: Path) -> None:

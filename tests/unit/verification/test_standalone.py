@@ -15,6 +15,7 @@ from dsgmigd.transfer.tree import Tree
 from dsgmigd.verification.findings import Verification
 from dsgmigd.verification.standalone import ManifestVerifier, Stamp, _time
 from tests.unit.verification.metadata.dsg_documents import Document, metadata_of, write_documents
+from tests.unit.verification.snapshot_pair import calling_functions
 
 DEPTH = 1200
 MTIME = 1_399_483_646_123_456_789
@@ -343,6 +344,18 @@ def test_the_checkpoint_may_stop_the_walk_anywhere_and_leaves_nothing_open(world
                 str(world.root), 1, Stamp()
             )
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_the_checkpoint_is_called_while_documents_and_archives_are_read(world: World) -> None:
+    """Whoever owns the dataset decides how large they are."""
+    callers: set[str] = set()
+    verifier = ManifestVerifier(
+        level="complete", hash_threads=2, checkpoint=lambda: callers.update(calling_functions())
+    )
+    for number in (1, 2):
+        world.write_documents(number)
+        verifier.verify(str(world.root), number, Stamp())
+    assert {"Documents.read", "Chain.check"} <= callers
 
 
 def test_no_tree_is_too_deep(world: World) -> None:

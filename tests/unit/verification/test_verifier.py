@@ -15,7 +15,7 @@ from dsgmigd.verification.findings import Verification
 from dsgmigd.verification.proof import Moments
 from dsgmigd.verification.verifier import Verifier
 from tests.unit.verification.metadata.dsg_documents import write_documents
-from tests.unit.verification.snapshot_pair import FILES, MTIME, World
+from tests.unit.verification.snapshot_pair import FILES, MTIME, World, calling_functions
 
 
 class Series:
@@ -206,6 +206,21 @@ def test_the_checkpoint_stops_a_thread_that_hashes_a_file(world: World) -> None:
     with pytest.raises(InterruptedByStop):
         verifier.verify(str(world.source), str(world.target), 1, Moments())
     assert time.monotonic() - began < 30
+
+
+def test_the_checkpoint_is_called_while_documents_and_archives_are_read(world: World) -> None:
+    """Whoever owns the dataset decides how large they are."""
+    callers: set[str] = set()
+    verifier = Verifier(
+        level="complete",
+        hash_threads=2,
+        capabilities=Capabilities(),
+        checkpoint=lambda: callers.update(calling_functions()),
+    )
+    for number in (1, 2, 3):
+        write_documents(world.target, number)
+        verifier.verify(str(world.source), str(world.target), number, Moments())
+    assert {"Documents.read", "Archives.check"} <= callers
 
 
 def _stop_after(count: int) -> Callable[[], None]:

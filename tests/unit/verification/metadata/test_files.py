@@ -16,6 +16,7 @@ from dsgmigd.verification.metadata.documents import Documents
 from dsgmigd.verification.metadata.files import metadata_directory, read_unpacked
 from dsgmigd.verification.proof import Moments
 from tests.unit.verification.metadata.dsg_documents import write_documents
+from tests.unit.verification.snapshot_pair import calling_functions
 
 LARGE = 2**43
 
@@ -84,6 +85,49 @@ def test_an_archive_with_too_much_in_it_is_not_unpacked_to_its_end(
     (tmp_path / "packed").write_bytes(lz4.frame.compress(b"a" * 1_000_001))
     with pytest.raises(Unfit, match="larger than 1000000 bytes"):
         list(read_unpacked(str(tmp_path / "packed")))
+
+
+def frame_of(size: int) -> bytes:
+    """Return an lz4 frame of exactly this size, with content that cannot be packed."""
+    overhead = len(lz4.frame.compress(os.urandom(size))) - size
+    return bytes(lz4.frame.compress(os.urandom(size - overhead)))
+
+
+def test_a_second_frame_after_a_piece_that_ends_with_the_first_is_an_error(tmp_path: Path) -> None:
+    first = frame_of(256 * 1024)
+    assert len(first) == 256 * 1024
+    (tmp_path / "packed").write_bytes(first + lz4.frame.compress(b"a"))
+    with pytest.raises(ValueError, match="after the end of the lz4 frame"):
+        list(read_unpacked(str(tmp_path / "packed")))
+
+
+def test_the_checkpoint_is_called_for_the_pieces_of_every_manifest(tmp_path: Path) -> None:
+    called: set[tuple[str, ...]] = set()
+
+    def checkpoint() -> None:
+        readers = ("read_pieces", "read_unpacked")
+        called.add(tuple(name for name in calling_functions() if name in readers))
+
+    def pieces_of(act: Callable[[], object]) -> set[tuple[str, ...]]:
+        called.clear()
+        act()
+        return set(called)
+
+    root = str(tmp_path)
+    chain, archives = Chain(checkpoint), Archives(reads_all=True, checkpoint=checkpoint)
+    write_documents(tmp_path, 1)
+    chain.check(root, 1, Documents().read(root, 1), Moments())
+    write_documents(tmp_path, 2)
+    documents = Documents(checkpoint=checkpoint)
+    view = Documents().read(root, 2)
+    judged = {"is_newest_right": False, "reads_none": False}
+    # On disk, on disk in order to be unpacked, and unpacked.
+    plain, packed, unpacked = ("read_pieces",), ("read_pieces", "read_unpacked"), ("read_unpacked",)
+    assert pieces_of(lambda: documents.read(root, 2)) == {plain, packed, unpacked}
+    assert pieces_of(lambda: archives.check(root, 2, view, Moments(), **judged)) == {
+        *(plain, packed, unpacked)
+    }
+    assert pieces_of(lambda: chain.check(root, 2, view, Moments())) == {packed, unpacked}
 
 
 @pytest.mark.parametrize(
