@@ -18,9 +18,17 @@ import xxhash
 
 BETWEEN_LINES = b",\n"
 _BEHIND_PATH = b'":{"'
+_COLON = b'":'
+_BETWEEN_PLAIN_LINES = BETWEEN_LINES + b'"'
 _PATH = re.compile(rb'"(?:[^"\\]|\\.)*+"(?=:\{")', re.DOTALL)
 _OPEN_BLOCKS = 512
-_Lines = dict[str, tuple[int, bytes]]
+# No path in UTF-8 has such a byte, and no name that is not UTF-8 is listed.
+_BEHIND_ALL_PATHS = b"\xff"
+
+Listed = tuple[int, bytes]
+"""The number of an entry in its listing, and the entry."""
+_Lines = dict[bytes, Listed]
+_NO_LINES: _Lines = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,18 @@ class Block:
         """Yield path and entry of each line."""
         return map(split_line, self.text().split(BETWEEN_LINES))
 
+    def numbered_lines(self, start: int) -> _Lines:
+        """Return number and entry of each line by its path in UTF-8; the first number is `start`.
+
+        The quickest way to look at every line.
+        """
+        text = self.text()
+        if b"\\" in text:
+            lines = enumerate(map(split_line, text.split(BETWEEN_LINES)), start)
+            return {path.encode(): (number, entry) for number, (path, entry) in lines}
+        parts = enumerate(_split_plain(text), start)
+        return {path: (number, entry) for number, (path, _, entry) in parts}
+
     def text(self) -> bytes:
         """Return the lines as in the document."""
         return bytes(lz4.block.decompress(self.packed))
@@ -56,8 +76,16 @@ def split_line(line: bytes) -> tuple[str, bytes]:
     return path, line[end + 1 :]
 
 
+def _split_plain(text: bytes) -> list[tuple[bytes, bytes, bytes]]:
+    """Return path, colon and entry of each line, if nothing in the text is escaped."""
+    # So the next quotation mark ends a path.
+    return [line.partition(_COLON) for line in text[1:].split(_BETWEEN_PLAIN_LINES)]
+
+
 def entries_in(text: bytes) -> bytes:
     """Return the entries of some lines, joined without a separator."""
+    if b"\\" not in text:
+        return b"".join([entry for _, _, entry in _split_plain(text)])
     lines = text.split(BETWEEN_LINES)
     return b"".join([line[_end_of_path(line) + 1 :] for line in lines])
 
@@ -80,17 +108,25 @@ def hash_entry(entry: bytes) -> int:
     return int(xxhash.xxh3_64_intdigest(entry))
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Adjacent blocks of a listing, and the number of their first entry."""
+
+    start: int
+    blocks: tuple[Block, ...]
+
+
 class Listing:
     """Entries by path; all paths of a block come before those of the next block."""
 
     def __init__(self, blocks: Iterable[Block] = ()) -> None:
         self._blocks: list[Block] = []
-        self._firsts: list[str] = []
+        self._firsts: list[bytes] = []
         self._starts: list[int] = []
         count = 0
         for block in blocks:
             self._blocks.append(block)
-            self._firsts.append(block.first)
+            self._firsts.append(block.first.encode())
             self._starts.append(count)
             count += block.count
         self._open: dict[int, _Lines] = {}
@@ -99,10 +135,39 @@ class Listing:
     def __len__(self) -> int:
         return len(self._taken)
 
-    def find(self, path: str) -> tuple[int, bytes] | None:
+    def find(self, path: str) -> Listed | None:
         """Return the number and the entry of `path`, if it has one."""
-        block = bisect_right(self._firsts, path) - 1
-        return self._lines(block).get(path) if block >= 0 else None
+        return self.find_each([path.encode(errors="surrogateescape")])[0]
+
+    def find_each(self, paths: Iterable[bytes]) -> list[Listed | None]:
+        """Return the number and the entry of each of `paths`, if it has one.
+
+        Sorted paths are found quickly.
+        """
+        found: list[Listed | None] = []
+        # Of the open block: its first path, that of the next one, and its lines.
+        first, following, lines = b"", b"", _NO_LINES
+        for path in paths:
+            if not first <= path < following:
+                block = bisect_right(self._firsts, path) - 1
+                lines = self._lines(block) if block >= 0 else _NO_LINES
+                first, following = self._bounds(block)
+            found.append(lines.get(path))
+        return found
+
+    def _bounds(self, block: int) -> tuple[bytes, bytes]:
+        """Return the first path of a block, and that of the next one."""
+        first = self._firsts[block] if block >= 0 else b""
+        following = self._firsts[block + 1 : block + 2]
+        return first, following[0] if following else _BEHIND_ALL_PATHS
+
+    def span(self, first: bytes, last: bytes, most_blocks: int) -> Span | None:
+        """Return the blocks in which paths from `first` to `last` are found; None if too many."""
+        low = max(bisect_right(self._firsts, first) - 1, 0)
+        high = bisect_right(self._firsts, last)
+        if high - low > most_blocks:
+            return None
+        return Span(self._starts[low] if low < high else 0, tuple(self._blocks[low:high]))
 
     def hash_of(self, path: str) -> int:
         """Return the hash of the entry at `path`; 0 if there is none."""
@@ -131,19 +196,23 @@ class Listing:
         """Tick off the entry with this number, as returned by `find`."""
         self._taken[number] = True
 
+    def tick_off_run(self, number: int, count: int) -> None:
+        """Tick off `count` entries from this number on."""
+        self._taken[number : number + count] = b"\1" * count
+
     def untaken(self) -> Iterator[str]:
         """Yield the paths that were not ticked off, sorted."""
         for number, (block, start) in enumerate(zip(self._blocks, self._starts, strict=True)):
             if 0 in self._taken[start : start + block.count]:
                 lines = self._lines(number)
-                yield from (path for path, (line, _) in lines.items() if not self._taken[line])
+                untaken = (path for path, (line, _) in lines.items() if not self._taken[line])
+                yield from map(bytes.decode, untaken)
 
     def _lines(self, number: int) -> _Lines:
         if number in self._open:
             return self._open[number]
         if len(self._open) == _OPEN_BLOCKS:
             del self._open[next(iter(self._open))]
-        numbered = enumerate(self._blocks[number].lines(), self._starts[number])
-        lines = {path: (line, entry) for line, (path, entry) in numbered}
+        lines = self._blocks[number].numbered_lines(self._starts[number])
         self._open[number] = lines
         return lines

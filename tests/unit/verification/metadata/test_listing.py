@@ -77,6 +77,44 @@ def test_a_listing_answers_like_a_dictionary_in_any_order(
         assert list(listing.lines()) == [(path, entry_of(path)) for path in sorted(paths)]
 
 
+@given(st.sets(PATHS, max_size=30), st.lists(PATHS | st.just("\udce9"), max_size=10))
+def test_many_paths_are_found_as_each_is(paths: set[str], others: list[str]) -> None:
+    listing = listing_of(paths, 3)
+    for asked in (sorted(paths | set(others)), [*others, *paths]):
+        encoded = [path.encode(errors="surrogateescape") for path in asked]
+        assert listing.find_each(encoded) == [listing.find(path) for path in asked]
+
+
+@given(st.sets(PATHS, min_size=1, max_size=30), PATHS, PATHS)
+def test_a_span_has_what_is_found_between_its_ends(paths: set[str], one: str, other: str) -> None:
+    listing = listing_of(paths, 3)
+    first, last = sorted([one, other])
+    span = listing.span(first.encode(), last.encode(), len(paths))
+    assert span is not None
+    inside = Listing(span.blocks)
+    for path in {first, last, *paths}:
+        if first <= path <= last:
+            found = inside.find(path)
+            expected = listing.find(path)
+            assert (found and (found[0] + span.start, found[1])) == expected
+    assert listing.span(first.encode(), last.encode(), len(span.blocks)) == span
+    assert (
+        not span.blocks or listing.span(first.encode(), last.encode(), len(span.blocks) - 1) is None
+    )
+
+
+def test_a_run_of_entries_is_ticked_off() -> None:
+    listing = listing_of(set("abcdefgh"), 3)
+    listing.tick_off_run(2, 4)
+    assert list(listing.untaken()) == ["a", "b", "g", "h"]
+
+
+@given(st.sets(PATHS, min_size=1, max_size=10))
+def test_the_entries_in_some_lines_are_joined(paths: set[str]) -> None:
+    lines = BETWEEN_LINES.join(map(line_of, sorted(paths)))
+    assert entries_in(lines) == b"".join(map(entry_of, sorted(paths)))
+
+
 def test_a_name_that_is_not_unicode_is_asked_for_and_not_listed() -> None:
     listing = listing_of({"a", "\U0010ffff"})
     assert listing.take("latin-\udce9") is None
