@@ -36,6 +36,8 @@ _AMOUNTS = {
     "DSGMIGD_RSYNC_HISTORIES": ("10", "20", "500"),
     # Histories of 2,000 operations a step, by each of them.
     "DSGMIGD_LARGE_HISTORIES": ("1", "2", "40"),
+    # Pairs of trees that two walks compare.
+    "DSGMIGD_PAIRS": ("25", "200", "5000"),
     # Releases of each package that become snapshots.
     "DSGMIGD_RELEASES": ("6", "16", "16"),
     # Series that an administrator meddles with.

@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 
 from dsgmigd.host.file_errors import host_exhausted
 from dsgmigd.verification.side import Side
+from dsgmigd.verification.walk_proofs import Slot
 
 _LARGE_BYTES = 1024 * 1024
 # Handing work to a thread costs as much as reading a file of a few blocks.
@@ -59,14 +60,14 @@ class Pair:
 class ToRead:
     """A regular file of the same size on both sides, with both statuses and its entry, if any.
 
-    `entry_hash` identifies the entry.
+    `slot` is where its proof will be kept.
     """
 
     pair: Pair
     source: os.stat_result
     target: os.stat_result
     entry: bytes | None
-    entry_hash: int
+    slot: Slot
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ target snapshot k-1.
 Raises: nothing.
 """
 
+import math
 import os
 import struct
 from collections import defaultdict
@@ -38,6 +39,23 @@ class Moments:
 
     source: tuple[float, ...] = ()
     target: float | None = None
+
+    def allow_proof(self, source_ctime_ns: int, target_ctime_ns: int) -> bool:
+        """Say whether an equal ctime proves that a file with these ctimes did not change."""
+        if self.target is None or not _is_before(target_ctime_ns, self.target):
+            return False
+        return not any(_is_near(source_ctime_ns, moment) for moment in self.source)
+
+    def allow_all_proofs(self, source_ctime: int, target_ctime: int) -> bool:
+        """Say whether that is certain for all files whose ctimes are not later than these.
+
+        In whole seconds since the epoch, cut. False says nothing of a single file.
+        """
+        source_ns, target_ns = ((cut + 1) * _NANOSECONDS for cut in (source_ctime, target_ctime))
+        if self.target is None or target_ns > int(self.target * _NANOSECONDS) - _TICK_NS:
+            return False
+        earliest = min(self.source, default=math.inf)
+        return earliest == math.inf or source_ns <= int(earliest * _NANOSECONDS) - _CREATION_NS
 
 
 class Digests:
@@ -94,11 +112,8 @@ class Proofs:
         fingerprint = _fingerprint(source, target, entry_hash)
         if fingerprint not in self._before:
             return False
-        if moments.target is None or not _is_before(target.st_ctime_ns, moments.target):
+        if not moments.allow_proof(source.st_ctime_ns, target.st_ctime_ns):
             return False
-        for moment in moments.source:
-            if _is_near(source.st_ctime_ns, moment):
-                return False
         self._now.add(fingerprint)
         return True
 

@@ -15,6 +15,7 @@ from typing import Self
 
 from dsgmigd.host.directories import Directories
 from dsgmigd.host.hashing import hash_file
+from dsgmigd.host.status_table import StatusTable
 from dsgmigd.source.subvolume import EMPTY_SUBVOL_DIR_OBJECTID, FIRST_FREE_OBJECTID
 from dsgmigd.verification.compare import printable
 
@@ -78,6 +79,15 @@ class Side:
             with suppress(FileNotFoundError):  # almost always, all of them exist
                 return [os.lstat(name, dir_fd=directory) for name in names]
             return [_status(name, directory) for name in names]
+
+    def read_statuses(self, path: str, names: list[bytes], table: StatusTable) -> None:
+        """Read the status of each name in the directory `path` into `table`."""
+        with self._errors("reading the names in", path):
+            table.read(self._directories.open(os.fsencode(path)), names)
+
+    def has_one_file_system(self, table: StatusTable) -> bool:
+        """Say whether every name in `table` exists and is on the file system of the root."""
+        return table.is_on_device(self.root_status.st_dev)
 
     def is_nested_subvolume(self, status: os.stat_result) -> bool:
         """Say whether a path with this status is a nested subvolume or another file system."""

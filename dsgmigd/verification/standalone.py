@@ -87,12 +87,12 @@ class ManifestVerifier:
             result.add(self._chain.check(root, number, view, moments))
         result.add(_compare_stamp(view, stamp))
         if level != "structure":
-            context = WalkContext(result, view, scope, self._proofs, moments, self._checkpoint)
+            context = WalkContext(result, view, scope, moments, self._checkpoint)
             with (
                 Side(root, target_error, checkpoint=self._checkpoint) as side,
                 reading_threads(self._hash_threads) as pool,
             ):
-                _Walk(side, context).run(pool)
+                _Walk(side, context, self._proofs).run(pool)
         return result
 
 
@@ -122,9 +122,10 @@ class _Reading:
 class _Walk:
     """Checks one snapshot; make a new one for the next snapshot."""
 
-    def __init__(self, side: Side, context: WalkContext) -> None:
+    def __init__(self, side: Side, context: WalkContext, proofs: Proofs) -> None:
         self._side = side
         self._context = context
+        self._proofs = proofs
         self._result = context.result
         self._listing = context.view.listing
 
@@ -187,7 +188,7 @@ class _Walk:
         It need not be read if it is proven, or if the size is wrong already.
         """
         entry_hash = self._listing.hash_of(path)
-        if self._context.proofs.renew(status, status, entry_hash, self._context.moments):
+        if self._proofs.renew(status, status, entry_hash, self._context.moments):
             self._result.files_proven += 1
             return False
         time = _time(status)
@@ -207,7 +208,7 @@ class _Walk:
         if entry.get("hash") != digest:
             self._context.differ(path, "content", entry.get("hash"), digest)
         elif entry.get("mtime") == _time(status):
-            self._context.proofs.add(status, status, self._listing.hash_of(path))
+            self._proofs.add(status, status, self._listing.hash_of(path))
 
 
 def _kind(status: os.stat_result) -> str:

@@ -27,10 +27,11 @@ from dsgmigd.verification.contents import reading_threads
 from dsgmigd.verification.findings import Verification
 from dsgmigd.verification.metadata.archives import Archives
 from dsgmigd.verification.metadata.documents import Documents, ManifestView, compare_push
-from dsgmigd.verification.proof import Moments, Proofs
+from dsgmigd.verification.proof import Moments
 from dsgmigd.verification.side import Side, Translate
 from dsgmigd.verification.walk import Reading, Walk
 from dsgmigd.verification.walk_context import WalkContext
+from dsgmigd.verification.walk_proofs import WalkProofs
 
 Note = Callable[[str, list[Discrepancy]], None]
 
@@ -66,7 +67,7 @@ class Verifier:
         self._hash_threads = hash_threads
         self._checkpoint = checkpoint
         self._note = note
-        self._proofs = Proofs()
+        self._proofs = WalkProofs()
         self._archives = Archives(reads_all=level == "exhaustive", checkpoint=checkpoint)
         self._documents = Documents(checkpoint=checkpoint)
         self._scope = EVERYTHING
@@ -96,11 +97,11 @@ class Verifier:
         view = self._check_documents(
             target_root, number, moments, result, push=push, is_verified_before=is_verified_before
         )
-        proofs = Proofs()  # comparing some paths proves nothing for the next full walk
+        proofs = WalkProofs()  # comparing some paths proves nothing for the next full walk
         if changed is None:
             proofs = self._proofs
             proofs.begin_snapshot()
-        context = WalkContext(result, view, self._scope, proofs, moments, self._checkpoint)
+        context = WalkContext(result, view, self._scope, moments, self._checkpoint)
         with (
             self._side(source_root, source_error) as source,
             self._side(target_root, target_error) as target,
@@ -108,7 +109,13 @@ class Verifier:
         ):
             reading = self._reading(pool, is_verified_before=is_verified_before)
             capabilities = self._capabilities
-            _run(Walk(source, target, context, capabilities=capabilities, reading=reading), changed)
+            walk = Walk(
+                *(source, target, context),
+                proofs=proofs,
+                capabilities=capabilities,
+                reading=reading,
+            )
+            _run(walk, changed)
         return result
 
     def _update_scope(self, target_root: str, number: int) -> bool:
@@ -120,7 +127,7 @@ class Verifier:
             scope = read_scope(target_root)
         if scope == self._scope:
             return False
-        self._scope, self._proofs = scope, Proofs()
+        self._scope, self._proofs = scope, WalkProofs()
         return True
 
     def _check_documents(

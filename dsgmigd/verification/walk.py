@@ -17,18 +17,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from dsgmigd.exclusion import DSG_DIRECTORY, is_excluded_name
-from dsgmigd.host.hashing import hash_bytes
 from dsgmigd.request import Loss
-from dsgmigd.target.capabilities import Capabilities, is_carried_xattr
+from dsgmigd.target.capabilities import Capabilities
+from dsgmigd.verification.batch import NAMES_AT_ONCE, Batch, BatchReader, Place, may_be_stub
 from dsgmigd.verification.compare import compare_status, is_same_file, printable, type_of
 from dsgmigd.verification.contents import Contents, Pair, ToRead
 from dsgmigd.verification.entries import compare_file_entry, compare_link_entry, take_entry
 from dsgmigd.verification.link_groups import LinkGroups
-from dsgmigd.verification.metadata.listing import hash_entry
 from dsgmigd.verification.side import Side
 from dsgmigd.verification.walk_context import WalkContext
+from dsgmigd.verification.walk_proofs import Kind, Slot, WalkProofs, kind_of_file
+from dsgmigd.verification.xattrs import compare_xattrs
 
-_NAMES_AT_ONCE = 1000
+# The root is the only name in it.
+_ABOVE_ROOT = Place(".", 0)
 _IN_SOURCE = "present in the source"
 _NOT_IN_SOURCE = "not in the source"
 
@@ -49,8 +51,7 @@ class _File:
     pair: Pair
     source: os.stat_result
     target: os.stat_result
-    entry_hash: int
-    is_proven: bool
+    slot: Slot
 
 
 class Walk:
@@ -62,6 +63,7 @@ class Walk:
         target: Side,
         context: WalkContext,
         *,
+        proofs: WalkProofs,
         capabilities: Capabilities,
         reading: Reading,
     ) -> None:
@@ -69,12 +71,19 @@ class Walk:
         self._target = target
         self._context = context
         self._result = context.result
-        self._proofs = context.proofs
         self._listing = context.view.listing
         self._capabilities = capabilities
         self._reading = reading
         self._contents = Contents(source, target, reading.pool)
         self._link_groups = LinkGroups()
+        self._batches = BatchReader(
+            source,
+            target,
+            listing=self._listing,
+            proofs=proofs,
+            moments=context.moments,
+            trusts_proofs=not reading.all,
+        )
 
     def compare_all(self) -> None:
         """Compare the two trees from their roots down, and the manifest with what exists."""
@@ -90,13 +99,13 @@ class Walk:
 
     def _compare_trees(self) -> None:
         self._compare_root()
-        waiting = [""]
+        waiting = [Place("", self._source.root_status.st_ino)]
         while waiting:
-            path = waiting.pop()
-            names = self._common_names(path)
-            below: list[str] = []
-            for start in range(0, len(names), _NAMES_AT_ONCE):
-                below += self._compare_names(path, names[start : start + _NAMES_AT_ONCE])
+            place = waiting.pop()
+            names = self._common_names(place.path)
+            below: list[Place] = []
+            for start in range(0, len(names), NAMES_AT_ONCE):
+                below += self._compare_names(place, names[start : start + NAMES_AT_ONCE])
             waiting += reversed(below)
         self._compare_contents()
 
@@ -108,12 +117,15 @@ class Walk:
                 continue
             if path in listed:
                 self._common_names(path)
-            self._compare_names(path, sorted(names.get(path, ())))
+            some = sorted(names.get(path, ()))
+            for start in range(0, len(some), NAMES_AT_ONCE):
+                self._compare_names(Place(path, 0), some[start : start + NAMES_AT_ONCE])
         self._compare_contents()
 
     def _compare_root(self) -> None:
+        slot = self._batches.read(_ABOVE_ROOT, ["."]).slot(0)
         root = Pair(".", ".", self._source.open(""), self._target.open(""))
-        self._compare_status(root, self._source.root_status, self._target.root_status)
+        self._compare_status(root, self._source.root_status, self._target.root_status, slot)
 
     def _common_names(self, path: str) -> list[str]:
         """Report the names that only one side has in the directory `path`; return the others."""
@@ -121,59 +133,64 @@ class Walk:
         if not path:
             in_source = {name for name in in_source if not is_excluded_name(os.fsencode(name))}
             in_target.discard(os.fsdecode(DSG_DIRECTORY))
-        for name in sorted(in_source - in_target):
-            self._context.differ(_join(path, name), "presence", _IN_SOURCE, "missing")
-        for name in sorted(in_target - in_source):
-            self._context.differ(_join(path, name), "presence", _NOT_IN_SOURCE, "extra")
-        return sorted(in_source & in_target)
+        if in_source != in_target:
+            for name in sorted(in_source - in_target):
+                self._context.differ(_join(path, name), "presence", _IN_SOURCE, "missing")
+            for name in sorted(in_target - in_source):
+                self._context.differ(_join(path, name), "presence", _NOT_IN_SOURCE, "extra")
+            in_source &= in_target
+        return sorted(in_source)
 
-    def _compare_names(self, path: str, names: list[str]) -> list[str]:
-        """Compare the entries `names` of the directory `path`; return the directories in it."""
-        # First all of one side, then all of the other: the target's file system may be another
-        # process, and switching to it for each name takes longer than its answer.
-        of_target = self._target.statuses(path, names)
-        of_source = self._source.statuses(path, names)
-        source, target = self._source.open(path), self._target.open(path)
-        files: list[_File] = []
-        directories: list[str] = []
+    def _compare_names(self, place: Place, names: list[str]) -> list[Place]:
+        """Compare the entries `names` of a directory; return the directories in it."""
+        batch = self._batches.read(place, names)
         self._context.checkpoint()
-        for name, here, there in zip(names, of_source, of_target, strict=True):
-            whole = _join(path, name)
-            if here is None or there is None:
-                of_both = (_NOT_IN_SOURCE if here is None else _IN_SOURCE), _presence(there)
-                self._context.differ(whole, "presence", *of_both)
-            elif self._source.is_nested_subvolume(here):
-                self._compare_nested_subvolume(whole, there)
-            elif not self._tick_off_if_proven(whole, here, there):
-                found = self._compare_status(Pair(whole, name, source, target), here, there)
-                if isinstance(found, _File):
-                    files.append(found)
-                elif found is not None:
-                    directories.append(found.path)
+        self._count_proven_files(batch.file_count)
+        files: list[_File] = []
+        directories: list[Place] = []
+        source, target = self._source.open(place.path), self._target.open(place.path)
+        for index in batch.others():
+            pair = Pair(_join(place.path, names[index]), names[index], source, target)
+            found = self._compare_name(batch, index, pair)
+            if isinstance(found, _File):
+                files.append(found)
+            elif found is not None:
+                directories.append(Place(found.path, batch.inode(index)))
         if self._contents.put(self._to_read(files)):
             self._compare_contents()
         return directories
 
-    def _tick_off_if_proven(
-        self, path: str, source: os.stat_result, target: os.stat_result
-    ) -> bool:
-        """Count a listed file that is proven; False if it has to be compared."""
-        if self._reading.all or not is_same_file(source, target, self._capabilities):
-            return False
-        listed = self._listing.find(path)
-        if listed is None:
-            return False
-        number, entry = listed
-        if not self._proofs.renew(source, target, hash_entry(entry), self._context.moments):
-            return False
-        self._listing.tick_off(number)
-        self._count_hash(entry)
-        self._result.entries += 1
-        self._result.files += 1
-        self._result.files_proven += not self._reading.none
-        self._note_loss(self._capabilities.mtime_loss(source.st_mtime_ns), path)
-        self._result.add(self._link_groups.compare(path, source, target))
-        return True
+    def _count_proven_files(self, count: int) -> None:
+        """Count listed files of which nothing is left to compare."""
+        self._result.entries += count
+        self._result.files += count
+        self._result.files_proven += 0 if self._reading.none else count
+        self._count_hashes(count)
+
+    def _compare_name(self, batch: Batch, index: int, pair: Pair) -> _File | Pair | None:
+        """Compare one name; return a file to read, a directory to enter, or None."""
+        slot = batch.slot(index)
+        if batch.is_proven_directory(index):
+            self._result.entries += 1
+            slot.prove(Kind.DIRECTORY)
+            return pair
+        here, there = batch.source(index), batch.target(index)
+        if here is None or there is None:
+            of_both = (_NOT_IN_SOURCE if here is None else _IN_SOURCE), _presence(there)
+            self._context.differ(pair.path, "presence", *of_both)
+            return None
+        if self._source.is_nested_subvolume(here):
+            self._compare_nested_subvolume(pair.path, there)
+            return None
+        listed = batch.listed(index)
+        if listed and slot.is_proven and is_same_file(here, there, self._capabilities):
+            self._listing.tick_off(listed[0])
+            self._count_proven_files(1)
+            self._note_loss(self._capabilities.mtime_loss(here.st_mtime_ns), pair.path)
+            self._result.add(self._link_groups.compare(pair.path, here, there))
+            slot.prove(kind_of_file(here, there, listed[1], self._capabilities))
+            return None
+        return self._compare_status(pair, here, there, slot)
 
     def _compare_nested_subvolume(self, path: str, target: os.stat_result) -> None:
         self._result.entries += 1
@@ -186,32 +203,32 @@ class Walk:
             self._context.differ(_join(path, name), "presence", expected, "extra")
 
     def _compare_status(
-        self, pair: Pair, source: os.stat_result, target: os.stat_result
+        self, pair: Pair, source: os.stat_result, target: os.stat_result, slot: Slot
     ) -> _File | Pair | None:
         """Compare all but contents; return a file to read, a directory to enter, or None."""
         self._context.checkpoint()
         self._result.entries += 1
-        self._result.add(compare_status(pair.path, source, target, self._capabilities))
-        self._note_loss(self._capabilities.mtime_loss(source.st_mtime_ns), pair.path)
+        differences = compare_status(pair.path, source, target, self._capabilities)
+        self._result.add(differences)
+        loss = self._capabilities.mtime_loss(source.st_mtime_ns)
+        self._note_loss(loss, pair.path)
         if stat.S_IFMT(source.st_mode) != stat.S_IFMT(target.st_mode):
             return None
-        is_directory = stat.S_ISDIR(source.st_mode)
-        entry_hash = 0 if is_directory else self._listing.hash_of(pair.path)
-        is_proven = not self._reading.all and self._proofs.renew(
-            source, target, entry_hash, self._context.moments
-        )
-        if not is_proven:
-            self._compare_xattrs(pair)
+        if not slot.is_proven:
+            compare_xattrs(self._context, self._capabilities, self._source, self._target, pair)
         if stat.S_ISREG(source.st_mode):
             self._result.add(self._link_groups.compare(pair.path, source, target))
-            return _File(pair, source, target, entry_hash, is_proven)
+            return _File(pair, source, target, slot)
+        if stat.S_ISDIR(source.st_mode):
+            is_plain = not differences and loss is None and not may_be_stub(source)
+            slot.prove(Kind.DIRECTORY if is_plain else Kind.OTHER)
+            return pair
         if stat.S_ISLNK(source.st_mode):
             self._compare_links(pair)
-        elif not is_directory:
+        else:
             self._result.add_unlisted(pair.path)
-        if not is_proven:
-            self._proofs.add(source, target, entry_hash)
-        return pair if is_directory else None
+        slot.prove(Kind.OTHER)
+        return None
 
     def _compare_links(self, pair: Pair) -> None:
         source = self._source.reference(pair.path, pair.name, pair.source)
@@ -219,26 +236,6 @@ class Walk:
         if source != target:
             self._context.differ(pair.path, "link target", printable(source), printable(target))
         compare_link_entry(self._context, pair.path, source)
-
-    def _compare_xattrs(self, pair: Pair) -> None:
-        source = self._stored_xattrs(pair)
-        if not self._capabilities.xattrs and not self._capabilities.acls:
-            return
-        found = self._target.xattrs(pair.path, pair.name, pair.target)
-        target = {name: found[name] for name in found if is_carried_xattr(name)}
-        for name in sorted(source.keys() | target.keys()):
-            if source.get(name) != target.get(name):
-                values = _value(source.get(name)), _value(target.get(name))
-                self._context.differ(pair.path, f"xattr {name}", *values)
-
-    def _stored_xattrs(self, pair: Pair) -> dict[str, bytes]:
-        """Return the attributes in the source that the target must have; note the others."""
-        found = self._source.xattrs(pair.path, pair.name, pair.source)
-        losses = {name: self._capabilities.xattr_loss(name) for name in found}
-        carried = {name for name in found if is_carried_xattr(name)}
-        for loss in {losses[name] for name in carried}:
-            self._note_loss(loss, pair.path)
-        return {name: found[name] for name in carried if losses[name] is None}
 
     def _note_loss(self, loss: Loss | None, path: str) -> None:
         if loss is not None:
@@ -249,20 +246,24 @@ class Walk:
         to_read = []
         for file in files:
             self._result.files += 1
-            entry = take_entry(self._context, file.pair.path, is_proven=file.is_proven)
-            self._count_hash(entry)
-            if file.is_proven:
+            is_proven = file.slot.is_proven
+            entry = take_entry(self._context, file.pair.path, is_proven=is_proven)
+            self._count_hashes(entry is not None)
+            if is_proven:
                 self._result.files_proven += not self._reading.none
+                file.slot.prove(Kind.OTHER)
             elif self._reading.none:
                 if self._agrees_unread(file, entry):
-                    self._proofs.add(file.source, file.target, file.entry_hash)
+                    file.slot.prove(
+                        kind_of_file(file.source, file.target, entry, self._capabilities)
+                    )
             elif file.source.st_size == file.target.st_size:
-                to_read.append(ToRead(file.pair, file.source, file.target, entry, file.entry_hash))
+                to_read.append(ToRead(file.pair, file.source, file.target, entry, file.slot))
         return to_read
 
-    def _count_hash(self, entry: bytes | None) -> None:
-        if entry is not None and self._result.level == "structure":
-            self._result.hashes_unchecked += 1
+    def _count_hashes(self, count: int) -> None:
+        if self._result.level == "structure":
+            self._result.hashes_unchecked += count
 
     def _agrees_unread(self, file: _File, entry: bytes | None) -> bool:
         """Compare what can be compared of an entry at a level that reads no contents."""
@@ -280,7 +281,9 @@ class Walk:
             if source != target:
                 self._context.differ(path, "content", source, target)
             elif compare_file_entry(self._context, path, file.target, target, file.entry):
-                self._proofs.add(file.source, file.target, file.entry_hash)
+                file.slot.prove(
+                    kind_of_file(file.source, file.target, file.entry, self._capabilities)
+                )
 
 
 def _join(path: str, name: str) -> str:
@@ -289,8 +292,3 @@ def _join(path: str, name: str) -> str:
 
 def _presence(status: os.stat_result | None) -> str:
     return "missing" if status is None else "extra"
-
-
-def _value(value: bytes | None) -> str:
-    # Whoever reads a result may not be one who may read the attribute.
-    return "not set" if value is None else f"{len(value)} bytes with hash {hash_bytes(value)}"

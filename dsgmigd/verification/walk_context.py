@@ -12,12 +12,12 @@ from dsgmigd.dsg.scope import Scope
 from dsgmigd.verification.compare import Discrepancy, printable
 from dsgmigd.verification.findings import Verification
 from dsgmigd.verification.metadata.documents import ManifestView
-from dsgmigd.verification.proof import Moments, Proofs
+from dsgmigd.verification.proof import Moments
 
 
 @dataclass(frozen=True)
 class WalkContext:
-    """The manifest and the scope of a snapshot, the proofs for it, and the result to fill.
+    """The manifest and the scope of a snapshot, when it was made, and the result to fill.
 
     `checkpoint` is called for every entry; whatever it raises ends the walk.
     """
@@ -25,7 +25,6 @@ class WalkContext:
     result: Verification
     view: ManifestView
     scope: Scope
-    proofs: Proofs
     moments: Moments
     checkpoint: Callable[[], None]
 

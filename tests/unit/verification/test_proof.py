@@ -167,6 +167,38 @@ def test_times_of_any_century_are_proof_too(mtime_ns: int) -> None:
     assert proofs.renew(side, side, 1, Moments(target=200.0))
 
 
+# Many files at once.
+
+near = st.integers(-3 * SECOND, 3 * SECOND) | st.sampled_from([0, -250_000_000, 20_000_000])
+moments = st.builds(
+    Moments,
+    source=st.lists(near.map(lambda ns: 100 + ns / SECOND), max_size=2).map(tuple),
+    target=st.none() | near.map(lambda ns: 100 + ns / SECOND),
+)
+
+
+@given(moments, near, near, st.integers(0, 2 * SECOND), st.integers(0, 2 * SECOND))
+def test_what_is_certain_for_all_files_is_so_for_each(
+    moments: Moments, source: int, target: int, earlier: int, later: int
+) -> None:
+    source, target = 100 * SECOND + source, 100 * SECOND + target
+    if moments.allow_all_proofs(source // SECOND, target // SECOND):
+        assert moments.allow_proof(source - earlier, target - later)
+        assert moments.allow_proof(source // SECOND * SECOND, target // SECOND * SECOND)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "is_certain"),
+    [(100, 150, True), (199, 150, True), (200, 150, False), (100, 249, True), (100, 250, False)],
+)
+def test_it_is_certain_for_all_files_that_were_touched_long_before(
+    source: int, target: int, *, is_certain: bool
+) -> None:
+    assert LATER.allow_all_proofs(source, target) == is_certain
+    assert not Moments(LATER.source).allow_all_proofs(source, target)
+    assert Moments(target=LATER.target).allow_all_proofs(source, target) == (target < 250)
+
+
 # The compact set of digests, against Python's own.
 
 
