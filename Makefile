@@ -112,6 +112,7 @@ bench-memory = many_entries.py
 bench-metadata = metadata_share.py
 bench-openzfs = openzfs.py --
 bench-queue = waiting_requests.py
+bench-unchanged = unchanged_entries.py
 bench-workers = several_workers.py
 # What a bench needs, if not what the demo needs.
 bench-long-needs = bench
@@ -135,6 +136,7 @@ bench-help:
 	@echo "WHAT=metadata  the share of DSG's metadata in a migration's time and space (root)"
 	@echo "WHAT=openzfs   compare in the virtual machine, on the kernel's OpenZFS (root)"
 	@echo "WHAT=queue     how soon the first of 100,000 waiting requests is claimed"
+	@echo "WHAT=unchanged what the verifier does for an entry that did not change (root)"
 	@echo "WHAT=workers   what four workers gain over one (root)"
 
 fmt: $(venv)/ready

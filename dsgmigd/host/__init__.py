@@ -20,6 +20,7 @@ FACE = (
     "mount_namespace",
     "ownership",
     "regular",
+    "status_table",
     "syscalls",
     "terminal",
 )

@@ -97,23 +97,17 @@ class Verifier:
         view = self._check_documents(
             target_root, number, moments, result, push=push, is_verified_before=is_verified_before
         )
-        proofs = WalkProofs()  # comparing some paths proves nothing for the next full walk
-        if changed is None:
-            proofs = self._proofs
-            proofs.begin_snapshot()
         context = WalkContext(result, view, self._scope, moments, self._checkpoint)
         with (
             self._side(source_root, source_error) as source,
             self._side(target_root, target_error) as target,
             reading_threads(self._hash_threads) as pool,
         ):
-            reading = self._reading(pool, is_verified_before=is_verified_before)
-            capabilities = self._capabilities
             walk = Walk(
                 *(source, target, context),
-                proofs=proofs,
-                capabilities=capabilities,
-                reading=reading,
+                proofs=self._proofs_for(changed),
+                capabilities=self._capabilities,
+                reading=self._reading(pool, is_verified_before=is_verified_before),
             )
             _run(walk, changed)
         return result
@@ -155,6 +149,16 @@ class Verifier:
             result.is_push_checked = True
             result.add(compare_push(push, view.metadata))
         return view
+
+    def _proofs_for(self, changed: Changed | None) -> WalkProofs:
+        """Return the proofs for the next walk, which looks only at what `changed`, or at all.
+
+        Comparing some paths proves nothing for the next full walk.
+        """
+        if changed is not None:
+            return WalkProofs()
+        self._proofs.begin_snapshot()
+        return self._proofs
 
     def _side(self, root: str, translate: Translate) -> Side:
         is_exhaustive = self._level == "exhaustive"

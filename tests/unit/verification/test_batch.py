@@ -147,10 +147,11 @@ def test_whoever_reads_everything_trusts_no_proof(sides: Sides) -> None:
     assert sides.others(trusts_proofs=False) == list(range(40))
 
 
+@pytest.mark.parametrize("kind", [Kind.FILE, Kind.DIRECTORY])
 def test_where_there_may_be_nested_subvolumes_each_name_is_looked_at(
-    sides: Sides, monkeypatch: pytest.MonkeyPatch
+    sides: Sides, monkeypatch: pytest.MonkeyPatch, kind: Kind
 ) -> None:
-    sides.prove_all()
+    sides.prove_all(kind)
     monkeypatch.setattr(Side, "has_one_file_system", lambda *_: False)
     with sides.read() as batch:
         assert batch.others() == list(range(40))

@@ -1,0 +1,30 @@
+"""System calls can be counted exactly on any machine: what is unchanged must cost few of them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it mounts a tmpfs")
+@pytest.mark.parametrize(("files_in_directory", "limit"), [(1000, 2.3), (25, 3.25)])
+def test_an_unchanged_entry_costs_little_more_than_its_status_on_both_sides(
+    files_in_directory: int, limit: float
+) -> None:
+    program = ROOT / "bench" / "unchanged_entries.py"
+    options = ("--entries", "3000", "--rounds", "1", "--calls")
+    directories = ("--files-in-directory", str(files_in_directory))
+    path = f"{ROOT}:{ROOT / 'packaging' / 'quickstart'}"
+    done = subprocess.run(
+        (sys.executable, program, *options, *directories),
+        check=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    figures = json.loads(done.stdout)
+    assert figures["calls"] < limit, figures
