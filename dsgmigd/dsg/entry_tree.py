@@ -8,6 +8,7 @@ Raises: nothing.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import IntEnum
 
 from dsgmigd.dsg.entry import is_listed_name
@@ -21,16 +22,29 @@ class Staleness(IntEnum):
     CONTENT = 2
 
 
-class Leaf:
-    """Anything but a directory; `entry` is None while unknown, and for what is never listed."""
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What is known of a file that was written whole: hash and size of its content, its time."""
 
-    __slots__ = ("entry", "name", "parent", "staleness")
+    digest: str
+    size: int
+    mtime_ns: int
+
+
+class Leaf:
+    """Anything but a directory; `entry` is None while unknown, and for what is never listed.
+
+    While it is stale, `written` may have all that its entry needs.
+    """
+
+    __slots__ = ("entry", "name", "parent", "staleness", "written")
 
     def __init__(self, parent: "Folder | None", name: bytes, entry: bytes | None = None) -> None:
         self.parent = parent
         self.name = name
         self.entry = entry
         self.staleness = Staleness.FRESH
+        self.written: Written | None = None
 
 
 class Folder:

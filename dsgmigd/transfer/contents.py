@@ -24,7 +24,8 @@ from dsgmigd.target.capabilities import Capabilities
 from dsgmigd.transfer.hard_links import find_migrated_names
 from dsgmigd.transfer.misfits import remove_misfits, set_held_times
 from dsgmigd.transfer.nested_subvolumes import make_empty_directories, separate_nested
-from dsgmigd.transfer.replay import ChangeListener, Replay
+from dsgmigd.transfer.replay import Replay
+from dsgmigd.transfer.reports import ChangeListener
 from dsgmigd.transfer.rsync import Rsync
 
 

@@ -99,6 +99,29 @@ def test_preallocation_grows_a_file_unless_it_keeps_its_size(
     assert (world.root / "f").read_bytes() == b"abc".ljust(size, b"\0")
 
 
+def test_calls_whose_effect_is_there_already_are_left_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    for name in ("ftruncate", "fchown", "fchmod", "fstat"):
+        real = getattr(os, name)
+
+        def counted(*arguments: Any, name: str = name, real: Any = real) -> Any:
+            calls.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(os, name, counted)
+    world.replay(
+        send.make_file(b"f"),
+        send.write(b"f", b"xyz"),
+        send.truncate(b"f", 3),
+        send.allocate(b"f", mode=0, offset=0, size=2),
+        send.change_owner(b"f", os.geteuid(), os.getegid()),
+        send.change_mode(b"f", 0o600),
+    )
+    assert calls == ["fstat"], "of the directory, for what it passes on"
+
+
 def test_preallocation_within_a_file_changes_nothing(world: World) -> None:
     (world.root / "f").write_bytes(b"abc")
     world.replay(send.allocate(b"f", mode=0, offset=0, size=2))
