@@ -29,10 +29,9 @@ class AttributeChanges:
 
     def change_mode(self, path: bytes, attributes: Attributes) -> None:
         """Set the permission bits."""
-        # chmod(2) follows symbolic links, and the kernel never sends the mode of one.
-        if self._tree.is_symlink(path):
+        mode = stat.S_IMODE(number_in(attributes, Field.MODE))
+        if not self._tree.change_mode(path, mode):
             raise UnexpectedCommand(f"is for a symbolic link, {path!r}")
-        self._tree.change_mode(path, stat.S_IMODE(number_in(attributes, Field.MODE)))
 
     def change_owner(self, path: bytes, attributes: Attributes) -> None:
         """Set user and group."""

@@ -149,11 +149,12 @@ class ContentWriter:
         return Transfer(self._streams.protocol, replay.not_carried)
 
     def _apply_stream(self, step: OpenStep, listener: ChangeListener) -> Replay:
-        before = self._progress.bytes_written
+        progress = self._progress
+        before = progress.bytes_written
 
         def checkpoint() -> None:
-            self._progress.bytes_written = before + replay.bytes_written
-            self._progress.checkpoint()
+            progress.bytes_written = before + replay.bytes_written
+            progress.checkpoint()
 
         with (
             self._streams.start(step.held, step.parent) as stream,

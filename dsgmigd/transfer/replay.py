@@ -147,7 +147,11 @@ class Replay:
     def _apply_numbered(self, number: int, kind: Kind, attributes: Attributes) -> None:
         """Apply a command; errors give its number in the stream."""
         try:
-            self._apply_one(kind, attributes)
+            path = bytes(attributes[Field.PATH])
+            if path == self._present_path and (handler := self._handlers.get(kind)):
+                handler(path, attributes)
+            else:
+                self._apply_one(kind, path, attributes)
         except KeyError as error:
             attribute = getattr(error.args[0], "name", error.args[0])
             raise _corrupt(number, kind, f"lacks the attribute {attribute}") from error
@@ -159,11 +163,7 @@ class Replay:
             subject = os.fsdecode(bytes(attributes.get(Field.PATH, b"")))
             raise target_error(error, f"{kind.name.lower()} of {subject!r}") from error
 
-    def _apply_one(self, kind: Kind, attributes: Attributes) -> None:
-        path = bytes(attributes[Field.PATH])
-        if path == self._present_path and (handler := self._handlers.get(kind)):
-            handler(path, attributes)
-            return
+    def _apply_one(self, kind: Kind, path: bytes, attributes: Attributes) -> None:
         if path or kind not in _KINDS_FOR_ROOT:
             checked_path(path)
         if kind in _BEGINNINGS:
@@ -199,8 +199,9 @@ class Replay:
     # Names.
 
     def _rename(self, old: bytes, new: bytes) -> None:
+        is_old_absent = old != self._present_path and self._absent.is_absent(old)
+        is_new_absent = self._absent.is_absent(new)
         self._present_path = None
-        is_old_absent, is_new_absent = self._absent.is_absent(old), self._absent.is_absent(new)
         if not is_old_absent and not is_new_absent:
             self._tree.rename(old, new)
             self._absent.move_below(old, new)

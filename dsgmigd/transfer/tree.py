@@ -237,10 +237,6 @@ class Tree:
 
     # Attributes.
 
-    def is_symlink(self, path: bytes) -> bool:
-        """Return whether `path` is a symbolic link."""
-        return not self._file_at(path) and stat.S_ISLNK(self._directories.lstat(path).st_mode)
-
     def link_group(self, path: bytes) -> int | None:
         """Return the inode number of a file that has several names; None for anything else."""
         if (file := self._file_at(path)) and file.is_alone:
@@ -248,16 +244,20 @@ class Tree:
         status = self._directories.lstat(path)
         return status.st_ino if stat.S_ISREG(status.st_mode) and status.st_nlink > 1 else None
 
-    def change_mode(self, path: bytes, mode: int) -> None:
-        """Set the permission bits of `path`, which must not be a symbolic link."""
+    def change_mode(self, path: bytes, mode: int) -> bool:
+        """Set the permission bits of `path`; return False if it is a symbolic link."""
         if file := self._file_at(path):
             if file.change_mode(mode):
                 self._likely_mode = mode & _PLAIN_BITS
-            return
+            return True
         self.finish_writing()
         self._inheritance = None
         parent, name = self._directories.parent_of(path)
+        # chmod(2) follows symbolic links, and the kernel never sends the mode of one.
+        if stat.S_ISLNK(os.lstat(name, dir_fd=parent).st_mode):
+            return False
         os.chmod(name, mode, dir_fd=parent)
+        return True
 
     def change_owner(self, path: bytes, uid: int, gid: int) -> None:
         """Set user and group of `path`; its mode does not change."""

@@ -217,12 +217,13 @@ def test_what_is_known_of_a_file_is_forgotten_when_it_changes_again(
     assert documents(manifest)["f"] == file_document(tmp_path / "f", "u")
 
 
-def test_what_is_known_of_a_file_is_good_for_one_step(tmp_path: Path) -> None:
+def test_what_is_known_of_a_file_is_kept_until_it_has_its_entry(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"content")
     manifest = Manifest()
     manifest.created(b"f")
     manifest.written(b"f", "0123456789abcdef", 9, 0)
     refresh(manifest, tmp_path)
+    assert [leaf.written for _, leaf in manifest.leaves()] == [None], "it would take memory"
     manifest.times_changed(b"f")
     refresh(manifest, tmp_path)
     found = documents(manifest)["f"]
