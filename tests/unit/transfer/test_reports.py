@@ -13,8 +13,8 @@ from tests.unit.transfer.replay_world import World
 
 TIMES = send.set_times(b"f", atime=5, mtime=1_999_999_999)
 NEW = (send.make_file(b"o1-1-0"), send.rename(b"o1-1-0", b"f"))
-# Anything that makes a replay close the file that it has open.
-OTHER = send.make_directory(b"d")
+# It makes a replay close the file that it has open.
+OTHER = send.change_mode(b"", 0o700)
 
 
 def written(*pieces: bytes, mtime: int = 1_999_999_999) -> dict[bytes, tuple[str, int, int]]:
@@ -113,14 +113,21 @@ def test_a_file_that_was_there_before_is_not_reported(world: World) -> None:
 @pytest.mark.parametrize(
     "change", [send.write(b"f", b"y"), send.truncate(b"f", 0), send.write(b"f", b"y", 1)]
 )
-def test_a_change_after_the_report_is_reported(world: World, change: Command) -> None:
-    world.replay(*NEW, send.write(b"f", b"x"), TIMES, send.make_file(b"g"), change, TIMES)
-    assert world.events == [("created", b"f"), ("created", b"g"), ("content_changed", b"f")]
+@pytest.mark.parametrize("between", [OTHER, send.make_file(b"g")])
+def test_a_change_after_the_report_is_reported(
+    world: World, between: Command, change: Command
+) -> None:
+    world.replay(*NEW, send.write(b"f", b"x"), TIMES, between, change, TIMES)
+    assert world.events[0] == ("created", b"f")
+    assert world.events[-1] == ("content_changed", b"f")
     assert world.listener.contents == written(b"x"), "the listener drops it: the content changed"
 
 
-def test_a_time_that_is_set_after_the_report_is_reported(world: World) -> None:
-    world.replay(*NEW, TIMES, send.make_file(b"g"), send.make_file(b"h"), TIMES)
+@pytest.mark.parametrize("between", [[OTHER], [send.make_file(b"g"), send.make_file(b"h")]])
+def test_a_time_that_is_set_after_the_report_is_reported(
+    world: World, between: list[Command]
+) -> None:
+    world.replay(*NEW, TIMES, *between, TIMES)
     assert world.events[-1] == ("times_changed", b"f")
 
 
