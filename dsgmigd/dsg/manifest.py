@@ -73,7 +73,7 @@ class Manifest:
         """Record what a new file has: settling it needs nothing else unless it changes again."""
         node = self._tree.find(path)
         if isinstance(node, Leaf):
-            node.written = Written(digest, size, mtime_ns)
+            node.written = Written(digest, size, mtime_ns).pack()
 
     def linked(self, existing: bytes, path: bytes) -> None:
         """Add a hard link; both names become stale, so that they are recognized as one file.

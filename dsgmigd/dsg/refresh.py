@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Callable
 
-from dsgmigd.dsg.entry_tree import Staleness, Written
+from dsgmigd.dsg.entry_tree import Staleness, Written, unpack
 from dsgmigd.dsg.manifest import Manifest, StaleEntry
 from dsgmigd.dsg.refused import is_refused
 from dsgmigd.dsg.scope import EVERYTHING, Scope
@@ -67,8 +67,8 @@ class Refresher:
         self._manifest.finish_step()
 
     def _settle(self, stale: StaleEntry) -> None:
-        if (written := stale.leaf.written) is not None:
-            self._settle_written(stale, written)
+        if stale.leaf.written is not None:
+            self._settle_written(stale, unpack(stale.leaf.written))
             return
         try:
             status = self._source.lstat(stale.path)
