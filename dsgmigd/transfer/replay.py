@@ -201,7 +201,6 @@ class Replay:
     def _rename(self, old: bytes, new: bytes) -> None:
         is_old_absent = old != self._present_path and self._absent.is_absent(old)
         is_new_absent = self._absent.is_absent(new)
-        self._present_path = None
         if not is_old_absent and not is_new_absent:
             self._tree.rename(old, new)
             self._absent.move_below(old, new)

@@ -17,6 +17,7 @@ from dsgmigd.errors import (
     TargetFull,
 )
 from dsgmigd.source.send_stream import Command
+from tests.acls import ACL
 from tests.unit import send_commands as send
 from tests.unit.transfer.replay_world import Listener, World, mode_of, replay_onto
 
@@ -139,6 +140,16 @@ def test_setuid_survives_a_write_and_a_change_of_owner(world: World) -> None:
         send.change_owner(b"owned", uid, gid),
     )
     assert [mode_of(world.root / name) for name in ("written", "cut", "owned")] == [0o6755] * 3
+
+
+def test_the_mode_after_an_acl_is_the_one_of_the_stream(world: World) -> None:
+    """Setting an ACL changes the mode."""
+    acl = send.set_xattr(b"f", b"system.posix_acl_access", ACL)
+    world.replay(send.make_file(b"f"), acl)
+    assert mode_of(world.root / "f") != 0o600
+    (world.root / "f").unlink()
+    world.replay(send.make_file(b"f"), acl, send.write(b"f", b"x"), send.change_mode(b"f", 0o600))
+    assert mode_of(world.root / "f") == 0o600
 
 
 def test_setuid_that_the_stream_clears_is_not_set_again(world: World) -> None:
