@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo
 
 TIME_ZONE = ZoneInfo("America/Los_Angeles")
 
+# json.dumps() would make an encoder for every call.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _IGNORED_NAMES = frozenset(
     {b"__pycache__", b".Rdata", b".rdata", b".RData", b".Rproj.user", b".DS_Store"}
 )
@@ -103,4 +105,4 @@ def local_time(timestamp: float) -> str:
 
 def to_json(value: Any) -> bytes:
     """Return `value` as compact JSON, as orjson writes it."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()

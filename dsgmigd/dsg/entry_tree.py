@@ -9,6 +9,7 @@ Raises: nothing.
 
 from collections.abc import Iterator
 from enum import IntEnum
+from typing import NamedTuple
 
 from dsgmigd.dsg.entry import is_listed_name
 
@@ -21,16 +22,38 @@ class Staleness(IntEnum):
     CONTENT = 2
 
 
-class Leaf:
-    """Anything but a directory; `entry` is None while unknown, and for what is never listed."""
+class Written(NamedTuple):
+    """What is known of a file that was written whole: hash and size of its content, its time."""
 
-    __slots__ = ("entry", "name", "parent", "staleness")
+    digest: str
+    size: int
+    mtime_ns: int
+
+    def pack(self) -> bytes:
+        """Return it as one object of 80 bytes: millions may wait for their entries."""
+        return b"%b %d %d" % (self.digest.encode(), self.size, self.mtime_ns)
+
+
+def unpack(packed: bytes) -> Written:
+    """Return what `Written.pack` packed."""
+    digest, size, mtime_ns = packed.split()
+    return Written(digest.decode(), int(size), int(mtime_ns))
+
+
+class Leaf:
+    """Anything but a directory; `entry` is None while unknown, and for what is never listed.
+
+    While it is stale, `written` may have all that its entry needs, as `Written.pack` packs it.
+    """
+
+    __slots__ = ("entry", "name", "parent", "staleness", "written")
 
     def __init__(self, parent: "Folder | None", name: bytes, entry: bytes | None = None) -> None:
         self.parent = parent
         self.name = name
         self.entry = entry
         self.staleness = Staleness.FRESH
+        self.written: bytes | None = None
 
 
 class Folder:

@@ -22,7 +22,15 @@ from dsgmigd.dsg.entry import (
     path_in_json,
     to_json,
 )
-from dsgmigd.dsg.entry_tree import EntryTree, Folder, Leaf, Staleness, leaves_below, path_of
+from dsgmigd.dsg.entry_tree import (
+    EntryTree,
+    Folder,
+    Leaf,
+    Staleness,
+    Written,
+    leaves_below,
+    path_of,
+)
 from dsgmigd.dsg.lines import Lines
 
 _SETTLED_AT_ONCE = 10_000
@@ -57,8 +65,15 @@ class Manifest:
 
     def created(self, path: bytes) -> None:
         """Add a new file at `path`."""
-        self._tree.put(path, Leaf(None, b""))
-        self.content_changed(path)
+        leaf = Leaf(None, b"")
+        if self._tree.put(path, leaf):
+            self._mark(leaf, Staleness.CONTENT)
+
+    def written(self, path: bytes, digest: str, size: int, mtime_ns: int) -> None:
+        """Record what a new file has: settling it needs nothing else unless it changes again."""
+        node = self._tree.find(path)
+        if isinstance(node, Leaf):
+            node.written = Written(digest, size, mtime_ns).pack()
 
     def linked(self, existing: bytes, path: bytes) -> None:
         """Add a hard link; both names become stale, so that they are recognized as one file.
@@ -225,6 +240,7 @@ class Manifest:
 
     def _mark(self, leaf: Leaf, staleness: Staleness) -> None:
         leaf.staleness = max(leaf.staleness, staleness)
+        leaf.written = None
         self._stale[leaf] = None
 
     def _touch(self, path: bytes) -> None:
@@ -240,6 +256,7 @@ class Manifest:
         # An unchanged entry stays one object: all may be read again while the old ones are kept.
         stale.leaf.entry = before if entry == before else entry
         stale.leaf.staleness = Staleness.FRESH
+        stale.leaf.written = None
         inode = self._inodes.get(stale.leaf)
         if inode is not None:
             self._group_staleness.pop(inode, None)

@@ -1,6 +1,7 @@
 """Bring the entries of a manifest up to date from the files.
 
-Files are read in the source, so that the manifest says what they must be. Their times are written
+Files are read in the source, so that the manifest says what they must be, unless they came by whole
+in the send stream of the source and were hashed on their way. Their times are written
 as the target stores them, because DSG reads the target. Hard links and the contents of new
 directories are read in staging. The verifier reads both sides by itself.
 
@@ -12,7 +13,7 @@ import os
 import stat
 from collections.abc import Callable
 
-from dsgmigd.dsg.entry_tree import Staleness
+from dsgmigd.dsg.entry_tree import Staleness, Written, unpack
 from dsgmigd.dsg.manifest import Manifest, StaleEntry
 from dsgmigd.dsg.refused import is_refused
 from dsgmigd.dsg.scope import EVERYTHING, Scope
@@ -66,6 +67,9 @@ class Refresher:
         self._manifest.finish_step()
 
     def _settle(self, stale: StaleEntry) -> None:
+        if stale.leaf.written is not None:
+            self._settle_written(stale, unpack(stale.leaf.written))
+            return
         try:
             status = self._source.lstat(stale.path)
             is_link = stat.S_ISLNK(status.st_mode)
@@ -100,19 +104,32 @@ class Refresher:
                 self._manifest.mark_link_group(inode, Staleness.CONTENT)
         self._manifest.settle_unlisted(stale)
 
+    def _settle_written(self, stale: StaleEntry, written: Written) -> None:
+        """Settle a new file whose content was hashed when it was written."""
+        if not self._scope.has(stale.path):
+            self._manifest.settle_unlisted(stale)
+            return
+        self.files_hashed += 1
+        self._settle_entry(stale, written.size, written.mtime_ns, written.digest)
+
     def _settle_file(self, stale: StaleEntry, status: os.stat_result) -> None:
         if status.st_nlink > 1:
             digest = self._settle_linked(stale, status)
         else:
             digest = self._digest(stale.path, status) if stale.needs_content else None
+        self._settle_entry(stale, status.st_size, status.st_mtime_ns, digest)
+
+    def _settle_entry(
+        self, stale: StaleEntry, size: int, mtime_ns: int, digest: str | None
+    ) -> None:
+        mtime = _float_seconds(self._held_mtime_ns(mtime_ns))
         try:
-            mtime = _float_seconds(self._held_mtime_ns(status.st_mtime_ns))
             self._manifest.settle_file(
-                stale, user=self._user, size=status.st_size, mtime=mtime, digest=digest
+                stale, user=self._user, size=size, mtime=mtime, digest=digest
             )
         except OverflowError as error:
             raise TargetRefused(
-                f"the time of {os.fsdecode(stale.path)!r}, {status.st_mtime:.0f} seconds since "
+                f"the time of {os.fsdecode(stale.path)!r}, {mtime:.0f} seconds since "
                 "1970, is outside the range of years that DSG's metadata can express",
                 hint="set a time between the years 1 and 9999 in the source",
             ) from error

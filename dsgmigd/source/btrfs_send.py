@@ -6,7 +6,7 @@ that the source is read while the target is being verified; at most one is runni
 Raises: CommandFailed, HostExhausted, SourceUnreadable, StreamCorrupt.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import IO, Literal
 
 from dsgmigd.host.command import Commands, Pipe
@@ -88,14 +88,7 @@ def send_command(
 
 def commands_in(stream: IO[bytes]) -> Iterator[Command]:
     """Yield the commands of a running stream."""
-    return read_commands(_reader(stream))
-
-
-def _reader(stream: IO[bytes]) -> Callable[[int], bytes]:
-    def read(count: int) -> bytes:
-        try:
-            return stream.read(count)
-        except OSError as error:
-            raise source_error(error, "reading the send stream") from error
-
-    return read
+    try:
+        yield from read_commands(stream.read)
+    except OSError as error:
+        raise source_error(error, "reading the send stream") from error

@@ -23,8 +23,9 @@ NEWEST_VERSION = 3
 _VERSION = struct.Struct("<I")
 _COMMAND = struct.Struct("<IHI")
 _ATTRIBUTE = struct.Struct("<HH")
-_TYPE = struct.Struct("<H")
+_TYPE_BYTES = 2
 _CRC_OFFSET = 6
+_NO_CRC = bytes(4)
 _INVERTED = 0xFFFFFFFF
 # A command has at most one extent of data and a few paths; a longer one is invalid.
 _COMMAND_LIMIT_BYTES = 16 * 1024 * 1024
@@ -101,34 +102,46 @@ class Field(IntEnum):
     VERITY_SIG_DATA = 35
 
 
-Attributes = dict[int, memoryview]
+Attributes = dict[int, bytes | memoryview]
+"""What a command says, by `Field`; data to write is a view, which needs no copy."""
 Command = tuple[Kind, Attributes]
 
 _KINDS = {int(kind): kind for kind in Kind}
+_DATA = int(Field.DATA)
+_END = int(Kind.END)
 
 
 def read_commands(read: Callable[[int], bytes]) -> Iterator[Command]:
     """Yield the commands of one stream up to its END, which is not included.
 
     `read` must return exactly the requested number of bytes, fewer only at the end of the input.
+    The header of a command is read with the command before it, nothing is read after END.
     """
     version = _read_header(read)
     offset = len(MAGIC) + _VERSION.size
+    header = _read_exactly(read, _COMMAND.size, offset)
     while True:
-        header = _read_exactly(read, _COMMAND.size, offset)
         length, number, expected_crc = _COMMAND.unpack(header)
         if length > _COMMAND_LIMIT_BYTES:
             raise _corrupt(f"a command of {length} bytes", offset)
-        payload = _read_exactly(read, length, offset)
-        if _checksum(header, payload) != expected_crc:
+        is_end = number == _END
+        size = length if is_end else length + _COMMAND.size
+        data = read(size)
+        if len(data) != size:
+            raise _cut_off(offset)
+        view = memoryview(data)
+        # crc32c() inverts before and after; the stream's checksum does neither.
+        blank = crc32c.crc32c(header[:_CRC_OFFSET] + _NO_CRC, _INVERTED)
+        if crc32c.crc32c(view[:length], blank) ^ _INVERTED != expected_crc:
             raise _corrupt("the checksum of a command does not match", offset)
+        if is_end:
+            return
         kind = _KINDS.get(number)
         if kind is None:
             raise _corrupt(f"unknown command {number}", offset)
-        if kind is Kind.END:
-            return
-        yield kind, _split_attributes(payload, version, offset)
+        yield kind, _split_attributes(data, length, version, offset)
         offset += _COMMAND.size + length
+        header = data[length:]
 
 
 def _read_header(read: Callable[[int], bytes]) -> int:
@@ -146,36 +159,31 @@ def _read_header(read: Callable[[int], bytes]) -> int:
 def _read_exactly(read: Callable[[int], bytes], count: int, offset: int) -> bytes:
     data = read(count)
     if len(data) != count:
-        raise _corrupt("the stream ends in the middle of a command", offset)
+        raise _cut_off(offset)
     return data
 
 
-def _checksum(header: bytes, payload: bytes) -> int:
-    # crc32c() inverts before and after; the stream's checksum does neither.
-    blank = header[:_CRC_OFFSET] + bytes(4)
-    return int(crc32c.crc32c(payload, crc32c.crc32c(blank, _INVERTED))) ^ _INVERTED
-
-
-def _split_attributes(payload: bytes, version: int, offset: int) -> Attributes:
-    view = memoryview(payload)
+def _split_attributes(data: bytes, end: int, version: int, offset: int) -> Attributes:
+    """Return the attributes in the first `end` bytes of `data`, which has a header behind them."""
     attributes: Attributes = {}
     position = 0
-    end = len(payload)
-    try:
-        while position < end:
-            (number,) = _TYPE.unpack_from(view, position)
-            if number == Field.DATA and version > 1:
-                attributes[number] = view[position + _TYPE.size :]
-                return attributes
-            number, length = _ATTRIBUTE.unpack_from(view, position)
-            position += _ATTRIBUTE.size
-            if position + length > end:
-                raise _corrupt("an attribute is longer than its command", offset)
-            attributes[number] = view[position : position + length]
-            position += length
-    except struct.error as error:
-        raise _corrupt("an attribute is cut off", offset) from error
+    while position < end:
+        number, length = _ATTRIBUTE.unpack_from(data, position)
+        start = position + _ATTRIBUTE.size
+        if number == _DATA and version > 1:
+            start, length = position + _TYPE_BYTES, end - position - _TYPE_BYTES
+        position = start + length
+        if position > end or start > end:
+            raise _corrupt("an attribute is longer than its command", offset)
+        if number == _DATA:
+            attributes[_DATA] = memoryview(data)[start:position]
+        else:
+            attributes[number] = data[start:position]
     return attributes
+
+
+def _cut_off(offset: int) -> StreamCorrupt:
+    return _corrupt("the stream ends in the middle of a command", offset)
 
 
 def _corrupt(message: str, offset: int) -> StreamCorrupt:

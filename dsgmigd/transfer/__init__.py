@@ -4,7 +4,7 @@ Owns the replay of send streams, and the copy by rsync where a snapshot cannot b
 Guarantees: nothing outside the staging directory is written, whatever a stream or a tree contains.
 Raises: StreamCorrupt, CommandFailed, LossNotAllowed, TargetFull, TargetRefused, TargetUnwritable,
 SourceUnreadable, HostExhausted.
-Start reading in `contents` (one step), then `replay` (one table of commands) and `tree`. Only
+Start reading in `contents` (one step), then `replay` (the table of commands) and `tree`. Only
 migration imports this room: verification must not share code with what it checks.
 """
 

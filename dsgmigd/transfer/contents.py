@@ -24,7 +24,8 @@ from dsgmigd.target.capabilities import Capabilities
 from dsgmigd.transfer.hard_links import find_migrated_names
 from dsgmigd.transfer.misfits import remove_misfits, set_held_times
 from dsgmigd.transfer.nested_subvolumes import make_empty_directories, separate_nested
-from dsgmigd.transfer.replay import ChangeListener, Replay
+from dsgmigd.transfer.replay import Replay
+from dsgmigd.transfer.reports import ChangeListener
 from dsgmigd.transfer.rsync import Rsync
 
 
@@ -148,11 +149,12 @@ class ContentWriter:
         return Transfer(self._streams.protocol, replay.not_carried)
 
     def _apply_stream(self, step: OpenStep, listener: ChangeListener) -> Replay:
-        before = self._progress.bytes_written
+        progress = self._progress
+        before = progress.bytes_written
 
         def checkpoint() -> None:
-            self._progress.bytes_written = before + replay.bytes_written
-            self._progress.checkpoint()
+            progress.bytes_written = before + replay.bytes_written
+            progress.checkpoint()
 
         with (
             self._streams.start(step.held, step.parent) as stream,

@@ -1,5 +1,8 @@
 """The regular file that a replay is creating or changing; every call uses its descriptor.
 
+Calls whose effect is there already are left out. The content of a new file that is written from its
+beginning to its end is hashed on the way, so that nobody has to read it again for its hash.
+
 Raises: OSError, as the kernel gave it; OverflowError for numbers that no system call accepts.
 """
 
@@ -9,6 +12,9 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import xxhash
+
+from dsgmigd.host.hashing import start_hash
 from dsgmigd.host.syscalls import punch_hole
 
 Checkpoint = Callable[[], None]
@@ -20,13 +26,16 @@ _RECORD_BYTES = 128 * 1024
 _SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
 
 
-@dataclass
+@dataclass(slots=True)
 class OpenFile:
     """An open regular file.
 
     `mode` are the permission bits that the file must have in the end, `held_mode` those that it
-    has now. `owner` is user and group; None while they are not known. `bytes_written` counts what
-    was written since the file was opened.
+    has now. `owner` is user and group, `size` is in bytes; both are None while they are not known.
+
+    `content` is the hash of all that the file has; None if not all of it was seen. `mtime_ns` is
+    the time that was set after the last change of the content. `is_alone` says that the file
+    certainly has no other name.
     """
 
     path: bytes
@@ -34,7 +43,10 @@ class OpenFile:
     mode: int
     held_mode: int
     owner: tuple[int, int] | None = None
-    bytes_written: int = 0
+    size: int | None = None
+    content: xxhash.xxh3_64 | None = None
+    mtime_ns: int | None = None
+    is_alone: bool = False
 
     def finish(self) -> None:
         """Set the final mode and close the file."""
@@ -51,39 +63,62 @@ class OpenFile:
 
     # Contents.
 
+    def write_streamed(self, offset: int, data: memoryview) -> None:
+        """Write `data` at `offset`; it is hashed if it follows what was hashed before."""
+        content = self.content if offset == self.size else None
+        self.write_at(offset, data)
+        if content is not None:
+            content.update(data)
+            self.content = content
+
     def write_at(self, offset: int, data: memoryview) -> None:
         """Write `data` at `offset`."""
+        self._forget_content()
         while data:
             fitting = data[: _RECORD_BYTES - offset % _RECORD_BYTES]
             count = os.pwrite(self.descriptor, fitting, offset)
-            self.bytes_written += count
             offset += count
             data = data[count:]
+            if self.size is not None and offset > self.size:
+                self.size = offset
 
     def truncate(self, size: int) -> None:
         """Set the size in bytes."""
-        os.ftruncate(self.descriptor, size)
+        if size != self.size:
+            self._forget_content()
+            os.ftruncate(self.descriptor, size)
+            if self.size is not None:
+                self.size = size
 
     def grow(self, size: int) -> None:
         """Make the file at least `size` bytes long."""
-        if os.fstat(self.descriptor).st_size < size:
-            os.ftruncate(self.descriptor, size)
+        held = os.fstat(self.descriptor).st_size if self.size is None else self.size
+        if held < size:
+            self.truncate(size)
 
-    def punch_hole(self, offset: int, length: int, checkpoint: Checkpoint) -> None:
+    def _forget_content(self) -> None:
+        self.content = None
+        self.mtime_ns = None
+
+    def punch_hole(self, offset: int, length: int, checkpoint: Checkpoint) -> int:
         """Replace a range with zeros; the size of the file does not change.
 
         Where no hole can be punched, zeros are written, maybe terabytes: `checkpoint` is called for
-        every piece.
+        every piece. Returns how many were written.
         """
+        self._forget_content()
         try:
             punch_hole(self.descriptor, offset, length)
         except OSError as error:
             if error.errno not in {errno.EOPNOTSUPP, errno.ENOSYS}:
                 raise
-            end = min(offset + length, os.fstat(self.descriptor).st_size)
-            for start in range(offset, end, _ZEROS_BYTES):
-                checkpoint()
-                self.write_at(start, memoryview(bytes(min(_ZEROS_BYTES, end - start))))
+        else:
+            return 0
+        end = min(offset + length, os.fstat(self.descriptor).st_size)
+        for start in range(offset, end, _ZEROS_BYTES):
+            checkpoint()
+            self.write_at(start, memoryview(bytes(min(_ZEROS_BYTES, end - start))))
+        return max(0, end - offset)
 
     # Attributes.
 
@@ -111,3 +146,18 @@ class OpenFile:
     def set_times(self, access_ns: int, modification_ns: int) -> None:
         """Set the times, in nanoseconds since the epoch."""
         os.utime(self.descriptor, ns=(access_ns, modification_ns))
+        self.mtime_ns = modification_ns
+
+    def linked(self) -> None:
+        """Record that the file got another name, by which its content may change."""
+        self.is_alone = False
+        self.content = None
+
+
+def new_file(
+    path: bytes, descriptor: int, mode: int, held_mode: int, owner: tuple[int, int]
+) -> OpenFile:
+    """Return a file that was created just now, without content."""
+    return OpenFile(
+        path, descriptor, mode, held_mode, owner, size=0, content=start_hash(), is_alone=True
+    )

@@ -15,81 +15,39 @@ them; TargetFull, TargetRefused, TargetUnwritable, SourceUnreadable, LossNotAllo
 
 import contextlib
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from functools import partial
 
-from dsgmigd.errors import LossNotAllowed, StreamCorrupt
+from dsgmigd.errors import StreamCorrupt
 from dsgmigd.host.directories import Directories
-from dsgmigd.host.file_errors import source_error, source_errors, target_error, target_errors
+from dsgmigd.host.file_errors import target_error, target_errors
 from dsgmigd.request import Loss
-from dsgmigd.source.compression import decode_extent
 from dsgmigd.source.send_stream import Attributes, Command, Field, Kind
-from dsgmigd.target.capabilities import Capabilities, is_carried_xattr
+from dsgmigd.target.capabilities import Capabilities
 from dsgmigd.transfer.absent_paths import AbsentPaths
+from dsgmigd.transfer.attributes import AttributeChanges
+from dsgmigd.transfer.fields import (
+    UnexpectedCommand,
+    checked_path,
+    number_in,
+    path_in,
+    snapshot_in,
+)
+from dsgmigd.transfer.orphans import Orphans
+from dsgmigd.transfer.reports import ChangeListener, ReportingTree
 from dsgmigd.transfer.tree import Tree
+from dsgmigd.transfer.writes import Writes
 
-_NANOSECONDS = 1_000_000_000
-_CLONE_CHUNK_BYTES = 1024 * 1024
-_SMALLEST_SECTOR_BYTES = 4096
-# linux/falloc.h
-_KEEP_SIZE = 1
-_PUNCH_HOLE = 2
 _EVERYTHING = Capabilities()
-_NO_NAMES = frozenset({b"", b".", b".."})
-# The kernel renames a directory to this name at the root, oINODE-GENERATION-NUMBER, until it can
-# remove it (gen_unique_name in fs/btrfs/send.c).
-_ORPHAN_NAME = re.compile(rb"o\d+-\d+-\d+")
 # The path of these commands may be empty: it is the root of the snapshot.
 _KINDS_FOR_ROOT = frozenset(
     {Kind.CHMOD, Kind.CHOWN, Kind.UTIMES, Kind.SET_XATTR, Kind.REMOVE_XATTR, Kind.FILEATTR}
 )
+_BEGINNINGS = frozenset({Kind.SUBVOL, Kind.SNAPSHOT})
 # Settings of one file system, for which others have no equivalent.
 _NOT_CARRIED = {Kind.FILEATTR: "chattr flags", Kind.ENABLE_VERITY: "fs-verity"}
-
-
-# UUID and last transaction of a snapshot, as streams name it.
-_SnapshotId = tuple[bytes, int]
-
-
-class UnexpectedCommand(Exception):
-    """A command that the kernel does not write into a stream as dsgmigd requests it."""
-
-
-class ChangeListener(Protocol):
-    """Receives every change of a path that stays in the tree, in the order of the stream.
-
-    A path is tracked if the listener will look at it again.
-    """
-
-    def created(self, path: bytes) -> None:
-        """Record that something other than a directory was created at `path`."""
-
-    def linked(self, existing: bytes, path: bytes) -> None:
-        """Record that `path` was created as a hard link to `existing`."""
-
-    def created_directory(self, path: bytes) -> None:
-        """Record that an empty directory was created at `path`."""
-
-    def renamed(self, old: bytes, new: bytes) -> None:
-        """Record that `old`, with everything below it, was renamed to `new`."""
-
-    def removed(self, path: bytes) -> None:
-        """Record that `path`, with everything below it, was removed."""
-
-    def content_changed(self, path: bytes) -> bool:
-        """Record that the content of the file `path` changed; return whether it is tracked."""
-
-    def times_changed(self, path: bytes) -> bool:
-        """Record that the times of `path` were set; return whether it is tracked."""
-
-    def link_group_changed(self, inode: int) -> None:
-        """Record that a file with several names changed through a name that is not tracked."""
-
-    def appeared(self, path: bytes) -> None:
-        """Record that `path`, with everything below it, was copied from the source by rsync."""
 
 
 class Replay:
@@ -116,19 +74,16 @@ class Replay:
         allowed: Iterable[Loss] = (),
         nested: Iterable[bytes] = (),
     ) -> None:
-        self._tree = Tree(staging)
-        self._parent = Tree(parent) if parent else None
+        self._tree = ReportingTree(staging, listener)
+        self._writes = Writes(self._tree, Tree(parent) if parent else None)
+        self._attributes = AttributeChanges(self._tree, capabilities, frozenset(allowed))
         self._listener = listener
-        self._capabilities = capabilities
-        self._allowed = frozenset(allowed)
         self._nested = tuple(nested)
-        self._own_id: _SnapshotId | None = None
-        self._parent_id: _SnapshotId | None = None
-        self._changed_path: bytes | None = None
+        # A path that is below the snapshot, and not absent: most commands are for the same again.
+        self._present_path: bytes | None = None
         self._absent = AbsentPaths()
-        self._orphans: set[bytes] = set()
+        self._orphans = Orphans()
         self.changed_absent: set[bytes] = set()
-        self._checkpoint: Callable[[], None] = lambda: None
         self.not_carried: Counter[str] = Counter()
         self._handlers = self._make_handlers()
 
@@ -137,22 +92,22 @@ class Replay:
             Kind.MKFILE: self._make_file,
             Kind.MKDIR: self._make_directory,
             Kind.MKNOD: self._make_node,
-            Kind.MKFIFO: self._make_fifo,
-            Kind.MKSOCK: self._make_socket,
+            Kind.MKFIFO: partial(self._make_special, stat.S_IFIFO | 0o600),
+            Kind.MKSOCK: partial(self._make_special, stat.S_IFSOCK | 0o600),
             Kind.SYMLINK: self._make_symlink,
             Kind.LINK: self._link,
             Kind.UNLINK: self._unlink,
             Kind.RMDIR: self._remove_directory,
-            Kind.SET_XATTR: self._set_xattr,
-            Kind.REMOVE_XATTR: self._remove_xattr,
-            Kind.WRITE: self._write,
-            Kind.ENCODED_WRITE: self._write_encoded,
+            Kind.SET_XATTR: self._attributes.set_xattr,
+            Kind.REMOVE_XATTR: self._attributes.remove_xattr,
+            Kind.WRITE: self._writes.write,
+            Kind.ENCODED_WRITE: self._writes.write_encoded,
             Kind.CLONE: self._clone,
-            Kind.TRUNCATE: self._truncate,
-            Kind.FALLOCATE: self._allocate,
-            Kind.CHMOD: self._change_mode,
-            Kind.CHOWN: self._change_owner,
-            Kind.UTIMES: self._set_times,
+            Kind.TRUNCATE: self._writes.truncate,
+            Kind.FALLOCATE: self._writes.allocate,
+            Kind.CHMOD: self._attributes.change_mode,
+            Kind.CHOWN: self._attributes.change_owner,
+            Kind.UTIMES: self._attributes.set_times,
         }
 
     @property
@@ -163,14 +118,14 @@ class Replay:
     @property
     def bytes_written(self) -> int:
         """How much was written into files so far."""
-        return self._tree.bytes_written
+        return self._writes.bytes_written
 
     def apply(self, commands: Iterable[Command], *, checkpoint: Callable[[], None]) -> None:
         """Apply all commands; `checkpoint` is called between them and may raise to stop.
 
         It is called within a command too that may take long.
         """
-        self._checkpoint = checkpoint
+        self._writes.checkpoint = checkpoint
         try:
             with contextlib.closing(self._tree):
                 for path in self._nested:
@@ -184,23 +139,19 @@ class Replay:
             raise target_error(error, "finishing a file") from error
 
     def remove_orphans(self, source: Directories) -> None:
-        """Remove the directories that the stream renamed out of the way and did not remove.
-
-        It leaves a directory whose nested subvolume was deleted with it: the stream does not
-        mention the subvolume, and the kernel takes the directory for one that is not empty.
-        Whatever has such a name in the snapshot `source` stays.
-        """
-        for path in sorted(self._orphans):
-            with source_errors(f"looking for {os.fsdecode(path)!r}"):
-                is_in_source = any(source.walk(path))
-            if not is_in_source:
-                with target_errors(f"removing {os.fsdecode(path)!r}"):
-                    self._remove_all(path)
+        """Remove what the stream renamed out of the way and the snapshot `source` does not have."""
+        for path in self._orphans.left_in(source):
+            with target_errors(f"removing {os.fsdecode(path)!r}"):
+                self._remove_all(path)
 
     def _apply_numbered(self, number: int, kind: Kind, attributes: Attributes) -> None:
         """Apply a command; errors give its number in the stream."""
         try:
-            self._apply_one(kind, attributes)
+            path = bytes(attributes[Field.PATH])
+            if path == self._present_path and (handler := self._handlers.get(kind)):
+                handler(path, attributes)
+            else:
+                self._apply_one(kind, path, attributes)
         except KeyError as error:
             attribute = getattr(error.args[0], "name", error.args[0])
             raise _corrupt(number, kind, f"lacks the attribute {attribute}") from error
@@ -212,15 +163,15 @@ class Replay:
             subject = os.fsdecode(bytes(attributes.get(Field.PATH, b"")))
             raise target_error(error, f"{kind.name.lower()} of {subject!r}") from error
 
-    def _apply_one(self, kind: Kind, attributes: Attributes) -> None:
-        is_root = kind in _KINDS_FOR_ROOT and not attributes[Field.PATH]
-        path = b"" if is_root else _path(attributes)
-        if kind in {Kind.SUBVOL, Kind.SNAPSHOT}:
+    def _apply_one(self, kind: Kind, path: bytes, attributes: Attributes) -> None:
+        if path or kind not in _KINDS_FOR_ROOT:
+            checked_path(path)
+        if kind in _BEGINNINGS:
             self._begin(kind, attributes)
-        elif self._own_id is None:
+        elif self._writes.own_id is None:
             raise UnexpectedCommand("comes before the command that begins the stream")
         elif kind is Kind.RENAME:
-            self._rename(path, _path(attributes, Field.PATH_TO))
+            self._rename(path, path_in(attributes, Field.PATH_TO))
         elif kind is Kind.UPDATE_EXTENT:
             raise UnexpectedCommand("has no data: the stream was made with --no-data")
         elif self._absent.is_absent(path):
@@ -228,6 +179,7 @@ class Replay:
         elif kind in _NOT_CARRIED:
             self.not_carried[_NOT_CARRIED[kind]] += 1
         else:
+            self._present_path = path or None
             self._handlers[kind](path, attributes)
 
     def _note_absent(self, kind: Kind, path: bytes) -> None:
@@ -237,23 +189,23 @@ class Replay:
             self.changed_absent.add(path)
 
     def _begin(self, kind: Kind, attributes: Attributes) -> None:
-        if self._own_id is not None:
+        if self._writes.own_id is not None:
             raise UnexpectedCommand("begins a second snapshot in one stream")
-        self._own_id = _snapshot_id(attributes, Field.UUID, Field.CTRANSID)
+        self._writes.own_id = snapshot_in(attributes, Field.UUID, Field.CTRANSID)
         if kind is Kind.SNAPSHOT:
-            self._parent_id = _snapshot_id(attributes, Field.CLONE_UUID, Field.CLONE_CTRANSID)
+            parent_id = snapshot_in(attributes, Field.CLONE_UUID, Field.CLONE_CTRANSID)
+            self._writes.parent_id = parent_id
 
     # Names.
 
     def _rename(self, old: bytes, new: bytes) -> None:
-        self._changed_path = None
-        is_old_absent, is_new_absent = self._absent.is_absent(old), self._absent.is_absent(new)
+        is_old_absent = old != self._present_path and self._absent.is_absent(old)
+        is_new_absent = self._absent.is_absent(new)
         if not is_old_absent and not is_new_absent:
             self._tree.rename(old, new)
             self._absent.move_below(old, new)
-            self._listener.renamed(old, new)
-            if _ORPHAN_NAME.fullmatch(new):
-                self._orphans.add(new)
+            self._present_path = new
+            self._orphans.note(new)
         elif not is_old_absent:
             self._remove_all(old)
             self._absent.forget_below(old)
@@ -263,6 +215,7 @@ class Replay:
                 self._defer(new)
 
     def _defer(self, path: bytes) -> None:
+        self._present_path = None
         self._remove_all(path)
         self._absent.defer(path)
 
@@ -272,23 +225,18 @@ class Replay:
 
     def _make_file(self, path: bytes, _attributes: Attributes) -> None:
         self._tree.make_file(path)
-        self._listener.created(path)
 
     def _make_directory(self, path: bytes, _attributes: Attributes) -> None:
         self._tree.make_directory(path)
         self._listener.created_directory(path)
 
     def _make_node(self, path: bytes, attributes: Attributes) -> None:
-        mode, device = _number(attributes, Field.MODE), _number(attributes, Field.RDEV)
+        mode, device = number_in(attributes, Field.MODE), number_in(attributes, Field.RDEV)
         self._tree.make_special(path, mode, device)
         self._listener.created(path)
 
-    def _make_fifo(self, path: bytes, _attributes: Attributes) -> None:
-        self._tree.make_special(path, stat.S_IFIFO | 0o600)
-        self._listener.created(path)
-
-    def _make_socket(self, path: bytes, _attributes: Attributes) -> None:
-        self._tree.make_special(path, stat.S_IFSOCK | 0o600)
+    def _make_special(self, mode: int, path: bytes, _attributes: Attributes) -> None:
+        self._tree.make_special(path, mode)
         self._listener.created(path)
 
     def _make_symlink(self, path: bytes, attributes: Attributes) -> None:
@@ -296,7 +244,7 @@ class Replay:
         self._listener.created(path)
 
     def _link(self, path: bytes, attributes: Attributes) -> None:
-        existing = _path(attributes, Field.PATH_LINK)
+        existing = path_in(attributes, Field.PATH_LINK)
         if self._absent.is_absent(existing):
             self._defer(path)
         else:
@@ -313,172 +261,12 @@ class Replay:
 
     # Contents.
 
-    def _report_content(self, path: bytes) -> None:
-        """Report consecutive writes to a file as one change."""
-        if path != self._changed_path:
-            self._changed_path = path
-            self._report_link_group(path, is_tracked=self._listener.content_changed(path))
-
-    def _report_link_group(self, path: bytes, *, is_tracked: bool) -> None:
-        """Report a change by inode number if the listener does not track this name of a file."""
-        inode = None if is_tracked else self._tree.link_group(path)
-        if inode is not None:
-            self._listener.link_group_changed(inode)
-
-    def _write(self, path: bytes, attributes: Attributes) -> None:
-        offset, data = _number(attributes, Field.FILE_OFFSET), attributes[Field.DATA]
-        self._tree.write_at(path, offset, data)
-        self._report_content(path)
-
-    def _write_encoded(self, path: bytes, attributes: Attributes) -> None:
-        """Write a part of an extent that btrfs compressed."""
-        if _optional_number(attributes, Field.ENCRYPTION):
-            raise UnexpectedCommand(f"has encrypted data for {path!r}")
-        length = _number(attributes, Field.UNENCODED_LEN)
-        start = _number(attributes, Field.UNENCODED_OFFSET)
-        end = start + _number(attributes, Field.UNENCODED_FILE_LEN)
-        if end > length:
-            raise UnexpectedCommand(f"of {path!r} writes beyond the end of its extent")
-        compression = _optional_number(attributes, Field.COMPRESSION)
-        extent = decode_extent(compression, attributes[Field.DATA], length)
-        offset = _number(attributes, Field.FILE_OFFSET)
-        self._tree.write_at(path, offset, memoryview(extent)[start:end])
-        written_end = offset + end - start
-        rest_of_sector = -written_end % _SMALLEST_SECTOR_BYTES
-        if length % _SMALLEST_SECTOR_BYTES and rest_of_sector:
-            # The extent lies inline and stands for a whole sector; the kernel does not send the
-            # zeros at its end, even if there is more of the file after it.
-            self._tree.punch_hole(path, written_end, rest_of_sector, self._checkpoint)
-        self._report_content(path)
-
-    def _truncate(self, path: bytes, attributes: Attributes) -> None:
-        self._tree.truncate(path, _number(attributes, Field.SIZE))
-        self._report_content(path)
-
-    def _allocate(self, path: bytes, attributes: Attributes) -> None:
-        """Punch a hole, or grow the file; space is not reserved, since ZFS could not use it."""
-        mode = _number(attributes, Field.FALLOCATE_MODE)
-        offset, length = _number(attributes, Field.FILE_OFFSET), _number(attributes, Field.SIZE)
-        if mode & _PUNCH_HOLE:
-            self._tree.punch_hole(path, offset, length, self._checkpoint)
-        elif mode & ~_KEEP_SIZE:
-            raise UnexpectedCommand(f"has the unknown mode {mode} for {path!r}")
-        elif not mode:
-            self._tree.grow(path, offset + length)
-        self._report_content(path)
-
     def _clone(self, path: bytes, attributes: Attributes) -> None:
-        origin_path = _path(attributes, Field.CLONE_PATH)
-        origin_id = _snapshot_id(attributes, Field.CLONE_UUID, Field.CLONE_CTRANSID)
-        # Snapshots of a received subvolume have one UUID in a stream. If even their transactions
-        # are the same, nothing differs between them.
-        is_own = origin_id == self._own_id
-        if is_own and self._absent.is_absent(origin_path):
+        is_own = self._writes.is_own_clone(attributes)
+        if is_own and self._absent.is_absent(path_in(attributes, Field.CLONE_PATH)):
             self._defer(path)
-            return
-        source = self._open_origin(origin_path, origin_id, is_own=is_own)
-        try:
-            self._copy_range(source, path, attributes)
-        finally:
-            os.close(source)
-        self._report_content(path)
-
-    def _open_origin(self, path: bytes, origin_id: _SnapshotId, *, is_own: bool) -> int:
-        """Return a descriptor of the file from which a clone takes its bytes."""
-        if is_own:
-            return self._tree.open_for_reading(path)
-        if self._parent is None or origin_id != self._parent_id:
-            raise UnexpectedCommand("reads from a snapshot that is not the parent")
-        with source_errors(f"opening {os.fsdecode(path)!r} in the parent snapshot"):
-            return self._parent.open_for_reading(path)
-
-    def _copy_range(self, source: int, path: bytes, attributes: Attributes) -> None:
-        source_offset = _number(attributes, Field.CLONE_OFFSET)
-        offset = _number(attributes, Field.FILE_OFFSET)
-        end = offset + _number(attributes, Field.CLONE_LEN)
-        while offset < end:
-            self._checkpoint()
-            try:
-                data = os.pread(source, min(_CLONE_CHUNK_BYTES, end - offset), source_offset)
-            except OSError as error:
-                raise source_error(error, f"reading {os.fsdecode(path)!r}") from error
-            if not data:
-                raise UnexpectedCommand(f"of {path!r} reads beyond the end of its source file")
-            self._tree.write_at(path, offset, memoryview(data))
-            offset += len(data)
-            source_offset += len(data)
-
-    # Attributes.
-
-    def _change_mode(self, path: bytes, attributes: Attributes) -> None:
-        # chmod(2) follows symbolic links, and the kernel never sends the mode of one.
-        if self._tree.is_symlink(path):
-            raise UnexpectedCommand(f"is for a symbolic link, {path!r}")
-        self._tree.change_mode(path, stat.S_IMODE(_number(attributes, Field.MODE)))
-
-    def _change_owner(self, path: bytes, attributes: Attributes) -> None:
-        uid, gid = _number(attributes, Field.UID), _number(attributes, Field.GID)
-        self._tree.change_owner(path, uid, gid)
-
-    def _set_times(self, path: bytes, attributes: Attributes) -> None:
-        held = self._capabilities.held_mtime_ns
-        mtime_ns = _nanoseconds(attributes, Field.MTIME)
-        if self._capabilities.mtime_loss(mtime_ns) == "mtime_range":
-            self._check_allowed("mtime_range", path, "a time out of range")
-        self._tree.set_times(path, held(_nanoseconds(attributes, Field.ATIME)), held(mtime_ns))
-        self._report_link_group(path, is_tracked=self._listener.times_changed(path))
-
-    def _set_xattr(self, path: bytes, attributes: Attributes) -> None:
-        name, value = bytes(attributes[Field.XATTR_NAME]), bytes(attributes[Field.XATTR_DATA])
-        if not is_carried_xattr(os.fsdecode(name)):
-            return
-        loss = self._capabilities.xattr_loss(os.fsdecode(name))
-        if loss is None:
-            self._tree.set_xattr(path, name, value)
         else:
-            self._check_allowed(loss, path, os.fsdecode(name))
-
-    def _check_allowed(self, loss: Loss, path: bytes, what: str) -> None:
-        """Raise LossNotAllowed; preflight should have done so before anything was copied."""
-        if loss not in self._allowed:
-            raise LossNotAllowed(
-                f"{os.fsdecode(path)!r} has {what}, which the target cannot hold",
-                hint=f'choose another target, or submit with "allow_loss": ["{loss}"]',
-            )
-
-    def _remove_xattr(self, path: bytes, attributes: Attributes) -> None:
-        name = bytes(attributes[Field.XATTR_NAME])
-        text = os.fsdecode(name)
-        if is_carried_xattr(text) and self._capabilities.xattr_loss(text) is None:
-            self._tree.remove_xattr(path, name)
-
-
-def _path(attributes: Attributes, field: Field = Field.PATH) -> bytes:
-    path = bytes(attributes[field])
-    if b"\0" in path or not _NO_NAMES.isdisjoint(path.split(b"/")):
-        raise UnexpectedCommand(f"has the path {path!r}, which is not below the snapshot")
-    return path
-
-
-def _snapshot_id(attributes: Attributes, uuid: Field, transaction: Field) -> _SnapshotId:
-    return bytes(attributes[uuid]), _number(attributes, transaction)
-
-
-def _number(attributes: Attributes, field: Field) -> int:
-    return int.from_bytes(attributes[field], "little")
-
-
-def _optional_number(attributes: Attributes, field: Field) -> int:
-    return int.from_bytes(attributes.get(field, b""), "little")
-
-
-def _nanoseconds(attributes: Attributes, field: Field) -> int:
-    data = attributes[field]
-    seconds = int.from_bytes(data[:8], "little", signed=True)
-    fraction = int.from_bytes(data[8:], "little")
-    if fraction >= _NANOSECONDS:
-        raise ValueError(f"{fraction} nanoseconds are more than one second")
-    return seconds * _NANOSECONDS + fraction
+            self._writes.clone(path, attributes)
 
 
 def _corrupt(number: int, kind: Kind, message: str) -> StreamCorrupt:

@@ -25,7 +25,7 @@ from dsgmigd.transfer.inheritance import (
     remove_acls,
     remove_file_acl,
 )
-from dsgmigd.transfer.open_file import Checkpoint, OpenFile
+from dsgmigd.transfer.open_file import OpenFile, new_file
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -33,6 +33,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _NEW_FILE_MODE = 0o600
 _SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
 _PLAIN_BITS = 0o777
+_ACL_PREFIX = b"system."
 
 
 class Tree:
@@ -45,26 +46,17 @@ class Tree:
         self._inheritance: tuple[bytes, Inheritance] | None = None
         self._umask = current_umask()
         self._likely_mode = _NEW_FILE_MODE
-        self._bytes_written = 0
-
-    @property
-    def bytes_written(self) -> int:
-        """How much was written into files so far."""
-        return self._bytes_written + (self._file.bytes_written if self._file else 0)
 
     def close(self) -> None:
         """Close the open file, if there is one, as the last operation left it."""
-        if file := self._release_file():
-            file.close()
-
-    def _release_file(self) -> OpenFile | None:
         file, self._file = self._file, None
-        self._bytes_written += file.bytes_written if file else 0
-        return file
+        if file is not None:
+            file.close()
 
     def _parent_of(self, path: bytes) -> tuple[int, bytes]:
         """Return a descriptor of the directory that holds `path`, and the name in it."""
-        self._create_pending()
+        if self._pending is not None:
+            self._create_pending()
         return self._directories.parent_of(path)
 
     # Names.
@@ -84,10 +76,17 @@ class Tree:
         inheritance = self._inheritance_in(path, parent)
         held = self._likely_mode & ~self._umask
         descriptor = os.open(name, _CREATE, held, dir_fd=parent)
-        self._file = OpenFile(path, descriptor, _NEW_FILE_MODE, held, inheritance.owner)
+        self._file = file = new_file(path, descriptor, _NEW_FILE_MODE, held, inheritance.owner)
         if inheritance.has_acl:
             remove_file_acl(descriptor)
-            self._file.set_mode()
+            file.set_mode()
+        self.file_created(path)
+
+    def file_created(self, path: bytes) -> None:
+        """Act on a new, empty file at `path`."""
+
+    def file_finished(self, file: OpenFile) -> None:
+        """Act on a file that is closed after its last change."""
 
     def _inheritance_in(self, path: bytes, parent: int) -> Inheritance:
         """Return what the open directory `parent`, which holds `path`, passes on."""
@@ -119,12 +118,17 @@ class Tree:
         """Create `path` as a hard link to `existing`."""
         old_parent, old_name = self._parent_of(existing)
         parent, name = self._directories.parent_of(path)
+        if self._file:
+            self._file.linked()
         os.link(old_name, name, src_dir_fd=old_parent, dst_dir_fd=parent, follow_symlinks=False)
 
-    def rename(self, old: bytes, new: bytes) -> None:
-        """Rename `old` to `new`, which is replaced if it exists."""
+    def rename(self, old: bytes, new: bytes) -> bool:
+        """Rename `old` to `new`, which is replaced if it exists.
+
+        Returns False if nothing was renamed, because the file was created as `new` only now.
+        """
         if self._pending == old and self._create_as(new):
-            return
+            return False
         file = self._file_at(old)
         if not file:
             self.finish_writing()
@@ -136,6 +140,7 @@ class Tree:
             file.path = new
         else:
             self._directories.forget(old)
+        return True
 
     def _create_as(self, path: bytes) -> bool:
         """Create the pending file as `path`; return False if that exists already."""
@@ -197,23 +202,8 @@ class Tree:
         """Return a descriptor of the file `path`; the caller closes it."""
         return self._open_file(path, _READ)[0]
 
-    def write_at(self, path: bytes, offset: int, data: memoryview) -> None:
-        """Write `data` at `offset` of the file `path`."""
-        self._open_for_writing(path).write_at(offset, data)
-
-    def truncate(self, path: bytes, size: int) -> None:
-        """Set the size of the file `path` in bytes."""
-        self._open_for_writing(path).truncate(size)
-
-    def grow(self, path: bytes, size: int) -> None:
-        """Make the file `path` at least `size` bytes long."""
-        self._open_for_writing(path).grow(size)
-
-    def punch_hole(self, path: bytes, offset: int, length: int, checkpoint: Checkpoint) -> None:
-        """Replace a range of the file `path` with zeros; its size does not change."""
-        self._open_for_writing(path).punch_hole(offset, length, checkpoint)
-
-    def _open_for_writing(self, path: bytes) -> OpenFile:
+    def file_for_writing(self, path: bytes) -> OpenFile:
+        """Return the open file `path`; this object closes it when another file is used."""
         if file := self._file_at(path):
             return file
         self.finish_writing()
@@ -222,8 +212,10 @@ class Tree:
         return file
 
     def _file_at(self, path: bytes) -> OpenFile | None:
-        self._create_pending()
-        return self._file if self._file and self._file.path == path else None
+        if self._pending is not None:
+            self._create_pending()
+        file = self._file
+        return file if file is not None and file.path == path else None
 
     def _open_file(self, path: bytes, flags: int) -> tuple[int, int]:
         """Return a descriptor of the regular file `path`, and its permission bits."""
@@ -236,32 +228,36 @@ class Tree:
 
     def finish_writing(self) -> None:
         """Create the file that is pending, and close the file that is open."""
-        self._create_pending()
-        if file := self._release_file():
+        if self._pending is not None:
+            self._create_pending()
+        file, self._file = self._file, None
+        if file is not None:
             file.finish()
+            self.file_finished(file)
 
     # Attributes.
 
-    def is_symlink(self, path: bytes) -> bool:
-        """Return whether `path` is a symbolic link."""
-        return not self._file_at(path) and stat.S_ISLNK(self._directories.lstat(path).st_mode)
-
     def link_group(self, path: bytes) -> int | None:
         """Return the inode number of a file that has several names; None for anything else."""
-        self._create_pending()
+        if (file := self._file_at(path)) and file.is_alone:
+            return None
         status = self._directories.lstat(path)
         return status.st_ino if stat.S_ISREG(status.st_mode) and status.st_nlink > 1 else None
 
-    def change_mode(self, path: bytes, mode: int) -> None:
-        """Set the permission bits of `path`, which must not be a symbolic link."""
+    def change_mode(self, path: bytes, mode: int) -> bool:
+        """Set the permission bits of `path`; return False if it is a symbolic link."""
         if file := self._file_at(path):
             if file.change_mode(mode):
                 self._likely_mode = mode & _PLAIN_BITS
-            return
+            return True
         self.finish_writing()
         self._inheritance = None
         parent, name = self._directories.parent_of(path)
+        # chmod(2) follows symbolic links, and the kernel never sends the mode of one.
+        if stat.S_ISLNK(os.lstat(name, dir_fd=parent).st_mode):
+            return False
         os.chmod(name, mode, dir_fd=parent)
+        return True
 
     def change_owner(self, path: bytes, uid: int, gid: int) -> None:
         """Set user and group of `path`; its mode does not change."""
@@ -287,14 +283,18 @@ class Tree:
 
     def set_xattr(self, path: bytes, name: bytes, value: bytes) -> None:
         """Set an extended attribute of `path`; of a symbolic link itself, not of its target."""
-        os.setxattr(self._path_for_xattr(path), name, value, follow_symlinks=False)
+        file = self._file_at(path)
+        # An ACL changes the mode, which an open file would set back when it is closed.
+        if file and not name.startswith(_ACL_PREFIX):
+            os.setxattr(file.descriptor, name, value)
+        else:
+            os.setxattr(self._path_for_xattr(path), name, value, follow_symlinks=False)
 
     def remove_xattr(self, path: bytes, name: bytes) -> None:
         """Remove an extended attribute of `path`; of a symbolic link itself, not of its target."""
         os.removexattr(self._path_for_xattr(path), name, follow_symlinks=False)
 
     def _path_for_xattr(self, path: bytes) -> bytes:
-        # An ACL changes the mode, which an open file would set back when it is closed.
         self.finish_writing()
         self._inheritance = None
         return path_through(*self._directories.parent_of(path))

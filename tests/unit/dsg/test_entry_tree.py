@@ -2,7 +2,15 @@
 
 import pytest
 
-from dsgmigd.dsg.entry_tree import EntryTree, Folder, Leaf, leaves_below, path_of
+from dsgmigd.dsg.entry_tree import (
+    EntryTree,
+    Folder,
+    Leaf,
+    Written,
+    leaves_below,
+    path_of,
+    unpack,
+)
 
 
 def tree_of(*paths: bytes) -> EntryTree:
@@ -56,3 +64,9 @@ def test_a_path_that_no_manifest_lists_is_not_taken_in(path: bytes) -> None:
     tree = tree_of(b"file")
     assert not tree.put(path, Leaf(None, b"", path))
     assert list(tree.entries()) == [b"file"]
+
+
+@pytest.mark.parametrize("mtime_ns", [0, -1, -(2**80), 2**80])
+def test_what_is_known_of_a_file_is_packed_and_unpacked(mtime_ns: int) -> None:
+    written = Written("0123456789abcdef", 2**70, mtime_ns)
+    assert unpack(written.pack()) == written

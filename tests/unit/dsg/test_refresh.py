@@ -160,6 +160,76 @@ def test_a_touched_file_is_not_read(tmp_path: Path) -> None:
     assert documents(manifest)["f"] == file_document(tmp_path / "f", "u")
 
 
+def test_a_new_file_that_passed_by_whole_is_not_read(tmp_path: Path) -> None:
+    """Neither side has it, so that whoever reads it fails."""
+    manifest = Manifest()
+    manifest.created(b"d/f")
+    manifest.written(b"d/f", "0123456789abcdef", 7, 1_399_483_646_999_999_999)
+    refresher = refresh(manifest, tmp_path, held_mtime_ns=lambda mtime_ns: mtime_ns // 10 * 10)
+    assert documents(manifest)["d/f"] == {
+        "type": "file",
+        "user": "u",
+        "filesize": 7,
+        "mtime": "2014-05-07T10:27:27-07:00",
+        "hash": "0123456789abcdef",
+    }
+    assert refresher.files_hashed == 1
+
+
+@pytest.mark.parametrize("path", [b".f", b"d/.h/f"])
+def test_what_is_known_of_an_unlisted_file_gives_it_no_entry(tmp_path: Path, path: bytes) -> None:
+    manifest = Manifest()
+    manifest.created(path)
+    manifest.written(path, "0123456789abcdef", 7, 0)
+    refresh(manifest, tmp_path)
+    assert documents(manifest) == {}
+
+
+def test_what_is_known_of_a_file_outside_the_scope_gives_it_no_entry(tmp_path: Path) -> None:
+    manifest = Manifest()
+    manifest.created(b"f")
+    manifest.written(b"f", "0123456789abcdef", 7, 0)
+    refresher = refresh(manifest, tmp_path, scope=parse_scope(b"data_dirs: [in]"))
+    assert documents(manifest) == {}
+    assert refresher.files_hashed == 0
+
+
+@pytest.mark.parametrize("change", ["content", "times", "link", "linked", "rename", "copied"])
+def test_what_is_known_of_a_file_is_forgotten_when_it_changes_again(
+    tmp_path: Path, change: str
+) -> None:
+    (tmp_path / "f").write_bytes(b"content")
+    manifest = Manifest()
+    manifest.created(b"g" if change == "rename" else b"f")
+    manifest.written(b"g" if change == "rename" else b"f", "0123456789abcdef", 9, 0)
+    if change == "content":
+        manifest.content_changed(b"f")
+    elif change == "times":
+        manifest.times_changed(b"f")
+    elif change == "rename":
+        manifest.renamed(b"g", b"f")
+    elif change == "copied":
+        manifest.appeared(b"f")
+    else:
+        (tmp_path / "l").hardlink_to(tmp_path / "f")
+        manifest.linked(*((b"f", b"l") if change == "link" else (b"l", b"f")))
+    refresh(manifest, tmp_path)
+    assert documents(manifest)["f"] == file_document(tmp_path / "f", "u")
+
+
+def test_what_is_known_of_a_file_is_kept_until_it_has_its_entry(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"content")
+    manifest = Manifest()
+    manifest.created(b"f")
+    manifest.written(b"f", "0123456789abcdef", 9, 0)
+    refresh(manifest, tmp_path)
+    assert [leaf.written for _, leaf in manifest.leaves()] == [None], "it would take memory"
+    manifest.times_changed(b"f")
+    refresh(manifest, tmp_path)
+    found = documents(manifest)["f"]
+    assert (found["filesize"], found["hash"]) == (7, "0123456789abcdef")
+
+
 def test_hard_links_are_read_once(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"content")
     (tmp_path / "b").hardlink_to(tmp_path / "a")

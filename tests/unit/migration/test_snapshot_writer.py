@@ -1,6 +1,8 @@
 """What a step leaves open when it fails, and which scopes it reads."""
 
+import json
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from dsgmigd.dsg.push_line import Push
 from dsgmigd.dsg.scope import Scope
 from dsgmigd.errors import CommandFailed, SourceUnreadable
 from dsgmigd.host.command import Commands
+from dsgmigd.host.hashing import hash_bytes
 from dsgmigd.migration import snapshot_writer
 from dsgmigd.migration.progress import Progress
 from dsgmigd.migration.snapshot_writer import SnapshotWriter
@@ -92,3 +95,33 @@ def test_the_scope_of_each_snapshot_is_read_once(
         parent = step
 
     assert asked == ["s1", "s2", "s3"]
+
+
+def test_a_new_file_whose_content_came_in_the_stream_is_not_read_in_the_source(
+    tmp_path: Path, writer: SnapshotWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source does not even have it; the entry comes from the stream alone."""
+    time = struct.pack("<qI", 1_399_483_646, 5)
+    new: list[tuple[int, Pieces]] = [
+        (3, {15: b"o257-7-0"}),
+        (9, {15: b"o257-7-0", 16: b"f"}),
+        (15, {15: b"f", 18: bytes(8), 19: b"content"}),
+        (20, {15: b"f", 10: time, 11: time}),
+    ]
+    (tmp_path / "stream").write_bytes(stream_bytes([EMPTY[0], *new, EMPTY[1]]))
+    monkeypatch.setattr(btrfs_send, "send_command", lambda *_: ["cat", str(tmp_path / "stream")])
+
+    written = writer.write(held(tmp_path, 1), None, PUSH, is_sent=True)
+
+    assert written.files_hashed == 1
+    manifest = json.loads((tmp_path / "staging/.dsg/last-sync.json").read_bytes())
+    assert manifest["entries"] == {
+        "f": {
+            "type": "file",
+            "path": "f",
+            "user": "user",
+            "filesize": 7,
+            "mtime": "2014-05-07T10:27:26-07:00",
+            "hash": hash_bytes(b"content"),
+        }
+    }

@@ -15,14 +15,21 @@ Event = tuple[str, *tuple[bytes, ...]]
 
 
 class Listener:
-    """Records what is reported to it; the paths in `untracked` are not tracked."""
+    """Records what is reported to it; the paths in `untracked` are not tracked.
+
+    `contents` has the hash, size and time of each file that was written whole.
+    """
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.contents: dict[bytes, tuple[str, int, int]] = {}
         self.untracked: set[bytes] = set()
 
     def created(self, path: bytes) -> None:
         self.events.append(("created", path))
+
+    def written(self, path: bytes, digest: str, size: int, mtime_ns: int) -> None:
+        self.contents[path] = (digest, size, mtime_ns)
 
     def created_directory(self, path: bytes) -> None:
         self.events.append(("created_directory", path))

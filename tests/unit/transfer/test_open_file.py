@@ -17,6 +17,7 @@ from dsgmigd.errors import (
     TargetFull,
 )
 from dsgmigd.source.send_stream import Command
+from tests.acls import ACL
 from tests.unit import send_commands as send
 from tests.unit.transfer.replay_world import Listener, World, mode_of, replay_onto
 
@@ -99,6 +100,29 @@ def test_preallocation_grows_a_file_unless_it_keeps_its_size(
     assert (world.root / "f").read_bytes() == b"abc".ljust(size, b"\0")
 
 
+def test_calls_whose_effect_is_there_already_are_left_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    for name in ("ftruncate", "fchown", "fchmod", "fstat"):
+        real = getattr(os, name)
+
+        def counted(*arguments: Any, name: str = name, real: Any = real) -> Any:
+            calls.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(os, name, counted)
+    world.replay(
+        send.make_file(b"f"),
+        send.write(b"f", b"xyz"),
+        send.truncate(b"f", 3),
+        send.allocate(b"f", mode=0, offset=0, size=2),
+        send.change_owner(b"f", os.geteuid(), os.getegid()),
+        send.change_mode(b"f", 0o600),
+    )
+    assert calls == ["fstat"], "of the directory, for what it passes on"
+
+
 def test_preallocation_within_a_file_changes_nothing(world: World) -> None:
     (world.root / "f").write_bytes(b"abc")
     world.replay(send.allocate(b"f", mode=0, offset=0, size=2))
@@ -116,6 +140,16 @@ def test_setuid_survives_a_write_and_a_change_of_owner(world: World) -> None:
         send.change_owner(b"owned", uid, gid),
     )
     assert [mode_of(world.root / name) for name in ("written", "cut", "owned")] == [0o6755] * 3
+
+
+def test_the_mode_after_an_acl_is_the_one_of_the_stream(world: World) -> None:
+    """Setting an ACL changes the mode."""
+    acl = send.set_xattr(b"f", b"system.posix_acl_access", ACL)
+    world.replay(send.make_file(b"f"), acl)
+    assert mode_of(world.root / "f") != 0o600
+    (world.root / "f").unlink()
+    world.replay(send.make_file(b"f"), acl, send.write(b"f", b"x"), send.change_mode(b"f", 0o600))
+    assert mode_of(world.root / "f") == 0o600
 
 
 def test_setuid_that_the_stream_clears_is_not_set_again(world: World) -> None:

@@ -107,6 +107,19 @@ def test_a_clone_from_an_excluded_file_defers_the_file_that_was_there(world: Wor
     assert world.events == [("removed", b"f")]
 
 
+def test_commands_for_a_file_that_was_just_deferred_are_skipped(world: World) -> None:
+    replay = world.replay(
+        send.make_file(b"f"),
+        send.write(b"f", b"old"),
+        send.clone(b"f", b"HEAD", send.OWN_UUID, at=0, origin_at=0, size=1),
+        send.write(b"f", b"new"),
+        send.set_times(b"f", atime=1, mtime=2),
+    )
+    assert replay.deferred == {b"f"}
+    assert os.listdir(world.root) == []
+    assert world.listener.contents == {}
+
+
 def test_a_clone_from_the_excluded_part_of_the_parent_is_read_there(world: World) -> None:
     (world.root / "f").write_bytes(b"old")
     (world.parent / "HEAD").write_bytes(b"new")
