@@ -8,11 +8,9 @@ from contextlib import contextmanager
 import bed
 
 _END_SECONDS = 60
-# What was there at the last look is gone, in use or made by now. Anything else is a mistake here.
-_TOO_LATE = re.compile(
-    "does not exist|is busy|already exists|no such|not currently mounted|dependent clones"
-    "|more recent"
-)
+# A command that is wrong here. Every other one may fail: what was there at the last look is gone,
+# in use or made by now.
+_MISTAKE = re.compile("usage:|invalid|unrecognized|missing|permission denied")
 
 
 @contextmanager
@@ -32,7 +30,7 @@ def meanwhile(
                 bed.run("zfs", *command)
                 done.append(" ".join(command))
             except bed.BedError as error:
-                if not _TOO_LATE.search(str(error)):
+                if _MISTAKE.search(str(error)):
                     failures.append(str(error))
 
     thread = threading.Thread(target=work, daemon=True)

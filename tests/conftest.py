@@ -1,0 +1,5 @@
+"""For all tests: asserts in the modules that they share explain themselves too."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests")
