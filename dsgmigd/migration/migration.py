@@ -49,7 +49,7 @@ class Migration(Run):
     def _run(self) -> Report:
         self.progress.enter("plan")
         self.take_back()
-        repository, plan = self.survey()
+        repository, plan = self.survey_checked()
         self.log.info("plan.made", **plan.to_json())
         self.report.warnings += describe_only_in_target(plan)
         pins = self.pins_in(repository)

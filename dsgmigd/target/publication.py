@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from dsgmigd.errors import TargetChanged, TargetExists, TargetMissing
 from dsgmigd.names import SnapshotName
 from dsgmigd.request import VERIFY_STRENGTH
+from dsgmigd.target.dataset import Dataset
 from dsgmigd.target.kept_mountpoint import keep_unmounted, let_mount
 from dsgmigd.target.layout import ASIDE, KEYS, SOURCE_IDENTITY, VERIFIED
 from dsgmigd.target.published_mount import PublishedMount
 from dsgmigd.target.staging import Staging
-from dsgmigd.target.zfs import Dataset
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,14 @@ class Publication:
         """Say whether a target that was replaced at `moment` is kept."""
         return self._zfs.read(self._layout.replaced(moment), KEYS) is not None
 
-    def check_whole(self, identities: Mapping[SnapshotName, str]) -> None:
-        """Raise TargetChanged unless staging has every snapshot, verified and from its source."""
-        staging = self._staging.ensure_owned(self._layout.staging)
+    def check_whole(self, identities: Mapping[SnapshotName, str]) -> Dataset:
+        """Return staging, after what others made of it was destroyed.
+
+        Raises TargetChanged unless it has every snapshot, verified and from its source.
+        """
+        staging = self._staging.drop_foreign_snapshots()
         self._check_chain(staging, identities)
+        return staging
 
     def _check_chain(self, dataset: Dataset, identities: Mapping[SnapshotName, str]) -> None:
         made_from = {
@@ -91,15 +95,15 @@ class Publication:
         self._zfs.unmount(self._layout.staging)
         # Whoever makes a snapshot from here on finds the state of the last one of ours: see
         # dsgmigd.target.late_snapshots.
-        self._staging.drop_foreign_snapshots()
-        self.check_whole(identities)
+        staging = self.check_whole(identities)
         if previous is not None:
             replaced = self._layout.replaced(moment)
             self._zfs.set_property(self._layout.staging, ASIDE, replaced)
             self._zfs.unmount(self._layout.target)
             self._zfs.rename(self._layout.target, replaced)
             keep_unmounted(self._zfs, replaced)
-        if self._staging.ensure_owned(self._layout.staging).origin is not None:
+            staging = self._staging.ensure_owned(self._layout.staging)
+        if staging.origin is not None:
             self._zfs.promote(self._layout.staging)
         self._zfs.rename(self._layout.staging, self._layout.target)
         self._check_published(identities)

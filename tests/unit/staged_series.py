@@ -27,7 +27,7 @@ def staging_of(
     warn: Callable[[str], object] = lambda _: None,
 ) -> Staging:
     """Return the staging of a repository on behalf of a request."""
-    zfs = Zfs(commands, sleep=lambda _: None)
+    zfs = Zfs(commands, native=commands.native, sleep=lambda _: None)
     return Staging(zfs, layout_of(repo), request_id, warn=warn)
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from dsgmigd.errors import CommandFailed, TargetBusy, TargetChanged, TargetExists
 from dsgmigd.names import SnapshotName
+from dsgmigd.target.dataset import PROPERTY_PREFIX, Dataset
 from dsgmigd.target.publication import Publication, TargetFacts
 from dsgmigd.target.staging import Staging
-from dsgmigd.target.zfs import PROPERTY_PREFIX, Dataset
 from tests.unit.fake_zfs import FailingZfs, FakeZfs
 from tests.unit.staged_series import (
     AREA,
