@@ -176,12 +176,14 @@ class Area:
         with target_errors(f"closing {area} to other users"):
             os.chmod(find_mountpoint(self._zfs, area), _MODE)
 
-    def keeps_default(self, key: str) -> bool:
-        """Say whether a native property is set neither on the target's parent nor above it."""
-        parent = self._layout.parent
-        if self._of_parent is not None and key in self._of_parent:  # since `prepare`
-            return self._of_parent[key].source == "default"
-        return self._zfs.sources(parent, (key,))[key] == "default"
+    def defaults_of_parent(self, keys: tuple[str, ...]) -> list[str]:
+        """Return which of the native properties `keys` are set neither on the parent nor above."""
+        known = self._of_parent  # since `prepare`
+        if known is not None and known.keys() >= set(keys):
+            sources = {key: known[key].source for key in keys}
+        else:
+            sources = self._zfs.sources(self._layout.parent, keys)
+        return [key for key in keys if sources[key] == "default"]
 
     def staging_mountpoint(self) -> str:
         """Return where the parent of all staging datasets is mounted."""

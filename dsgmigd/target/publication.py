@@ -39,6 +39,14 @@ class TargetFacts:
         }
 
 
+@dataclass(frozen=True)
+class Published:
+    """What a publication made the target, and the name under which the previous one is kept."""
+
+    target: Dataset
+    replaced: str | None = None
+
+
 class Publication:
     """The step from staging to the target, and back; `mount` is what users see of the target."""
 
@@ -77,8 +85,8 @@ class Publication:
 
     def publish(
         self, moment: str, planned: Dataset | None, identities: Mapping[SnapshotName, str]
-    ) -> str | None:
-        """Make staging the target; return under which name the previous target is kept, if any.
+    ) -> Published:
+        """Make staging the target; return it, and under which name the previous target is kept.
 
         `planned` is the target as it was when the work was planned, `identities` are the sources of
         all snapshots to publish. Raises TargetExists or TargetChanged, before anything is moved, if
@@ -106,11 +114,10 @@ class Publication:
         if staging.origin is not None:
             self._zfs.promote(self._layout.staging)
         self._zfs.rename(self._layout.staging, self._layout.target)
-        self._check_published(identities)
-        return replaced
+        return Published(self._check_published(identities), replaced)
 
-    def _check_published(self, identities: Mapping[SnapshotName, str]) -> None:
-        """Take the target back to staging unless it has all that was verified.
+    def _check_published(self, identities: Mapping[SnapshotName, str]) -> Dataset:
+        """Return the target; take it back to staging unless it has all that was verified.
 
         Until it has its final name, anybody who changes staging by its name can reach it.
         """
@@ -125,6 +132,7 @@ class Publication:
         except TargetChanged:
             self._zfs.rename(target.name, self._layout.staging)
             raise
+        return target
 
     def take_back(self) -> str | None:
         """Undo a publication that was interrupted; return the kept target that came back, if any.

@@ -116,7 +116,7 @@ class Staging:
 
     def _options(self) -> dict[str, str]:
         """Return the native properties of the dataset; it keeps them when it is published."""
-        return {key: "off" for key in _STAY_OFF if self.area.keeps_default(key)}
+        return dict.fromkeys(self.area.defaults_of_parent(_STAY_OFF), "off")
 
     def resume(self, snapshot: SnapshotName) -> str:
         """Roll an interrupted request's staging dataset back to `snapshot`; return its mountpoint.

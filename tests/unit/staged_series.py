@@ -43,7 +43,7 @@ def take_snapshot(staging: Staging, name: SnapshotName, text: str) -> None:
 def publish(staging: Staging, when: str) -> str | None:
     """Make staging the target and mount it; return where the previous target is kept."""
     publication = Publication(staging)
-    kept = publication.publish(when, staging.read_target(), {})
+    kept = publication.publish(when, staging.read_target(), {}).replaced
     mounted_root(staging)
     return kept
 

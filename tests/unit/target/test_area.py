@@ -123,7 +123,7 @@ def test_an_area_that_is_complete_is_looked_at_by_one_command(
     # A real host has a list of mounts, so that the place of the area needs no second program.
     assert (len(commands.calls[before:]) <= 2, asked) == (True, {"get"})
     before = len(commands.calls)
-    assert staging.area.keeps_default("devices")
+    assert staging.area.defaults_of_parent(("devices", "setuid")) == ["devices", "setuid"]
     assert len(commands.calls) == before, "it was asked before"
 
 
@@ -131,9 +131,9 @@ def test_whether_the_parent_has_an_option_of_its_own_is_asked_if_it_was_not(
     commands: FakeZfs,
 ) -> None:
     area = staging_of(commands, "r1").area
-    assert area.keeps_default("devices")
+    assert area.defaults_of_parent(("devices", "setuid")) == ["devices", "setuid"]
     commands.properties("zsd")["devices"] = "on"
-    assert not area.keeps_default("devices")
+    assert area.defaults_of_parent(("devices", "setuid")) == ["setuid"]
 
 
 @pytest.mark.parametrize("state", ["ONLINE\n", "DEGRADED\n", "SUSPENDED\n"])
