@@ -8,7 +8,7 @@ keep the kernel's module from being replaced.
 The process itself holds the repository's lock. If it is killed, the kernel ends it, and frees the
 lock, when the call is done.
 
-Raises: the errors of `zfs_errors.error_of`.
+Raises: the errors of `zfs_errors.error_of`; TargetUnavailable without /dev/zfs.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dsgmigd.errors import DsgmigdError
+from dsgmigd.errors import DsgmigdError, TargetUnavailable
 from dsgmigd.target.nvlist import NvLists, check
 from dsgmigd.target.zfs_errors import error_of
 
@@ -120,14 +120,18 @@ class LibzfsCore:
     @contextlib.contextmanager
     def _opened(self, action: str) -> Iterator[None]:
         """Keep /dev/zfs open during the block, and explain what fails in it."""
+        number = self._core.libzfs_core_init()
+        if number:
+            raise TargetUnavailable(
+                f"{action}: /dev/zfs cannot be opened: {os.strerror(number)}",
+                hint="load the kernel module: modprobe zfs",
+            )
         try:
-            check(self._core.libzfs_core_init())
-            try:
-                yield
-            finally:
-                self._core.libzfs_core_fini()
+            yield
         except OSError as error:
             raise error_of(error, action) from error
+        finally:
+            self._core.libzfs_core_fini()
 
 
 def _words(properties: Mapping[str, str]) -> list[str]:

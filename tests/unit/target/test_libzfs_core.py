@@ -89,7 +89,6 @@ KINDS: dict[int, type[DsgmigdError]] = {
 
 
 CALLS: dict[str, Callable[[LibzfsCore], None]] = {
-    "init": lambda core: core.snapshot("zsd/SV@s1", {}),
     "snapshot": lambda core: core.snapshot("zsd/SV@s1", {}),
     "destroy_snaps": lambda core: core.destroy_snapshots(["zsd/SV@s1"]),
     "channel_program": lambda core: core.set_properties("zsd/SV@s1", {"a:b": "1"}),
@@ -109,6 +108,16 @@ def test_the_number_of_an_error_becomes_its_kind(
     if type(caught.value) is CommandFailed:
         assert f"errno {number}" in caught.value.message
     assert (library.opened, library._nvpair.lists) == (0, {})
+
+
+def test_without_the_kernels_module_the_target_is_unavailable(
+    library: FakeLibzfsCore, core: LibzfsCore
+) -> None:
+    library.answers["init"] = errno.ENOENT
+    with pytest.raises(TargetUnavailable, match="/dev/zfs cannot be opened") as caught:
+        core.snapshot("zsd/SV@s1", {})
+    assert "modprobe zfs" in caught.value.hint
+    assert library.opened == 0
 
 
 def test_what_a_channel_program_returns_is_an_error_too(
