@@ -318,6 +318,11 @@ def _of_leftovers(world: World, repo: str, results: list[dict[str, Any]]) -> Ite
     for part in ("staging", "views"):
         if f"{world.parent}/.dsgmigd/{part}/{repo}" in things:
             yield f"I7 {repo}: its dataset in {part} is left"
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    if re.search(
+        rf"/\.dsgmigd/views/{re.escape(repo)}(:\d+)? .* {re.escape(world.parent)}\S*@", mounts
+    ):
+        yield f"I7 {repo}: a snapshot is left mounted as its view"
 
 
 def _outcomes(results: Iterable[dict[str, Any]]) -> str:

@@ -37,6 +37,7 @@ from dsgmigd.migration.run import Run
 from dsgmigd.names import SnapshotName, parse_repo_name
 from dsgmigd.request import LOSS_WORDS, VERIFY_LEVELS, Request, VerifyLevel, request_from_mapping
 from dsgmigd.service.journal import configure_logging
+from dsgmigd.target.native import find_native
 from dsgmigd.verification.discrepancy_file import DiscrepancyFile
 
 AnyRun = TypeVar("AnyRun", bound=Run)
@@ -182,8 +183,9 @@ def _new(
     *,
     differences: DiscrepancyFile | None = None,
 ) -> AnyRun:
-    options = {"note": differences.add} if differences else {}
-    return kind(job, context.config.settings(), commands, progress, **options)
+    note = differences.add if differences else lambda _, __: None
+    settings = context.config.settings()
+    return kind(job, settings, commands, progress, note=note, native=find_native())
 
 
 def _work(

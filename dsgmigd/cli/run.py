@@ -7,6 +7,7 @@ from dsgmigd.service.journal import configure_logging
 from dsgmigd.service.notify import Notifier
 from dsgmigd.service.worker import Worker
 from dsgmigd.target.area import check_namespace
+from dsgmigd.target.native import find_native
 
 
 @click.command(name="run")
@@ -24,4 +25,7 @@ def run_command(context: Context, *, instance: int) -> None:
     configure_logging(instance=instance)
     check_namespace()
     worker_settings = config.worker_settings()
-    Worker(instance, context.spool(instance), config.settings(), worker_settings, Notifier()).run()
+    Worker(
+        *(instance, context.spool(instance), config.settings(), worker_settings, Notifier()),
+        find_native=find_native,
+    ).run()

@@ -15,8 +15,11 @@ _FALLOC_FL_KEEP_SIZE = 1
 _FALLOC_FL_PUNCH_HOLE = 2
 _AT_SYMLINK_NOFOLLOW = 0x100
 # linux/mount.h
+MOUNT_READ_ONLY = 1
 MOUNT_NOSUID = 2
 MOUNT_NODEV = 4
+MOUNT_NOEXEC = 8
+_UMOUNT_NOFOLLOW = 8
 _MOUNT_ATTR = struct.Struct("=QQQQ")
 # More than any struct statfs needs.
 _STATFS_WORDS = 64
@@ -72,5 +75,23 @@ def add_mount_flags(mountpoint: str, flags: int) -> None:
     size = ctypes.c_size_t(_MOUNT_ATTR.size)
     path = os.fsencode(mountpoint)
     if _libc.mount_setattr(_AT_FDCWD, path, _AT_SYMLINK_NOFOLLOW, attributes, size):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), mountpoint)
+
+
+def mount_file_system(source: str, mountpoint: str, kind: str, flags: int) -> None:
+    """Mount `source`, a file system of the type `kind`, at `mountpoint` (mount(2))."""
+    words = (os.fsencode(source), os.fsencode(mountpoint), kind.encode())
+    if _libc.mount(*words, ctypes.c_ulong(flags), None):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), source, None, mountpoint)
+
+
+def unmount_file_system(mountpoint: str) -> None:
+    """Unmount what is mounted at `mountpoint`, last if there are several (umount2(2)).
+
+    Raises OSError EBUSY while anything in it is in use, EINVAL if nothing is mounted there.
+    """
+    if _libc.umount2(os.fsencode(mountpoint), _UMOUNT_NOFOLLOW):
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error), mountpoint)

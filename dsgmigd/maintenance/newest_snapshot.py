@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from dsgmigd.errors import NoSnapshots
 from dsgmigd.names import SnapshotName
 from dsgmigd.target.area import check_target
+from dsgmigd.target.dataset import Dataset
 from dsgmigd.target.layout import DatasetLayout
 from dsgmigd.target.publication import find_target, snapshot_names
 from dsgmigd.target.staging import Staging
-from dsgmigd.target.zfs import Dataset, RunsCommands, Zfs
+from dsgmigd.target.zfs import RunsCommands, Zfs
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Raises: the errors of `snapshot_writer`, `target.staging` and `verification`; Ta
 space that was needed, after what did not fit is given back.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import structlog
 
 from dsgmigd.dsg.push_line import Push
 from dsgmigd.dsg.tags import TagLink
-from dsgmigd.errors import SourceChanged, TargetFull
+from dsgmigd.errors import DsgmigdError, SourceChanged, TargetFull
 from dsgmigd.host.terminal import shortened
 from dsgmigd.migration.bounds import TEXT_CHARACTERS
 from dsgmigd.migration.plan import Method, Step
@@ -33,6 +34,9 @@ from dsgmigd.target.staging import Staging
 from dsgmigd.verification.schedule import SnapshotChecker
 
 _REFUSED_SHOWN = 20
+# A snapshot that took no longer is marked together with the next one: after a crash between them,
+# this is what is done again.
+_REPEATED_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,10 @@ class Build:
         self._log = structlog.get_logger()
 
     def close(self) -> None:
-        """End every program that is still running."""
+        """End every program that is still running, and leave no mark to a snapshot to come."""
         self._writer.close()
+        with contextlib.suppress(DsgmigdError):  # without it, the next run verifies it again
+            self._staging.settle_mark()
 
     def resume_after(self, name: SnapshotName) -> None:
         """Load what snapshot `name` left in staging: entries, chain and proofs."""
@@ -115,7 +121,7 @@ class Build:
             target_moment = self._make(held, parent, push, row, None if following else tags)
             if following is not None and self._method(following) == "send":
                 self._writer.prefetch(self._held[following.snapshot], held)
-            self._verify(held, push, row, target_moment, is_last=following is None)
+            self._verify(held, push, row, target_moment, has_next=following is not None)
         except TargetFull as error:
             self._staging.roll_back(step.parent)
             raise self._explain_full(error, held) from error
@@ -182,12 +188,12 @@ class Build:
         row: SnapshotRow,
         target_moment: float,
         *,
-        is_last: bool,
+        has_next: bool,
     ) -> None:
         started = time.monotonic()
         self._progress.enter("verify")
         staging = self._staging.layout.staging
-        is_full_walk = is_last or row.method != "send"
+        is_full_walk = not has_next or row.method != "send"
         found = self._checker.check(
             *(held, staging, target_moment), is_last=is_full_walk, push=push
         )
@@ -198,7 +204,7 @@ class Build:
         self._report.raise_on_discrepancies(held.name, found)
         if found.is_full_walk:
             self._writer.set_nested(found.nested_subvolumes)
-        self._staging.mark_verified(staging, held.name, self._level)
+        self._mark(held.name, row, has_next=has_next)
         self._log.info(
             "snapshot.verified",
             snapshot=row.name,
@@ -206,6 +212,13 @@ class Build:
             files=found.files_read,
             bytes=found.target_bytes_read,
         )
+
+    def _mark(self, name: SnapshotName, row: SnapshotRow, *, has_next: bool) -> None:
+        """Record that a snapshot is verified: now, or with the next one if little is at stake."""
+        if has_next and row.seconds + row.verify_seconds <= _REPEATED_SECONDS:
+            self._staging.mark_with_next(name, self._level)
+        else:
+            self._staging.mark_verified(self._staging.layout.staging, name, self._level)
 
     def _explain_full(self, error: TargetFull, held: HeldSnapshot) -> TargetFull:
         needed = allocated_bytes(held.path)

@@ -9,9 +9,9 @@ from dsgmigd.names import SnapshotName
 from dsgmigd.request import VERIFY_STRENGTH, VerifyLevel
 from dsgmigd.source.pins import Pins
 from dsgmigd.source.repository import Repository
+from dsgmigd.target.dataset import Dataset, Snapshot
 from dsgmigd.target.layout import SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED
 from dsgmigd.target.staging import Staging
-from dsgmigd.target.zfs import Dataset, Snapshot
 
 
 def describe_source(

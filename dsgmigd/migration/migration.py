@@ -28,6 +28,7 @@ from dsgmigd.source.provenance import Pushes, find_tags, read_pushes
 from dsgmigd.source.repository import HeldSnapshot, Repository, find_repository
 from dsgmigd.source.root import check_present
 from dsgmigd.target.capabilities import Capabilities
+from dsgmigd.target.dataset import Dataset
 from dsgmigd.target.late_snapshots import settle_late_snapshots
 from dsgmigd.target.layout import SOURCE_IDENTITY, free_moment
 from dsgmigd.target.published_mount import Mounted
@@ -49,7 +50,7 @@ class Migration(Run):
     def _run(self) -> Report:
         self.progress.enter("plan")
         self.take_back()
-        repository, plan = self.survey()
+        repository, plan = self.survey_checked()
         self.log.info("plan.made", **plan.to_json())
         self.report.warnings += describe_only_in_target(plan)
         pins = self.pins_in(repository)
@@ -216,8 +217,8 @@ class Migration(Run):
         is_taken = self.publication.has_replaced if self.planned_target else lambda _: False
         now = free_moment(time.time(), is_taken)
         try:
-            replaced = self.publication.publish(now, self.planned_target, identities)
-            self.report.target = replace(self.target_facts(), replaced=replaced)
+            published = self.publication.publish(now, self.planned_target, identities)
+            self.report.target = replace(self.target_facts(), replaced=published.replaced)
         except DsgmigdError:
             with contextlib.suppress(DsgmigdError):  # otherwise the next request does it
                 self.take_back()
@@ -225,17 +226,18 @@ class Migration(Run):
         self.log.info("target.published", dataset=self.staging.layout.target)
         with contextlib.suppress(DsgmigdError):  # the data is complete, whoever else made what
             self.report.warnings += settle_late_snapshots(
-                self.staging.zfs, self.commands, self.staging.layout
+                self.staging.zfs, self.commands, self.staging.layout, published.target
             )
-        self._mount()
+        self._mount(published.target)
 
-    def _mount(self) -> None:
+    def _mount(self, target: Dataset | None = None) -> None:
         """Mount the published dataset; a failure is only a warning: the data is complete.
 
         Nothing that users see is hidden, unless the previous target hid it already.
         """
         hid_before = self.planned_target is not None and self.planned_target.is_mounted
-        self._note_mount(self.publication.mount.mount(may_cover=hid_before))
+        mounted = self.publication.mount.mount(may_cover=hid_before, target=target)
+        self._note_mount(mounted)
 
     def _note_mount(self, mounted: Mounted) -> None:
         self.report.target = replace(self.target_facts(), mountpoint=mounted.mountpoint)

@@ -15,10 +15,10 @@ from dsgmigd.migration.report import Report, SnapshotRow
 from dsgmigd.migration.run import Run
 from dsgmigd.names import SnapshotName
 from dsgmigd.request import VerifyLevel
+from dsgmigd.target.dataset import Dataset, Snapshot
 from dsgmigd.target.layout import SNAPSHOT_HASH
 from dsgmigd.target.publication import find_target, snapshot_names
 from dsgmigd.target.staging import Staging
-from dsgmigd.target.zfs import Dataset, Snapshot
 from dsgmigd.verification.compare import Discrepancy
 from dsgmigd.verification.findings import Verification
 from dsgmigd.verification.standalone import ManifestVerifier, Stamp

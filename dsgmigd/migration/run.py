@@ -29,10 +29,12 @@ from dsgmigd.source.pins import Pins
 from dsgmigd.source.repository import HeldSnapshot, Repository, find_repository
 from dsgmigd.target.area import check_target
 from dsgmigd.target.capabilities import Capabilities
+from dsgmigd.target.dataset import Dataset
+from dsgmigd.target.native import Native
 from dsgmigd.target.probe import probe_capabilities
 from dsgmigd.target.publication import Publication, TargetFacts, check_is_file_system
 from dsgmigd.target.staging import Staging
-from dsgmigd.target.zfs import Dataset, Zfs
+from dsgmigd.target.zfs import Zfs
 from dsgmigd.verification.schedule import SnapshotChecker
 from dsgmigd.verification.verifier import Note, Verifier
 
@@ -40,7 +42,8 @@ from dsgmigd.verification.verifier import Note, Verifier
 class Run:
     """One piece of work on one repository; it fills `report`.
 
-    `note` is called for every discrepancy. `planned_target` is the target as the plan found it.
+    `note` is called for every discrepancy. `native` is what needs no zfs command on this host.
+    `planned_target` is the target as the plan found it.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Run:
         progress: Progress,
         *,
         note: Note = lambda _, __: None,
+        native: Native | None = None,
     ) -> None:
         self.job = job
         self.note = note
@@ -60,7 +64,7 @@ class Run:
         self.level: VerifyLevel = job.request.verify or settings.verify_level
         self.report = Report(level=self.level)
         self.staging = Staging(
-            Zfs(commands),
+            Zfs(commands, native=native),
             settings.layout(job.repo),
             job.request_id,
             warn=self.report.warnings.append,
@@ -82,6 +86,10 @@ class Run:
         The report has both from then on.
         """
         self.check_target()
+        return self.survey_checked()
+
+    def survey_checked(self) -> tuple[Repository, Plan]:
+        """Survey a target that was checked just now."""
         repository = find_repository(self.settings.source_root, self.job.repo)
         repository.check_has_snapshots()
         self.report.source = SourceFacts(repository.directory, len(repository.snapshots))

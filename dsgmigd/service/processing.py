@@ -39,6 +39,7 @@ from dsgmigd.spool.claim_record import Attempt
 from dsgmigd.spool.claiming import finish_claim, reject_claim
 from dsgmigd.spool.deferral import Deferral, Moment
 from dsgmigd.spool.spool import Spool
+from dsgmigd.target.native import Native
 from dsgmigd.verification.discrepancy_file import DiscrepancyFile
 
 _TICK_SECONDS = 0.5
@@ -57,6 +58,7 @@ class Processing:
     maximum_attempts: int
     retries: Retries
     permission: Permission
+    native: Native | None = None
     sleep: Callable[[float], None] = time.sleep
     _log: Any = field(default_factory=structlog.get_logger)
     _has_begun: bool = False
@@ -89,7 +91,9 @@ class Processing:
             claim, spool_id = self.claim, self.spool.identity()
             job = Job(claim.repo, self._permitted_options(), claim.request_id, spool_id)
             migration = Migration(
-                job, self.settings, self.commands, self.progress, note=differences.add
+                *(job, self.settings, self.commands, self.progress),
+                note=differences.add,
+                native=self.native,
             )
             self._begin()
             return Ending(migration.run())

@@ -19,6 +19,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import structlog
@@ -40,6 +41,7 @@ from dsgmigd.service.wake import SpoolWatcher, Wake
 from dsgmigd.spool.claim import Claim
 from dsgmigd.spool.location import HeldDirectory, held_directory
 from dsgmigd.spool.spool import Spool
+from dsgmigd.target.native import Native
 from dsgmigd.target.zfs_fuse import wake_zfs_fuse
 
 _TICK_SECONDS = 0.5
@@ -49,7 +51,7 @@ _START_SECONDS = 60.0
 
 
 class Worker:
-    """One instance on one spool."""
+    """One instance on one spool; `find_native` returns what needs no zfs command on this host."""
 
     def __init__(
         self,
@@ -58,6 +60,8 @@ class Worker:
         settings: Settings,
         worker_settings: WorkerSettings,
         notifier: Notifier,
+        *,
+        find_native: Callable[[], Native | None] = lambda: None,
     ) -> None:
         self._instance = instance
         self._spool = spool
@@ -66,6 +70,7 @@ class Worker:
         self._worker_settings = worker_settings
         self._permission = Permission(settings, worker_settings.members_may)
         self._notifier = notifier
+        self._find_native = find_native
         self._wake = Wake()
         self._is_stopping = False
         self._is_queue_stale = False
@@ -210,6 +215,7 @@ class Worker:
             maximum_attempts=self._worker_settings.maximum_attempts,
             retries=self._worker_settings.retries,
             permission=self._permission,
+            native=self._find_native(),
         )
 
         def work() -> None:

@@ -16,9 +16,11 @@ from dsgmigd.errors import (
 )
 from dsgmigd.host.file_errors import target_errors
 from dsgmigd.host.mount_namespace import is_hidden_from_host
+from dsgmigd.target.dataset import Dataset, Found
 from dsgmigd.target.layout import DatasetLayout, replaced_parent
 from dsgmigd.target.mounts import mountpoint_of
-from dsgmigd.target.zfs import Dataset, RunsCommands, Zfs
+from dsgmigd.target.pool_state import read_pool_state
+from dsgmigd.target.zfs import RunsCommands, Zfs
 from dsgmigd.target.zfs_fuse import has_kernel_zfs, wake_zfs_fuse
 
 _ANSWER_SECONDS = 20
@@ -48,7 +50,7 @@ def check_target(commands: RunsCommands, parent: str, *, is_for_writing: bool = 
     """
     check_pool(commands, parent)
     zfs = Zfs(commands)
-    dataset = zfs.read(parent, ())
+    dataset = zfs.read(parent, (), with_snapshots=False)
     if dataset is None:
         raise TargetMissing(
             f"the target parent {parent} does not exist",
@@ -90,6 +92,8 @@ def check_pool(commands: RunsCommands, dataset: str) -> None:
     """
     wake_zfs_fuse()
     pool = dataset.partition("/")[0]
+    if read_pool_state(pool) in _WRITABLE:
+        return
     try:
         health = commands.output(
             "zpool", "list", "-H", "-o", "health", pool, timeout_seconds=_ANSWER_SECONDS
@@ -130,9 +134,32 @@ class Area:
     def __init__(self, zfs: Zfs, layout: DatasetLayout) -> None:
         self._zfs = zfs
         self._layout = layout
+        self._of_parent: dict[str, Found] | None = None
 
     def prepare(self) -> None:
         """Create what is missing of the area, and make it accessible to root only."""
+        if self._is_complete():
+            self._close()
+        else:
+            self._complete()
+
+    def _is_complete(self) -> bool:
+        """Say whether every part of the area is mounted, and has the options that it must have."""
+        area, parent = self._layout.area, self._layout.parent
+        names = (area, *self._parts())
+        try:
+            found = self._zfs.look_at((parent, *names), ("mounted", *_OPTIONS))
+        except TargetMissing:
+            return False
+        self._of_parent = found[parent]
+        is_mounted = all(found[name]["mounted"].value == "yes" for name in names)
+        return is_mounted and all(found[area][key].source == "local" for key in _OPTIONS)
+
+    def _parts(self) -> tuple[str, ...]:
+        area = self._layout.area
+        return (f"{area}/staging", f"{area}/views", replaced_parent(area))
+
+    def _complete(self) -> None:
         area = self._layout.area
         self._zfs.ensure_mounted(area, _OPTIONS)
         # An older version set fewer options, or a power cut came before they were set.
@@ -140,10 +167,23 @@ class Area:
         for key, value in _OPTIONS.items():
             if sources[key] != "local":
                 self._zfs.set_option(area, key, value)
+        self._close()
+        for part in self._parts():
+            self._zfs.ensure_mounted(part, {})
+
+    def _close(self) -> None:
+        area = self._layout.area
         with target_errors(f"closing {area} to other users"):
             os.chmod(find_mountpoint(self._zfs, area), _MODE)
-        for part in (f"{area}/staging", f"{area}/views", replaced_parent(area)):
-            self._zfs.ensure_mounted(part, {})
+
+    def defaults_of_parent(self, keys: tuple[str, ...]) -> list[str]:
+        """Return which of the native properties `keys` are set neither on the parent nor above."""
+        known = self._of_parent  # since `prepare`
+        if known is not None and known.keys() >= set(keys):
+            sources = {key: known[key].source for key in keys}
+        else:
+            sources = self._zfs.sources(self._layout.parent, keys)
+        return [key for key in keys if sources[key] == "default"]
 
     def staging_mountpoint(self) -> str:
         """Return where the parent of all staging datasets is mounted."""
@@ -164,7 +204,7 @@ def find_mountpoint(zfs: Zfs, name: str) -> str:
         found = mountpoint_of(name)  # ten times quicker than asking ZFS
     if found is not None:
         return found
-    dataset = zfs.read(name, ())
+    dataset = zfs.read(name, (), with_snapshots=False)
     if dataset is None or not dataset.is_mounted:
         raise TargetChanged(
             f"{name} is " + ("gone" if dataset is None else "not mounted"),

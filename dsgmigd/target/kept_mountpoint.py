@@ -7,8 +7,9 @@ target again. Both functions may be repeated.
 Raises: those of dsgmigd.target.zfs.
 """
 
+from dsgmigd.target.dataset import Dataset
 from dsgmigd.target.layout import MOUNTS_ITSELF
-from dsgmigd.target.zfs import Dataset, Zfs
+from dsgmigd.target.zfs import Zfs
 
 _OWN = frozenset({"local", "received"})
 

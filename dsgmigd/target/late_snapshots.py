@@ -15,6 +15,7 @@ from typing import IO, Protocol
 
 from dsgmigd.errors import DsgmigdError
 from dsgmigd.names import SnapshotName
+from dsgmigd.target.dataset import Dataset
 from dsgmigd.target.layout import DatasetLayout
 from dsgmigd.target.zfs import Zfs
 
@@ -26,13 +27,14 @@ class RunsPipes(Protocol):
         """Start a program and give its output while it runs."""
 
 
-def settle_late_snapshots(zfs: Zfs, commands: RunsPipes, layout: DatasetLayout) -> list[str]:
+def settle_late_snapshots(
+    zfs: Zfs, commands: RunsPipes, layout: DatasetLayout, target: Dataset
+) -> list[str]:
     """Destroy what was made of staging, and name the rest; return a warning for each.
 
-    Called just after the publication: a later snapshot of the target was made of the target.
+    `target` is what was read just after the publication: a later snapshot was made of the target.
     """
-    target = zfs.read(layout.target, ())
-    names = [one.name for one in target.snapshots] if target else []
+    names = [one.name for one in target.snapshots]
     late = list(takewhile(lambda name: not SnapshotName.is_valid(name), reversed(names)))
     unwanted = _made_of_staging(zfs, commands, layout, late) if late else set()
     return [_settle(zfs, f"{layout.target}@{name}", is_unwanted=name in unwanted) for name in late]

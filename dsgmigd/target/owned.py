@@ -10,8 +10,9 @@ import os
 
 from dsgmigd.errors import CommandFailed, TargetBusy, TargetChanged
 from dsgmigd.host.file_errors import target_errors
+from dsgmigd.target.dataset import Dataset, Snapshot
 from dsgmigd.target.layout import KEYS, REQUEST
-from dsgmigd.target.zfs import Dataset, Snapshot, Zfs
+from dsgmigd.target.zfs import Zfs
 
 _ATTEMPTS = 5
 
@@ -52,8 +53,7 @@ def destroy_with_snapshots(zfs: Zfs, dataset: Dataset) -> None:
     The caller has checked that all of it is ours. So are snapshots that somebody makes meanwhile.
     """
     for _ in range(_ATTEMPTS):
-        for snapshot in reversed(dataset.snapshots):
-            zfs.destroy(f"{dataset.name}@{snapshot.name}")
+        zfs.destroy_snapshots([f"{dataset.name}@{one.name}" for one in reversed(dataset.snapshots)])
         try:
             return zfs.destroy(dataset.name)
         except TargetChanged:

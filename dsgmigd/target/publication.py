@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from dsgmigd.errors import TargetChanged, TargetExists, TargetMissing
 from dsgmigd.names import SnapshotName
 from dsgmigd.request import VERIFY_STRENGTH
+from dsgmigd.target.dataset import Dataset
 from dsgmigd.target.kept_mountpoint import keep_unmounted, let_mount
 from dsgmigd.target.layout import ASIDE, KEYS, SOURCE_IDENTITY, VERIFIED
 from dsgmigd.target.published_mount import PublishedMount
 from dsgmigd.target.staging import Staging
-from dsgmigd.target.zfs import Dataset
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,14 @@ class TargetFacts:
         }
 
 
+@dataclass(frozen=True)
+class Published:
+    """What a publication made the target, and the name under which the previous one is kept."""
+
+    target: Dataset
+    replaced: str | None = None
+
+
 class Publication:
     """The step from staging to the target, and back; `mount` is what users see of the target."""
 
@@ -52,10 +60,14 @@ class Publication:
         """Say whether a target that was replaced at `moment` is kept."""
         return self._zfs.read(self._layout.replaced(moment), KEYS) is not None
 
-    def check_whole(self, identities: Mapping[SnapshotName, str]) -> None:
-        """Raise TargetChanged unless staging has every snapshot, verified and from its source."""
-        staging = self._staging.ensure_owned(self._layout.staging)
+    def check_whole(self, identities: Mapping[SnapshotName, str]) -> Dataset:
+        """Return staging, after what others made of it was destroyed.
+
+        Raises TargetChanged unless it has every snapshot, verified and from its source.
+        """
+        staging = self._staging.drop_foreign_snapshots()
         self._check_chain(staging, identities)
+        return staging
 
     def _check_chain(self, dataset: Dataset, identities: Mapping[SnapshotName, str]) -> None:
         made_from = {
@@ -73,8 +85,8 @@ class Publication:
 
     def publish(
         self, moment: str, planned: Dataset | None, identities: Mapping[SnapshotName, str]
-    ) -> str | None:
-        """Make staging the target; return under which name the previous target is kept, if any.
+    ) -> Published:
+        """Make staging the target; return it, and under which name the previous target is kept.
 
         `planned` is the target as it was when the work was planned, `identities` are the sources of
         all snapshots to publish. Raises TargetExists or TargetChanged, before anything is moved, if
@@ -91,22 +103,21 @@ class Publication:
         self._zfs.unmount(self._layout.staging)
         # Whoever makes a snapshot from here on finds the state of the last one of ours: see
         # dsgmigd.target.late_snapshots.
-        self._staging.drop_foreign_snapshots()
-        self.check_whole(identities)
+        staging = self.check_whole(identities)
         if previous is not None:
             replaced = self._layout.replaced(moment)
             self._zfs.set_property(self._layout.staging, ASIDE, replaced)
             self._zfs.unmount(self._layout.target)
             self._zfs.rename(self._layout.target, replaced)
             keep_unmounted(self._zfs, replaced)
-        if self._staging.ensure_owned(self._layout.staging).origin is not None:
+            staging = self._staging.ensure_owned(self._layout.staging)
+        if staging.origin is not None:
             self._zfs.promote(self._layout.staging)
         self._zfs.rename(self._layout.staging, self._layout.target)
-        self._check_published(identities)
-        return replaced
+        return Published(self._check_published(identities), replaced)
 
-    def _check_published(self, identities: Mapping[SnapshotName, str]) -> None:
-        """Take the target back to staging unless it has all that was verified.
+    def _check_published(self, identities: Mapping[SnapshotName, str]) -> Dataset:
+        """Return the target; take it back to staging unless it has all that was verified.
 
         Until it has its final name, anybody who changes staging by its name can reach it.
         """
@@ -121,6 +132,7 @@ class Publication:
         except TargetChanged:
             self._zfs.rename(target.name, self._layout.staging)
             raise
+        return target
 
     def take_back(self) -> str | None:
         """Undo a publication that was interrupted; return the kept target that came back, if any.

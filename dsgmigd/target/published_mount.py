@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from dsgmigd.errors import CommandFailed, DsgmigdError, TargetBusy, TargetChanged
 from dsgmigd.target.area import find_mountpoint
+from dsgmigd.target.dataset import Dataset
 from dsgmigd.target.layout import DatasetLayout
 from dsgmigd.target.mount_flags import restrict_mount
 from dsgmigd.target.mountpoint import find_obstacle
@@ -31,24 +32,28 @@ class PublishedMount:
         self._zfs = zfs
         self._layout = layout
 
-    def find_obstacle(self) -> str | None:
+    def find_obstacle(self, target: Dataset | None = None) -> str | None:
         """Return in words what is at the mountpoint of the target while it is not mounted.
 
-        A target that does not exist yet inherits its mountpoint from the parent.
+        `target` is the target if it was just read. One that does not exist yet inherits its
+        mountpoint from the parent.
         """
         layout = self._layout
-        target = self._zfs.read(layout.target, ())
+        target = target or self._zfs.read(layout.target, ())
         if target is not None:
             place = "" if target.is_mounted else target.mountpoint
         else:
-            parent = self._zfs.read(layout.parent, ())
+            parent = self._zfs.read(layout.parent, (), with_snapshots=False)
             place = os.path.join(parent.mountpoint, layout.repo) if parent else ""
         return find_obstacle(place) if place.startswith("/") else None
 
-    def mount(self, *, may_cover: bool) -> Mounted:
-        """Mount the target; over something only if it `may_cover` that, as the previous one did."""
+    def mount(self, *, may_cover: bool, target: Dataset | None = None) -> Mounted:
+        """Mount the target; over something only if it `may_cover` that, as the previous one did.
+
+        `target` is the target if it was just read.
+        """
         name = self._layout.target
-        obstacle = self.find_obstacle()
+        obstacle = self.find_obstacle(target)
         if obstacle and not may_cover:
             remedy = f"move that away, then: zfs mount {name}"
             return _not_mounted(name, f"{obstacle}; {remedy}")

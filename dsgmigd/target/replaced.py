@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from dsgmigd.errors import TargetChanged, TargetMissing
 from dsgmigd.target.area import check_target
+from dsgmigd.target.dataset import Dataset
 from dsgmigd.target.kept_mountpoint import keep_unmounted, let_mount
 from dsgmigd.target.layout import KEYS, REQUEST, DatasetLayout, is_moment, replaced_parent
 from dsgmigd.target.owned import destroy_with_snapshots
 from dsgmigd.target.published_mount import Mounted, PublishedMount
-from dsgmigd.target.zfs import Dataset, RunsCommands, Zfs
+from dsgmigd.target.zfs import RunsCommands, Zfs
 
 
 @dataclass(frozen=True)

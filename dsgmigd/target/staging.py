@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from dsgmigd.errors import (
+    DsgmigdError,
     TargetBusy,
     TargetChanged,
     TargetExists,
@@ -20,11 +21,12 @@ from dsgmigd.errors import (
 from dsgmigd.names import SnapshotName
 from dsgmigd.request import VerifyLevel
 from dsgmigd.target.area import Area, find_mountpoint
+from dsgmigd.target.dataset import Dataset, Snapshot
 from dsgmigd.target.layout import KEYS, REQUEST, SOURCE_VERSION, VERIFIED, DatasetLayout
 from dsgmigd.target.mounts import zfs_mounts
 from dsgmigd.target.owned import Owned, destroy_with_snapshots, foreign_snapshots
 from dsgmigd.target.views import Views
-from dsgmigd.target.zfs import Dataset, Snapshot, Zfs
+from dsgmigd.target.zfs import Zfs
 
 # They stay off in what is published, unless an administrator set them on the parent.
 _STAY_OFF = ("devices", "setuid")
@@ -53,6 +55,7 @@ class Staging:
         self._warn = warn
         self._owned = Owned(zfs, request_id)
         self._views = Views(self._owned, layout, warn)
+        self._unsettled: tuple[SnapshotName, VerifyLevel] | None = None
 
     # What is there.
 
@@ -113,8 +116,7 @@ class Staging:
 
     def _options(self) -> dict[str, str]:
         """Return the native properties of the dataset; it keeps them when it is published."""
-        sources = self.zfs.sources(self.layout.parent, _STAY_OFF)
-        return {key: "off" for key in _STAY_OFF if sources[key] == "default"}
+        return dict.fromkeys(self.area.defaults_of_parent(_STAY_OFF), "off")
 
     def resume(self, snapshot: SnapshotName) -> str:
         """Roll an interrupted request's staging dataset back to `snapshot`; return its mountpoint.
@@ -135,6 +137,8 @@ class Staging:
 
     def roll_back(self, snapshot: SnapshotName | None) -> None:
         """Free the space of everything written after `snapshot`; of all if there is no snapshot."""
+        with contextlib.suppress(DsgmigdError):  # without it, the next run verifies it again
+            self.settle_mark()
         dataset = self.ensure_owned(self.layout.staging)
         if snapshot is not None and any(one.name == str(snapshot) for one in dataset.snapshots):
             self.resume(snapshot)
@@ -144,22 +148,32 @@ class Staging:
     def discard(self) -> None:
         """Destroy the staging dataset and its views, if they exist; TargetChanged if not ours."""
         self._views.drop_all()
+        self._unsettled = None
         if self.zfs.read(self.layout.staging, KEYS) is not None:
             destroy_with_snapshots(self.zfs, self.ensure_owned(self.layout.staging))
 
     def snapshot(self, name: SnapshotName, properties: Mapping[str, str]) -> None:
-        """Create the snapshot `name` of staging with `properties`."""
+        """Create the snapshot `name` of staging with `properties`; settle the mark of the last."""
         full = f"{self.layout.staging}@{name}"
         marks = {REQUEST: self._request_id, **properties}
         try:
-            self.zfs.snapshot(full, marks)
+            self._take(full, marks)
         except TargetExists:
             dataset = self.ensure_owned(self.layout.staging)
             if not any(one.name == str(name) for one in foreign_snapshots(dataset)):
                 raise
             self.zfs.destroy(full)
             self._warn(f"{full} was made by another program, and was destroyed")
-            self.zfs.snapshot(full, marks)
+            self._take(full, marks)
+
+    def _take(self, full: str, properties: Mapping[str, str]) -> None:
+        if self._unsettled is None:
+            self.zfs.snapshot(full, properties)
+            return
+        name, level = self._unsettled
+        marked = f"{self.layout.staging}@{name}"
+        self.zfs.mark_and_snapshot(marked, (VERIFIED, level), full, properties)
+        self._unsettled = None
 
     def drop_snapshot(self, name: SnapshotName) -> None:
         """Destroy a snapshot of staging that differs from its source.
@@ -170,27 +184,48 @@ class Staging:
         with contextlib.suppress(TargetBusy):
             self.zfs.destroy(f"{self.layout.staging}@{name}")
 
-    def drop_foreign_snapshots(self) -> None:
+    def drop_foreign_snapshots(self) -> Dataset:
         """Destroy the snapshots of staging that other programs made, and those without a name sK.
 
-        They hold nothing but states of our work, and most of them half of one. Raises TargetBusy if
-        something keeps one of them.
+        They hold nothing but states of our work, and most of them half of one. Returns staging as
+        it is then. Raises TargetBusy if something keeps one of them.
         """
         dataset = self.ensure_owned(self.layout.staging)
-        self._destroy_snapshots(dataset, _beside_the_series(dataset))
+        foreign = _beside_the_series(dataset)
+        if not foreign:
+            return dataset
+        self._destroy_snapshots(dataset, foreign)
+        return self.ensure_owned(self.layout.staging)
 
     def _destroy_snapshots(self, dataset: Dataset, snapshots: Sequence[Snapshot]) -> None:
         """Destroy snapshots of staging, the newest first; warn of those that others made."""
         foreign = {one.name for one in _beside_the_series(dataset)}
+        self.zfs.destroy_snapshots([f"{dataset.name}@{one.name}" for one in reversed(snapshots)])
         for one in reversed(snapshots):
-            full = f"{dataset.name}@{one.name}"
-            self.zfs.destroy(full)
             if one.name in foreign:
-                self._warn(f"{full} is not part of the series, and was destroyed")
+                self._warn(
+                    f"{dataset.name}@{one.name} is not part of the series, and was destroyed"
+                )
 
     def mark_verified(self, dataset: str, name: SnapshotName, level: VerifyLevel) -> None:
         """Record on the snapshot itself that it was verified at `level`."""
         self.zfs.set_property(f"{dataset}@{name}", VERIFIED, level)
+
+    def mark_with_next(self, name: SnapshotName, level: VerifyLevel) -> None:
+        """Record it in the transaction of the next snapshot of staging, where that is possible.
+
+        Until then, or until `settle_mark`, a crash makes this snapshot one that is not verified.
+        """
+        if self.zfs.joins_changes:
+            self._unsettled = name, level
+        else:
+            self.mark_verified(self.layout.staging, name, level)
+
+    def settle_mark(self) -> None:
+        """Record what `mark_with_next` left to the next snapshot: there may be none."""
+        if self._unsettled is not None:
+            self.mark_verified(self.layout.staging, *self._unsettled)
+            self._unsettled = None
 
     def mark_version(self, dataset: str, name: SnapshotName, version: int) -> None:
         """Record on the snapshot itself with which version of its source it was compared."""

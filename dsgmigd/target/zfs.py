@@ -1,17 +1,15 @@
-"""ZFS datasets and their snapshots, by the zfs command.
+"""ZFS datasets and their snapshots, by the zfs command, or without it where `native` can.
 
 Only `-Hp` output is parsed, and only options that OpenZFS 2.1 and zfs-fuse 0.7 both know are used:
 one property for each `zfs set`, no `zfs list -p`. dsgmigd records its state in user properties
-with the prefix `org.hrdag.dsgmigd:`. A snapshot inherits those of its dataset, so a value counts
-only if its source is the object itself.
+with the prefix `org.hrdag.dsgmigd:`.
 
 Raises: the errors of `zfs_errors`, and CommandTimedOut.
 """
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from dsgmigd.errors import (
@@ -21,17 +19,22 @@ from dsgmigd.errors import (
     TargetExists,
     TargetMissing,
 )
+from dsgmigd.target.dataset import (
+    COLUMNS,
+    PROPERTY_PREFIX,
+    Dataset,
+    Found,
+    parse_dataset,
+    rows_of,
+    wanted,
+)
+from dsgmigd.target.native import Native
 from dsgmigd.target.zfs_errors import typed_error
 from dsgmigd.target.zfs_fuse import mounting
 
-PROPERTY_PREFIX = "org.hrdag.dsgmigd:"
-
-_COLUMNS = ("name", "property", "source", "value")  # the last may be any text
-_NATIVE = ("type", "guid", "creation", "origin", "mounted", "mountpoint", "readonly")
 # 10 ms, doubled each time: 20 s in all. A close reaches zfs-fuse some milliseconds late.
 _BUSY_ATTEMPTS = 12
 _BUSY_SECONDS = 0.01
-_OWN_SOURCES = frozenset({"local", "received"})
 
 Answer = TypeVar("Answer")
 
@@ -45,54 +48,53 @@ class RunsCommands(Protocol):
         """Run a program to its end and return what it printed."""
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A snapshot; `properties` are those of dsgmigd, without the prefix.
-
-    `created_at` is in whole seconds since the epoch.
-    """
-
-    name: str
-    created_at: int
-    properties: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A file system or volume with its snapshots in the order in which they were made.
-
-    `guid` stays the same through every rename, and no other file system ever has it.
-    """
-
-    name: str
-    guid: str
-    origin: str | None
-    mountpoint: str
-    is_volume: bool
-    is_mounted: bool
-    is_read_only: bool
-    properties: Mapping[str, str]
-    snapshots: tuple[Snapshot, ...]
-
-
 class Zfs:
     """The zfs command, with typed errors. `properties` are given without dsgmigd's prefix."""
 
     def __init__(
-        self, commands: RunsCommands, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        commands: RunsCommands,
+        *,
+        native: Native | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._commands = commands
+        self._core = native.core if native else None
+        self.mounts = native.mounts if native else None
         self._sleep = sleep
 
-    def read(self, name: str, keys: tuple[str, ...]) -> Dataset | None:
+    def read(
+        self, name: str, keys: tuple[str, ...], *, with_snapshots: bool = True
+    ) -> Dataset | None:
         """Return the dataset with the user properties `keys`; None if it does not exist."""
-        wanted = (*_NATIVE, *(PROPERTY_PREFIX + key for key in keys))
-        columns, keys_wanted = ",".join(_COLUMNS), ",".join(wanted)
+        if self._core and self._core.exists(name) is False:
+            return None
+        columns, properties = ",".join(COLUMNS), ",".join(wanted(keys))
+        depth = ("-r", "-d", "1") if with_snapshots else ()
         try:
-            output = self._zfs("get", "-Hp", "-r", "-d", "1", "-o", columns, keys_wanted, name)
+            output = self._zfs("get", "-Hp", *depth, "-o", columns, properties, name)
         except TargetMissing:
             return None
-        return _parse_dataset(name, _rows(output, wanted))
+        return parse_dataset(name, output, keys)
+
+    @property
+    def joins_changes(self) -> bool:
+        """Say whether several changes may be one transaction."""
+        return self._core is not None
+
+    def exists(self, name: str) -> bool:
+        """Say whether there is a dataset of this name."""
+        found = self._core.exists(name) if self._core else None
+        return self.read(name, (), with_snapshots=False) is not None if found is None else found
+
+    def look_at(self, names: Sequence[str], keys: tuple[str, ...]) -> dict[str, dict[str, Found]]:
+        """Return these properties of several datasets; raise TargetMissing if one is missing."""
+        columns = ",".join(COLUMNS)
+        output = self._zfs("get", "-Hp", "-o", columns, ",".join(keys), *names)
+        found: dict[str, dict[str, Found]] = {name: {} for name in names}
+        for name, key, source, value in rows_of(output, keys):
+            found[name][key] = Found(value, source)
+        return found
 
     def children(self, name: str) -> tuple[str, ...]:
         """Return the names of the file systems directly below `name`."""
@@ -149,7 +151,7 @@ class Zfs:
         Another instance may do the same at the same time.
         """
         for attempt in range(_BUSY_ATTEMPTS):
-            dataset = self.read(name, ())
+            dataset = self.read(name, (), with_snapshots=False)
             if dataset is not None and dataset.is_mounted:
                 return
             # A dataset that another instance has just created is busy until it is mounted.
@@ -172,11 +174,32 @@ class Zfs:
 
     def snapshot(self, name: str, properties: Mapping[str, str]) -> None:
         """Create the snapshot `name` ("dataset@snapshot") and its properties in one transaction."""
-        self._zfs("snapshot", *_options({}, properties), name)
+        if self._core:
+            self._core.snapshot(name, _prefixed(properties))
+        else:
+            self._zfs("snapshot", *_options({}, properties), name)
+
+    def mark_and_snapshot(
+        self, marked: str, mark: tuple[str, str], name: str, properties: Mapping[str, str]
+    ) -> None:
+        """Set the user property `mark` of a snapshot, then create the next one.
+
+        Both in one transaction, where that is possible.
+        """
+        key, value = mark
+        if self._core:
+            prefixed = (PROPERTY_PREFIX + key, value)
+            if self._core.mark_and_snapshot(marked, prefixed, name, _prefixed(properties)):
+                return
+        self.set_property(marked, key, value)
+        self.snapshot(name, properties)
 
     def set_property(self, name: str, key: str, value: str) -> None:
         """Set a user property; `key` has no prefix."""
-        self._zfs("set", f"{PROPERTY_PREFIX}{key}={value}", name)
+        if self._core:
+            self._core.set_properties(name, _prefixed({key: value}))
+        else:
+            self._zfs("set", f"{PROPERTY_PREFIX}{key}={value}", name)
 
     def rollback(self, snapshot: str) -> None:
         """Roll a file system back to its newest snapshot."""
@@ -192,12 +215,12 @@ class Zfs:
                     error.stderr.strip(), hint="check the pool: zpool status -v"
                 ) from error
 
-        self._while_busy(roll_back)
+        self.while_busy(roll_back)
 
     def destroy(self, name: str) -> None:
         """Destroy one file system or snapshot that nothing depends on."""
         try:
-            self._while_busy(lambda: self._zfs("destroy", name))
+            self.while_busy(lambda: self._zfs("destroy", name))
         except TargetBusy as error:
             if "@" not in name or not self._has_hold(name):
                 raise
@@ -205,6 +228,15 @@ class Zfs:
                 f"a hold keeps {name}",
                 hint=f"see its tag: zfs holds {name}; remove it: zfs release TAG {name}",
             ) from error
+
+    def destroy_snapshots(self, names: Sequence[str]) -> None:
+        """Destroy snapshots of one file system, in one transaction where that is possible."""
+        if self._core and names:
+            with contextlib.suppress(DsgmigdError):  # the command says what is wrong with which
+                self._core.destroy_snapshots(names)
+                return
+        for name in names:
+            self.destroy(name)
 
     def _has_hold(self, snapshot: str) -> bool:
         """Say whether a hold keeps a snapshot; the command `zfs holds` fails on zfs-fuse."""
@@ -218,7 +250,7 @@ class Zfs:
 
     def rename(self, old: str, new: str) -> None:
         """Rename an unmounted file system."""
-        self._while_busy(lambda: self._zfs("rename", old, new))
+        self.while_busy(lambda: self._zfs("rename", old, new))
 
     def mount(self, name: str) -> None:
         """Mount a file system at its mountpoint; it is no error if it is mounted already."""
@@ -232,7 +264,7 @@ class Zfs:
     def unmount(self, name: str) -> None:
         """Unmount a file system; it is no error if it is not mounted."""
         try:
-            self._while_busy(lambda: self._zfs("unmount", name))
+            self.while_busy(lambda: self._zfs("unmount", name))
         except CommandFailed as error:
             if "not currently mounted" not in error.stderr:
                 raise
@@ -243,7 +275,7 @@ class Zfs:
         except CommandFailed as error:
             raise typed_error(error) from error
 
-    def _while_busy(self, action: Callable[[], Answer]) -> Answer:
+    def while_busy(self, action: Callable[[], Answer]) -> Answer:
         """Repeat `action` while ZFS reports busy, as it does for a short time after an unmount."""
         for attempt in range(_BUSY_ATTEMPTS - 1):
             try:
@@ -255,46 +287,10 @@ class Zfs:
         return action()
 
 
+def _prefixed(properties: Mapping[str, str]) -> dict[str, str]:
+    return {PROPERTY_PREFIX + key: value for key, value in properties.items()}
+
+
 def _options(options: Mapping[str, str], properties: Mapping[str, str]) -> list[str]:
-    pairs = {**options, **{PROPERTY_PREFIX + key: properties[key] for key in properties}}
+    pairs = {**options, **_prefixed(properties)}
     return [word for key, value in pairs.items() for word in ("-o", f"{key}={value}")]
-
-
-def _rows(output: str, keys: tuple[str, ...]) -> list[list[str]]:
-    """Return the columns of each property; a mountpoint may have tabs and newlines in it."""
-    rows: list[list[str]] = []
-    for line in output.removesuffix("\n").split("\n"):
-        row = line.split("\t", len(_COLUMNS) - 1)
-        if len(row) == len(_COLUMNS) and row[1] in keys:
-            rows.append(row)
-        else:
-            rows[-1][-1] += f"\n{line}"
-    return rows
-
-
-def _parse_dataset(name: str, rows: list[list[str]]) -> Dataset:
-    values: dict[str, dict[str, str]] = {}
-    own: dict[str, dict[str, str]] = {}
-    for subject, key, source, value in rows:
-        if key.startswith(PROPERTY_PREFIX):
-            if source in _OWN_SOURCES:
-                own.setdefault(subject, {})[key.removeprefix(PROPERTY_PREFIX)] = value
-        else:
-            values.setdefault(subject, {})[key] = value
-    snapshots = tuple(
-        Snapshot(subject.partition("@")[2], int(native["creation"]), own.get(subject, {}))
-        for subject, native in values.items()
-        if subject.startswith(f"{name}@")
-    )
-    native = values[name]
-    return Dataset(
-        name=name,
-        guid=native["guid"],
-        origin=None if native["origin"] in {"-", ""} else native["origin"],
-        mountpoint=native["mountpoint"],
-        is_volume=native["type"] == "volume",
-        is_mounted=native["mounted"] == "yes",
-        is_read_only=native["readonly"] == "on",
-        properties=own.get(name, {}),
-        snapshots=snapshots,
-    )

@@ -1,7 +1,9 @@
-"""The error class of each message of zfs(8): pure rules.
+"""The error class of each message of zfs(8), and of each error number of OpenZFS: pure rules.
 
-The integration tests provoke each message on a real pool.
+The integration tests provoke each of them on a real pool.
 """
+
+import errno
 
 from dsgmigd.errors import (
     CommandFailed,
@@ -12,19 +14,21 @@ from dsgmigd.errors import (
     TargetFull,
     TargetMissing,
     TargetUnavailable,
+    TargetUnwritable,
 )
 
 _MISSING_HINT = "check the name with: zfs list -t all"
 _FULL_HINT = "free space in the pool or raise the quota"
 _CLONES_HINT = "destroy the clones (zfs list -r -o name,origin POOL), or wait until they are gone"
 _CHILDREN_HINT = "look at what is below it: zfs list -r -t all; dsgmigd destroys only its own"
+_SUSPENDED_HINT = "see what the pool needs: zpool status -v"
 _BUSY_HINT = "see what keeps it open: fuser -vm MOUNTPOINT"
 
 _KINDS: tuple[tuple[str, type[DsgmigdError], str], ...] = (
     ("does not exist", TargetMissing, _MISSING_HINT),
     ("could not find any snapshots", TargetMissing, _MISSING_HINT),
     ("no such pool", TargetUnavailable, "import the pool with: zpool import"),
-    ("currently suspended", TargetUnavailable, "see what the pool needs: zpool status -v"),
+    ("currently suspended", TargetUnavailable, _SUSPENDED_HINT),
     ("already exists", TargetExists, "look at it with: zfs list -t all -r"),
     ("out of space", TargetFull, _FULL_HINT),
     ("No space left", TargetFull, _FULL_HINT),
@@ -41,6 +45,28 @@ _KINDS: tuple[tuple[str, type[DsgmigdError], str], ...] = (
     # Another instance mounts the same new dataset at the same time.
     ("create mountpoint: File exists", TargetBusy, "look at what is at the mountpoint"),
 )
+
+_NUMBERS: dict[int, tuple[type[DsgmigdError], str]] = {
+    errno.ENOENT: (TargetMissing, _MISSING_HINT),
+    errno.EEXIST: (TargetExists, "look at it with: zfs list -t all -r"),
+    errno.ENOSPC: (TargetFull, _FULL_HINT),
+    errno.EDQUOT: (TargetFull, "raise the quota"),
+    errno.EBUSY: (TargetBusy, _BUSY_HINT),
+    # What every call says while the pool is suspended.
+    errno.EAGAIN: (TargetUnavailable, _SUSPENDED_HINT),
+    errno.EIO: (TargetUnwritable, "check the pool: zpool status -v"),
+    errno.EBADE: (TargetUnwritable, "check the pool: zpool status -v"),  # a wrong checksum
+    errno.EROFS: (TargetUnwritable, "find out why the pool is read-only: zpool get readonly"),
+}
+
+
+def error_of(error: OSError, action: str) -> DsgmigdError:
+    """Return the error for what OpenZFS said of `action`; one with its number if no rule has it."""
+    number = error.errno or 0
+    if number in _NUMBERS:
+        kind, hint = _NUMBERS[number]
+        return kind(f"{action}: {error.strerror}", hint=hint)
+    return CommandFailed((action,), status=number, stderr=f"{error.strerror} (errno {number})")
 
 
 def typed_error(error: CommandFailed) -> DsgmigdError:

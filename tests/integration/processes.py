@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import bed
 import pytest
 
+from dsgmigd.target.mounts import zfs_mounts
 from tests.integration.conftest import Bed
 
 Found = TypeVar("Found")
@@ -103,9 +104,17 @@ def area_contents(made: Bed, part: str) -> list[str]:
     return [name.removeprefix(f"{area}/") for name in names if name != area]
 
 
+def views(made: Bed) -> list[str]:
+    """Return what is there to read snapshots through: clones, and mounted snapshots."""
+    above = str(made.mountpoint / ".dsgmigd/views")
+    places = [mount.mountpoint for mount in zfs_mounts() if "@" in mount.dataset]
+    mounted = [Path(place).name for place in places if str(Path(place).parent) == above]
+    return sorted({*area_contents(made, "views"), *mounted})
+
+
 def assert_clean(made: Bed) -> None:
     """Fail if a claim, a pin, a staging dataset or a view is left."""
     assert [name for name in made.listing() if ".claim." in name] == []
     assert pins(made) == []
     assert area_contents(made, "staging") == []
-    assert area_contents(made, "views") == []
+    assert views(made) == []

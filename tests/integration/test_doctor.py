@@ -18,6 +18,7 @@ from tests.integration.processes import (
     kill,
     pins,
     read_claim,
+    views,
     wait_for,
     wait_verified,
 )
@@ -58,7 +59,7 @@ def killed(fresh_bed: Bed) -> Series:
     wait_for((view / "big").exists, "a view of s2", made=fresh_bed)
     kill(worker)
     wait_for(lambda: is_free(fresh_bed), "the end of its children", made=fresh_bed)
-    assert area_contents(fresh_bed, "views") == ["SV"], "killed too late to prove anything"
+    assert views(fresh_bed) == ["SV"], "killed too late to prove anything"
     return series
 
 
@@ -77,7 +78,7 @@ def test_objects_that_a_waiting_claim_needs_are_not_leftovers(
     assert findings["leftovers"] == []
     assert fresh_bed.dsgmigd("doctor").stdout == "nothing found\n"
     assert pins(fresh_bed) == held
-    assert (area_contents(fresh_bed, "views"), area_contents(fresh_bed, "staging")) == (
+    assert (views(fresh_bed), area_contents(fresh_bed, "staging")) == (
         ["SV"],
         ["SV"],
     )
@@ -92,7 +93,7 @@ def test_without_its_claim_pins_and_view_go_and_the_work_goes_on(
 ) -> None:
     request_id = read_claim(fresh_bed, "SV", 1)["request_id"]
     (fresh_bed.spool / "SV.claim.1").unlink()
-    before = (pins(fresh_bed), area_contents(fresh_bed, "views"))
+    before = (pins(fresh_bed), views(fresh_bed))
 
     findings = doctor(fresh_bed, status=3)
     assert found(findings) == [
@@ -106,7 +107,7 @@ def test_without_its_claim_pins_and_view_go_and_the_work_goes_on(
         assert (by_kind[kind]["repo"], by_kind[kind]["request_id"]) == ("SV", request_id)
     assert "s1, s2, s3" in by_kind["pins"]["why"]
     assert "verified snapshots: 1;" in by_kind["staging"]["why"]
-    assert (pins(fresh_bed), area_contents(fresh_bed, "views")) == before, "it only looked"
+    assert (pins(fresh_bed), views(fresh_bed)) == before, "it only looked"
 
     fixed = doctor(fresh_bed, "--fix", status=3)
     assert found(fixed) == [
@@ -116,7 +117,7 @@ def test_without_its_claim_pins_and_view_go_and_the_work_goes_on(
         ("view", True),
     ]
     assert not (fresh_bed.source_root / ".dsgmigd-pins").exists()
-    assert area_contents(fresh_bed, "views") == []
+    assert views(fresh_bed) == []
 
     result = fresh_bed.migrate("SV")
     assert (result["outcome"], result["plan"]["base"]) == ("done", "resume s1")

@@ -8,18 +8,24 @@ import pytest
 
 from dsgmigd.errors import CommandFailed, TargetBusy, TargetChanged, TargetExists, TargetMissing
 from dsgmigd.host.command import Commands
+from dsgmigd.target.dataset import PROPERTY_PREFIX
+from dsgmigd.target.native import find_native
 from dsgmigd.target.owned import destroy_with_snapshots
-from dsgmigd.target.zfs import PROPERTY_PREFIX, Zfs
+from dsgmigd.target.zfs import Zfs
 from tests.integration import zfs_kind
 from tests.integration.conftest import Bed
 
 NEVER = {"canmount": "noauto"}
 
 
-@pytest.fixture
-def zfs() -> Zfs:
-    """The commands, without the waits between two attempts."""
-    return Zfs(Commands(), sleep=lambda _: None)
+@pytest.fixture(params=["command", "native"])
+def zfs(request: pytest.FixtureRequest) -> Zfs:
+    """The command, or what is quicker on a host with the kernel's ZFS; without waits."""
+    native = find_native() if request.param == "native" else None
+    if native is None and request.param == "native":
+        assert zfs_kind.IS_FUSE, "the library is not there"
+        pytest.skip("zfs-fuse has the command only")
+    return Zfs(Commands(), native=native, sleep=lambda _: None)
 
 
 @pytest.fixture
@@ -181,3 +187,77 @@ def test_a_hold_is_named(dataset: str, zfs: Zfs) -> None:
 
 def test_properties_have_dsgmigds_prefix(dataset: str) -> None:
     assert bed.run("zfs", "get", "-Ho", "value", f"{PROPERTY_PREFIX}request", dataset) == "r1\n"
+
+
+def test_a_mark_and_the_next_snapshot_come_with_their_properties(dataset: str, zfs: Zfs) -> None:
+    zfs.snapshot(f"{dataset}@s1", {"request": "r1"})
+    zfs.mark_and_snapshot(
+        f"{dataset}@s1", ("verified", "yes"), f"{dataset}@s2", {"request": "r1", "a": "b c"}
+    )
+    found = zfs.read(dataset, ("request", "verified", "a"))
+    assert found is not None
+    assert [(one.name, one.properties) for one in found.snapshots] == [
+        ("s1", {"request": "r1", "verified": "yes"}),
+        ("s2", {"request": "r1", "a": "b c"}),
+    ]
+    with pytest.raises(TargetExists):
+        zfs.mark_and_snapshot(f"{dataset}@s1", ("verified", "no"), f"{dataset}@s2", {})
+    with pytest.raises(TargetMissing):
+        zfs.mark_and_snapshot(f"{dataset}@none", ("verified", "no"), f"{dataset}@s3", {})
+    found = zfs.read(dataset, ("verified",))
+    assert found is not None
+    assert [one.properties for one in found.snapshots] == [{"verified": "no"}, {}]
+
+
+def test_snapshots_are_destroyed_together(dataset: str, zfs: Zfs) -> None:
+    names = [f"{dataset}@s{number}" for number in (1, 2, 3)]
+    for name in names:
+        zfs.snapshot(name, {})
+    zfs.clone(names[1], f"{dataset}-clone", NEVER, {})
+    with pytest.raises(TargetBusy, match="clone"):
+        zfs.destroy_snapshots(names)
+    zfs.destroy(f"{dataset}-clone")
+    zfs.destroy_snapshots([name for name in names if zfs.exists(name)])
+    assert not any(map(zfs.exists, names))
+
+
+def test_what_exists_is_told_apart_from_what_does_not(dataset: str, zfs: Zfs) -> None:
+    zfs.snapshot(f"{dataset}@s1", {})
+    names = (dataset, f"{dataset}@s1", f"{dataset}@none", f"{dataset}/none")
+    assert [zfs.exists(name) for name in names] == [True, True, False, False]
+    found = zfs.look_at([dataset, f"{dataset}@s1"], ("type", "exec"))
+    assert found[dataset]["type"].value == "filesystem"
+    assert found[dataset]["exec"] == ("on", "default")
+
+
+def test_a_mounted_snapshot_can_be_read_and_keeps_it_until_it_is_unmounted(
+    dataset: str, zfs: Zfs, tmp_path: Path
+) -> None:
+    if zfs.mounts is None:
+        pytest.skip("zfs-fuse mounts no snapshots")
+    directory = mountpoint_of(zfs, dataset)
+    (directory / "file").write_text("one")
+    zfs.snapshot(f"{dataset}@s1", {})
+    (directory / "file").write_text("two")
+    place = tmp_path / "view"
+    zfs.mounts.mount(f"{dataset}@s1", str(place))
+    try:
+        assert (place / "file").read_text() == "one"
+        assert zfs.mounts.mounted_in(str(tmp_path)) == {str(place): f"{dataset}@s1"}
+        with pytest.raises(OSError, match="Read-only"):
+            (place / "new").touch()
+        with pytest.raises(TargetBusy):
+            zfs.destroy_snapshots([f"{dataset}@s1"])
+        with (place / "file").open("rb"), pytest.raises(TargetBusy):
+            zfs.mounts.unmount(str(place))
+        # Neither hinders the other.
+        zfs.unmount(dataset)
+        zfs.rename(dataset, f"{dataset}-moved")
+        assert (place / "file").read_text() == "one"
+        assert zfs.mounts.mounted_in(str(tmp_path)) == {str(place): f"{dataset}-moved@s1"}
+        zfs.rename(f"{dataset}-moved", dataset)
+    finally:
+        zfs.mounts.unmount(str(place))
+    zfs.destroy_snapshots([f"{dataset}@s1"])
+    with pytest.raises(TargetMissing):
+        zfs.mounts.mount(f"{dataset}@s1", str(place))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dsgmigd.source import pin_area, pins
-from dsgmigd.target import zfs_fuse
+from dsgmigd.target import pool_state, zfs_fuse
 from tests.unit.source.fake_btrfs import FakeBtrfs
 
 
@@ -15,6 +15,12 @@ def _own_mount_lock(
 ) -> None:
     lock = Path(tmp_path_factory.getbasetemp()) / "zfs-fuse.lock"
     monkeypatch.setattr(zfs_fuse, "_LOCK", str(lock))
+
+
+@pytest.fixture(autouse=True)
+def _no_pool_of_this_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pools of the tests are in memory, and one of this host may have their name."""
+    monkeypatch.setattr(pool_state, "_STATES", str(tmp_path / "no pools"))
 
 
 @pytest.fixture

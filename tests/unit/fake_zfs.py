@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dsgmigd.errors import CommandFailed
+from dsgmigd.errors import CommandFailed, TargetBusy
+from tests.unit.fake_native import FakeNative
 
 FIRST_CREATION = 1_400_000_000
 _NATIVE_OPTIONS = frozenset(
@@ -69,10 +70,11 @@ class FakeZfs:
     `busy` counts, for a dataset or snapshot, how often it still says that it is busy; `full` holds
     the datasets below which nothing can be created; `before_destroying` names the snapshots that
     somebody makes of a dataset, one just before each attempt to destroy it, and `before_renaming`
-    those that he makes of it just before it is renamed. `calls` is what was run so far.
+    those that he makes of it just before it is renamed. `calls` is what was run so far. With
+    `has_native` there is more than the command, as on a host with the kernel's ZFS.
     """
 
-    def __init__(self, directory: Path, *, pool: str = "zsd") -> None:
+    def __init__(self, directory: Path, *, pool: str = "zsd", has_native: bool = False) -> None:
         self._store = directory / "store"
         self._store.mkdir()
         self._clock = FIRST_CREATION
@@ -102,6 +104,8 @@ class FakeZfs:
             "unmount": self._unmount,
         }
         self._add(pool, {})
+        self.fake_native = FakeNative(self)
+        self.native = self.fake_native.real() if has_native else None
 
     def output(
         self,
@@ -113,6 +117,10 @@ class FakeZfs:
         assert timeout_seconds > 0
         assert all(os.fstat(descriptor) for descriptor in keep_descriptors), "open when it starts"
         self.calls.append(argv)
+        return self.perform(*argv)
+
+    def perform(self, *argv: str) -> str:
+        """Do what `argv` would do, without a program."""
         program, subcommand, *arguments = argv
         try:
             if program == "zpool":
@@ -140,6 +148,23 @@ class FakeZfs:
         """Return what was set on a file system or a snapshot."""
         return self._subject(name, "open").properties
 
+    def find(self, snapshot: str) -> FakeSnapshot | None:
+        """Return a snapshot; None if it does not exist."""
+        try:
+            return self._find_snapshot(snapshot, "open")
+        except _Failure:
+            return None
+
+    def check_destroyable(self, snapshot: str) -> None:
+        """Raise TargetBusy if something keeps a snapshot."""
+        found = self.find(snapshot)
+        is_origin = any(dataset.origin == snapshot for dataset in self.datasets.values())
+        if found and (found.holds or is_origin or self._is_mounted(snapshot)):
+            raise TargetBusy(f"destroying snapshot {snapshot}: made up", hint="look")
+
+    def _is_mounted(self, snapshot: str) -> bool:
+        return snapshot in self.fake_native.mounts.mounted.values()
+
     # Subcommands.
 
     def _unknown(self, arguments: list[str]) -> str:
@@ -154,10 +179,15 @@ class FakeZfs:
         return self.health + "\n"
 
     def _get(self, arguments: list[str]) -> str:
-        options, (keys, name) = _parse(arguments, flags="Hpr", values="od", pairs="Hp")
+        options, (keys, *names) = _parse(arguments, flags="Hpr", values="od", pairs="Hp")
         columns = options["o"][0].split(",")
         if not set(columns) <= _COLUMNS:
             raise _Failure(f"invalid column name '{columns}'", status=2)
+        return "".join(self._get_one(options, columns, keys, name) for name in names)
+
+    def _get_one(
+        self, options: dict[str, list[str]], columns: list[str], keys: str, name: str
+    ) -> str:
         subjects: list[FakeDataset | FakeSnapshot] = [self._subject(name, "open")]
         dataset = subjects[0]
         if "r" in options and isinstance(dataset, FakeDataset):
@@ -241,7 +271,7 @@ class FakeZfs:
         if isinstance(subject, FakeSnapshot):
             if any(dataset.origin == name for dataset in self.datasets.values()):
                 raise _Failure(f"cannot destroy '{name}': snapshot has dependent clones")
-            if subject.holds:
+            if subject.holds or self._is_mounted(name):
                 raise _Failure(f"cannot destroy snapshot {name}: dataset is busy")
             self.datasets[name.partition("@")[0]].snapshots.remove(subject)
         else:

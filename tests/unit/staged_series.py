@@ -27,7 +27,7 @@ def staging_of(
     warn: Callable[[str], object] = lambda _: None,
 ) -> Staging:
     """Return the staging of a repository on behalf of a request."""
-    zfs = Zfs(commands, sleep=lambda _: None)
+    zfs = Zfs(commands, native=commands.native, sleep=lambda _: None)
     return Staging(zfs, layout_of(repo), request_id, warn=warn)
 
 
@@ -43,7 +43,7 @@ def take_snapshot(staging: Staging, name: SnapshotName, text: str) -> None:
 def publish(staging: Staging, when: str) -> str | None:
     """Make staging the target and mount it; return where the previous target is kept."""
     publication = Publication(staging)
-    kept = publication.publish(when, staging.read_target(), {})
+    kept = publication.publish(when, staging.read_target(), {}).replaced
     mounted_root(staging)
     return kept
 

@@ -1,30 +1,41 @@
-"""Datasets that interrupted requests left below the target parent.
+"""Datasets and mounts that interrupted requests left below the target parent.
 
 dsgmigd's datasets carry the property `request`. A dataset without it is never touched, nor is one
 to which an administrator added a child, nor a staging dataset with a snapshot of his. A snapshot of
-a read-only view holds nothing of its own, and goes with it. A staging dataset is work that a
-migration continues, so it is removed only if the caller asks for that.
+a read-only view holds nothing of its own, and goes with it. A snapshot that is mounted where views
+are is a view, too. A staging dataset is work that a migration continues, so it is removed only if
+the caller asks for that.
 
 Raises: those of dsgmigd.target, TargetUnwritable.
 """
 
 import os
 
-from dsgmigd.errors import InvalidName, TargetBusy, TargetMissing, TargetUnwritable
+from dsgmigd.errors import InvalidName, TargetBusy, TargetChanged, TargetMissing, TargetUnwritable
 from dsgmigd.maintenance.doctor.leftover import Leftover, foreign
 from dsgmigd.names import DatasetName, RepoName, parse_repo_name
 from dsgmigd.request import VERIFY_STRENGTH
-from dsgmigd.target.area import check_target
+from dsgmigd.target.area import check_target, find_mountpoint
+from dsgmigd.target.dataset import Dataset
 from dsgmigd.target.layout import KEYS, REQUEST, VERIFIED, DatasetLayout, split_replaced, view_owner
+from dsgmigd.target.native import MountsSnapshots
 from dsgmigd.target.owned import destroy_view, destroy_with_snapshots
 from dsgmigd.target.probe import PROBE_PREFIX, is_probe, remove_probe
-from dsgmigd.target.zfs import Dataset, RunsCommands, Zfs
+from dsgmigd.target.snapshot_mounts import SnapshotMounts
+from dsgmigd.target.zfs import RunsCommands, Zfs
 
 
 class DatasetPlace:
     """The datasets in the area of one target parent."""
 
-    def __init__(self, commands: RunsCommands, parent: DatasetName, area: str) -> None:
+    def __init__(
+        self,
+        commands: RunsCommands,
+        parent: DatasetName,
+        area: str,
+        mounts: MountsSnapshots | None = None,
+    ) -> None:
+        self._mounts = mounts or SnapshotMounts()
         self._commands = commands
         self._zfs = Zfs(commands)
         self._parent = parent
@@ -33,7 +44,8 @@ class DatasetPlace:
     def repositories(self) -> set[RepoName]:
         """Return the repositories that have a view or a staging dataset, in use or not."""
         check_target(self._commands, self._parent, is_for_writing=False)
-        names = [*map(view_owner, self._children("views")), *self._children("staging")]
+        views = [*self._children("views"), *map(os.path.basename, self._mounted_views())]
+        names = [*map(view_owner, views), *self._children("staging")]
         return {repo for repo in map(_repository, names) if repo}
 
     def unowned(self) -> list[Leftover]:
@@ -43,6 +55,11 @@ class DatasetPlace:
             for part in ("views", "staging")
             for name in self._children(part)
             if not _repository(view_owner(name) if part == "views" else name)
+        ]
+        found += [
+            foreign(place, "no repository can have this name")
+            for place in self._mounted_views()
+            if not _repository(view_owner(os.path.basename(place)))
         ]
         return [*found, *self._replaced(), *self._probes()]
 
@@ -55,6 +72,10 @@ class DatasetPlace:
             if view is not None:
                 found.append(self._describe_view(view, repo))
         staging = self._zfs.read(layout.staging, KEYS)
+        request_id = staging.properties.get(REQUEST) if staging else None
+        for place, snapshot in self._mounted_views(repo).items():
+            why = f"a request that no longer exists read {snapshot} through it"
+            found.append(Leftover("view", place, why, "remove", repo, request_id))
         if staging is not None:
             found.append(self._describe_staging(staging, layout))
         return found
@@ -69,6 +90,8 @@ class DatasetPlace:
                     f"cannot remove {leftover.where}: {error.strerror}",
                     hint=f"look at it; remove it by hand with: rm -r {leftover.where}",
                 ) from error
+        elif leftover.kind == "view" and leftover.where.startswith("/"):
+            self._mounts.unmount(leftover.where)
         elif leftover.kind == "view":
             destroy_view(self._zfs, leftover.where)
         elif leftover.repo is not None:
@@ -76,10 +99,8 @@ class DatasetPlace:
 
     def _discard(self, layout: DatasetLayout) -> None:
         staging = self._zfs.read(layout.staging, KEYS)
-        for view in self._views(layout.repo):
-            raise TargetBusy(
-                f"{view} may be a clone of one of its snapshots", hint="inspect the view"
-            )
+        for view in (*self._views(layout.repo), *self._mounted_views(layout.repo)):
+            raise TargetBusy(f"{view} may show one of its snapshots", hint="inspect the view")
         # Before any snapshot is destroyed, so that a dataset in use stays complete.
         self._zfs.unmount(layout.staging)
         if staging is not None:
@@ -88,6 +109,18 @@ class DatasetPlace:
     def _views(self, repo: RepoName) -> list[str]:
         names = self._children("views")
         return [f"{self._area}/views/{name}" for name in names if view_owner(name) == repo]
+
+    def _mounted_views(self, repo: RepoName | None = None) -> dict[str, str]:
+        """Return the snapshots that are mounted as views, by place: all, or those of `repo`."""
+        try:
+            above = find_mountpoint(self._zfs, f"{self._area}/views")
+        except TargetChanged:  # nothing was ever migrated
+            return {}
+        return {
+            place: what
+            for place, what in self._mounts.mounted_in(above).items()
+            if "@" in what and repo in {None, view_owner(os.path.basename(place))}
+        }
 
     def _children(self, part: str) -> list[str]:
         """Return the last parts of the names of the datasets in one part of the area."""

@@ -12,8 +12,10 @@ from dsgmigd.host.syscalls import (
     add_mount_flags,
     current_umask,
     file_system_magic,
+    mount_file_system,
     punch_hole,
     rename_noreplace,
+    unmount_file_system,
 )
 
 
@@ -80,3 +82,14 @@ def test_flags_are_not_added_where_nothing_is_mounted(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=str(tmp_path)) as caught:
         add_mount_flags(str(tmp_path), MOUNT_NOSUID)
     assert caught.value.errno in {errno.EINVAL, errno.EPERM}
+
+
+def test_what_cannot_be_mounted_or_unmounted_is_an_error(tmp_path: Path) -> None:
+    """Without root the kernel refuses all of it; with root, because of the paths."""
+    refused = {errno.EPERM, errno.ENOENT, errno.EINVAL}
+    with pytest.raises(OSError, match="none") as caught:
+        mount_file_system("none", str(tmp_path / "none"), "tmpfs", MOUNT_NOSUID)
+    assert caught.value.errno in refused
+    with pytest.raises(OSError, match=str(tmp_path)) as caught:
+        unmount_file_system(str(tmp_path))
+    assert caught.value.errno in refused

@@ -10,9 +10,20 @@ from dsgmigd.target.capabilities import Capabilities
 from tests.unit.migration.migration_world import World
 
 
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A repository and a pool; the target can hold everything, whoever runs the tests."""
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The target can hold everything, whoever runs the tests, and rsync takes no time."""
     monkeypatch.setattr(run, "probe_capabilities", lambda _: Capabilities())
-    monkeypatch.setattr(command, "_POLL_SECONDS", 0.01)  # rsync of a few files takes no longer
+    monkeypatch.setattr(command, "_POLL_SECONDS", 0.01)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A repository, and a pool on a host with the zfs command only."""
     return World(tmp_path)
+
+
+@pytest.fixture
+def native_world(tmp_path: Path) -> World:
+    """A repository, and a pool on a host with the kernel's ZFS."""
+    return World(tmp_path, has_native=True)

@@ -23,7 +23,7 @@ from dsgmigd.migration.report import Report
 from dsgmigd.migration.run import Run
 from dsgmigd.names import parse_dataset_name, parse_repo_name
 from dsgmigd.request import Request
-from dsgmigd.target.zfs import PROPERTY_PREFIX
+from dsgmigd.target.dataset import PROPERTY_PREFIX
 from tests.unit.fake_zfs import FakeZfs
 from tests.unit.source.repositories import SPOOL_ID
 
@@ -90,10 +90,11 @@ class World:
     """The repository SV, and what runs make of it."""
 
     directory: Path
+    has_native: bool = False
     settings: Settings = field(init=False)
 
     def __post_init__(self) -> None:
-        self.zfs = FakeZfs(self.directory)
+        self.zfs = FakeZfs(self.directory, has_native=self.has_native)
         self.pool = FakePool(self.zfs)
         self.source = self.directory / "source" / "SV"
         self.source.mkdir(parents=True)
@@ -123,6 +124,7 @@ class World:
             replace(self.settings, **settings),
             self.pool,
             progress or Progress(repo=SV),
+            native=self.zfs.native,
         )
 
     def migrate(self, request: Request | None = None, **settings: Any) -> Report:

@@ -10,8 +10,15 @@ from typing import Any, cast
 import pytest
 
 from dsgmigd.dsg.push_line import Push
-from dsgmigd.errors import SourceChanged, StreamCorrupt, TargetFull, VerificationFailed
+from dsgmigd.errors import (
+    InterruptedByStop,
+    SourceChanged,
+    StreamCorrupt,
+    TargetFull,
+    VerificationFailed,
+)
 from dsgmigd.host.command import Commands
+from dsgmigd.migration import build
 from dsgmigd.migration.build import Build, HeldSource
 from dsgmigd.migration.migration import Migration
 from dsgmigd.migration.plan import Step
@@ -29,6 +36,7 @@ from dsgmigd.verification.schedule import SnapshotChecker
 from tests.unit.migration.migration_world import (
     AREA,
     Meddling,
+    StopAt,
     World,
     needs_rsync,
     touch_root,
@@ -297,3 +305,85 @@ def test_a_scope_that_cannot_be_understood_is_a_warning(world: World) -> None:
     world.push(1, **{".dsgconfig.yml": "- not a mapping"})
     report = world.migrate()
     assert any(one.startswith("s1: ") and ".dsgconfig.yml" in one for one in report.warnings)
+
+
+# On a host with the kernel's ZFS, a mark may wait for the next snapshot.
+
+
+def marks_at(world: World, wanted: tuple[str, str], found: list[str | None]) -> Meddling:
+    """Return a progress that notes the mark of s1 when a step begins."""
+
+    def look(step: str, snapshot: str | None) -> None:
+        if (step, snapshot) == wanted:
+            found.append(world.mark("s1", "verified", STAGING))
+
+    return Meddling(do=look)
+
+
+@needs_rsync
+@pytest.mark.parametrize(("longest", "mark"), [(10.0, None), (0.0, "complete")])
+def test_only_what_is_quickly_done_again_is_marked_with_the_next_snapshot(
+    native_world: World, monkeypatch: pytest.MonkeyPatch, longest: float, mark: str | None
+) -> None:
+    monkeypatch.setattr(build, "_REPEATED_SECONDS", longest)
+    native_world.push(1, file="one")
+    native_world.push(2, file="two")
+    found: list[str | None] = []
+    native_world.work(Migration, progress=marks_at(native_world, ("copy", "s2"), found)).run()
+    assert found == [mark]
+    assert [native_world.mark(one, "verified") for one in ("s1", "s2")] == ["complete"] * 2
+
+
+@needs_rsync
+def test_a_run_that_is_stopped_leaves_no_verified_snapshot_without_its_mark(
+    native_world: World,
+) -> None:
+    native_world.push(1, file="one")
+    native_world.push(2, file="two")
+    with pytest.raises(InterruptedByStop):
+        native_world.work(Migration, progress=StopAt(when="copy", at=2)).run()
+    assert native_world.mark("s1", "verified", STAGING) == "complete"
+    assert [row.name for row in native_world.migrate().snapshots] == ["s2"]
+
+
+@needs_rsync
+def test_a_snapshot_whose_mark_was_lost_in_a_crash_is_built_again(native_world: World) -> None:
+    native_world.push(1, file="one")
+    native_world.push(2, file="two")
+
+    def crash(step: str, snapshot: str | None) -> None:
+        if (step, snapshot) == ("copy", "s2"):
+            native_world.zfs.fake_native.core.fails = 9  # nothing is recorded any more
+            raise InterruptedByStop
+
+    with pytest.raises(InterruptedByStop):
+        native_world.work(Migration, progress=Meddling(do=crash)).run()
+    native_world.zfs.fake_native.core.fails = 0
+    assert native_world.mark("s1", "verified", STAGING) is None
+    assert [row.name for row in native_world.migrate().snapshots] == ["s1", "s2"]
+    assert native_world.published() == "two"
+
+
+@needs_rsync
+def test_a_full_pool_loses_no_mark_that_waits(native_world: World) -> None:
+    native_world.push(1, file="one")
+    native_world.push(2, file="two")
+
+    def fill(step: str, snapshot: str | None) -> None:
+        if (step, snapshot) == ("copy", "s2"):
+            native_world.zfs.full.add(STAGING)
+
+    with pytest.raises(TargetFull):
+        native_world.work(Migration, progress=Meddling(do=fill)).run()
+    assert native_world.mark("s1", "verified", STAGING) == "complete"
+
+
+@needs_rsync
+def test_a_later_snapshot_waits_for_one_transaction_and_runs_no_zfs(native_world: World) -> None:
+    for number in range(1, 5):
+        native_world.push(number, file=str(number))
+    native_world.migrate()
+    subcommands = [call[1] for call in native_world.zfs.calls if call[0] == "zfs"]
+    assert set(subcommands) == {"get", "create", "unmount", "rename", "mount"}
+    staged = [one[0] for one in native_world.zfs.fake_native.core.changes]
+    assert staged == ["snapshot", *["mark and snapshot"] * 3, "set"]

@@ -12,8 +12,8 @@ from dsgmigd.names import SnapshotName
 from dsgmigd.source.pin_names import PINS_DIRECTORY
 from dsgmigd.source.pins import Pins
 from dsgmigd.source.repository import Repository, SnapshotDirectory
+from dsgmigd.target.dataset import Snapshot
 from dsgmigd.target.layout import SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED
-from dsgmigd.target.zfs import Snapshot
 from tests.unit.source.fake_btrfs import UUIDS, FakeBtrfs, subvolume
 from tests.unit.source.repositories import SPOOL_ID, SV, find, make_snapshots
 

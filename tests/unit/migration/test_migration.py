@@ -31,8 +31,8 @@ from dsgmigd.source.pin_names import PINS_DIRECTORY
 from dsgmigd.source.pins import Pins
 from dsgmigd.target import mounts
 from dsgmigd.target.capabilities import Capabilities
+from dsgmigd.target.dataset import PROPERTY_PREFIX
 from dsgmigd.target.publication import TargetFacts
-from dsgmigd.target.zfs import PROPERTY_PREFIX
 from tests.unit.migration.migration_world import (
     AREA,
     SV,

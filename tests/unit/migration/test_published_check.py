@@ -11,10 +11,11 @@ from dsgmigd.migration.progress import Progress
 from dsgmigd.migration.published_check import check_published, choose_snapshots
 from dsgmigd.migration.report import Report
 from dsgmigd.names import SnapshotName, parse_dataset_name, parse_repo_name
+from dsgmigd.target.dataset import PROPERTY_PREFIX
 from dsgmigd.target.layout import SNAPSHOT_HASH, DatasetLayout
 from dsgmigd.target.publication import find_target
 from dsgmigd.target.staging import Staging
-from dsgmigd.target.zfs import PROPERTY_PREFIX, Zfs
+from dsgmigd.target.zfs import Zfs
 from dsgmigd.verification.findings import Verification
 from dsgmigd.verification.standalone import ManifestVerifier, Stamp
 from tests.unit.fake_zfs import FakeZfs

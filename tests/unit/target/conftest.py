@@ -9,9 +9,10 @@ from tests.unit.fake_zfs import FakeZfs
 from tests.unit.staged_series import staging_of
 
 
-@pytest.fixture
-def commands(tmp_path: Path) -> FakeZfs:
-    return FakeZfs(tmp_path)
+@pytest.fixture(params=["command", "native"])
+def commands(tmp_path: Path, request: pytest.FixtureRequest) -> FakeZfs:
+    """A pool, on a host with zfs-fuse and on one with the kernel's ZFS."""
+    return FakeZfs(tmp_path, has_native=request.param == "native")
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import pytest
 
 from dsgmigd.errors import MountsHidden, TargetChanged, TargetMissing, TargetUnavailable
 from dsgmigd.host import mount_namespace
-from dsgmigd.target import zfs_fuse
+from dsgmigd.target import pool_state, zfs_fuse
 from dsgmigd.target.area import check_namespace, check_pool, check_target
 from dsgmigd.target.staging import Staging
 from tests.unit.fake_zfs import FakeZfs, RefusingZfs
-from tests.unit.staged_series import AREA
+from tests.unit.staged_series import AREA, staging_of
 
 
 @pytest.mark.parametrize("health", ["ONLINE", "DEGRADED"])
@@ -112,6 +112,39 @@ def test_preparing_the_area_twice_changes_nothing(commands: FakeZfs, staging: St
     staging.area.prepare()
     assert commands.names() == before
     assert before == ["zsd", AREA, f"{AREA}/replaced", f"{AREA}/staging", f"{AREA}/views"]
+
+
+def test_an_area_that_is_complete_is_looked_at_by_one_command(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    before = len(commands.calls)
+    staging.area.prepare()
+    asked = {call[1] for call in commands.calls[before:]}
+    # A real host has a list of mounts, so that the place of the area needs no second program.
+    assert (len(commands.calls[before:]) <= 2, asked) == (True, {"get"})
+    before = len(commands.calls)
+    assert staging.area.defaults_of_parent(("devices", "setuid")) == ["devices", "setuid"]
+    assert len(commands.calls) == before, "it was asked before"
+
+
+def test_whether_the_parent_has_an_option_of_its_own_is_asked_if_it_was_not(
+    commands: FakeZfs,
+) -> None:
+    area = staging_of(commands, "r1").area
+    assert area.defaults_of_parent(("devices", "setuid")) == ["devices", "setuid"]
+    commands.properties("zsd")["devices"] = "on"
+    assert area.defaults_of_parent(("devices", "setuid")) == ["setuid"]
+
+
+@pytest.mark.parametrize("state", ["ONLINE\n", "DEGRADED\n", "SUSPENDED\n"])
+def test_a_healthy_pool_of_the_kernel_needs_no_command(
+    commands: FakeZfs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setattr(pool_state, "_STATES", str(tmp_path))
+    (tmp_path / "zsd").mkdir()
+    (tmp_path / "zsd/state").write_text(state)
+    check_pool(commands, "zsd/a")
+    assert len(commands.calls) == (state == "SUSPENDED\n"), "the command has the words"
 
 
 def test_an_area_of_an_older_version_gets_the_options_that_it_lacks(

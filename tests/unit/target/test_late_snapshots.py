@@ -9,7 +9,7 @@ import pytest
 
 from dsgmigd.errors import CommandFailed
 from dsgmigd.names import SnapshotName
-from dsgmigd.target.late_snapshots import made_of, settle_late_snapshots
+from dsgmigd.target.late_snapshots import RunsPipes, made_of, settle_late_snapshots
 from dsgmigd.target.staging import Staging
 from tests.unit.fake_zfs import FakeZfs
 from tests.unit.staged_series import AREA, publish_series, target_names
@@ -50,10 +50,17 @@ def made(published: Staging, dataset: str, name: str) -> str:
     return f"2026-11-29.15:30:45 [txg:121] snapshot {dataset}@{name} ({number})"
 
 
+def settle(staging: Staging, history: RunsPipes) -> list[str]:
+    """Settle the snapshots that the target has now."""
+    target = staging.read_target()
+    assert target is not None
+    return settle_late_snapshots(staging.zfs, history, staging.layout, target)
+
+
 def test_what_was_made_of_staging_is_destroyed_and_the_rest_is_named(published: Staging) -> None:
     lines = [made(published, STAGING, "auto"), made(published, "zsd/SV", "later")]
     earlier = f"2026-11-29.15:30:44 [txg:120] snapshot {STAGING}@again (77)"  # and destroyed
-    said = settle_late_snapshots(published.zfs, History(earlier, *lines), published.layout)
+    said = settle(published, History(earlier, *lines))
     assert target_names(published) == ["s1", "older", "s2", "later", "again"]
     assert [one.partition(" ")[0] for one in said] == [
         *("zsd/SV@again", "zsd/SV@later", "zsd/SV@auto")
@@ -62,7 +69,7 @@ def test_what_was_made_of_staging_is_destroyed_and_the_rest_is_named(published: 
 
 
 def test_without_a_history_everything_stays_and_is_named(published: Staging) -> None:
-    said = settle_late_snapshots(published.zfs, UNKNOWN, published.layout)
+    said = settle(published, UNKNOWN)
     assert target_names(published) == ["s1", "older", "s2", "auto", "later", "again"]
     assert ["during the publication" in one for one in said] == [True, True, True]
 
@@ -70,14 +77,14 @@ def test_without_a_history_everything_stays_and_is_named(published: Staging) -> 
 def test_what_something_keeps_stays_and_is_named(commands: FakeZfs, published: Staging) -> None:
     commands.busy["zsd/SV@auto"] = 10**6
     history = History(made(published, STAGING, "auto"))
-    said = settle_late_snapshots(published.zfs, history, published.layout)
+    said = settle(published, history)
     assert "auto" in target_names(published)
     assert said[-1].startswith("zsd/SV@auto was made of staging by another program: ")
 
 
 def test_a_target_without_late_snapshots_costs_no_look_at_the_history(staging: Staging) -> None:
     publish_series(staging, SnapshotName(1))
-    assert settle_late_snapshots(staging.zfs, UNKNOWN, staging.layout) == []
+    assert settle(staging, UNKNOWN) == []
 
 
 HISTORY = b"""\

@@ -13,9 +13,9 @@ import pytest
 
 from dsgmigd.errors import CommandFailed, TargetBusy, TargetChanged, TargetExists
 from dsgmigd.names import SnapshotName
+from dsgmigd.target.dataset import PROPERTY_PREFIX, Dataset
 from dsgmigd.target.publication import Publication, TargetFacts
 from dsgmigd.target.staging import Staging
-from dsgmigd.target.zfs import PROPERTY_PREFIX, Dataset
 from tests.unit.fake_zfs import FailingZfs, FakeZfs
 from tests.unit.staged_series import (
     AREA,
@@ -40,7 +40,7 @@ def test_a_repository_is_built_beside_the_target_and_appears_with_all_snapshots_
     take_snapshot(staging, S1, "one")
     take_snapshot(staging, S2, "two")
     assert staging.read_target() is None
-    assert Publication(staging).publish(T1, None, {}) is None
+    assert Publication(staging).publish(T1, None, {}).replaced is None
     assert staging.read_staging() is None
     assert not root.exists() or not any(root.iterdir())
     mountpoint = mounted_root(staging)
@@ -127,7 +127,10 @@ def test_an_extension_is_published_with_the_old_snapshots_and_the_old_dataset_is
     staging.clone_target(S2)
     take_snapshot(staging, S3, "three")
     assert not Publication(staging).has_replaced(T1)
-    assert Publication(staging).publish(T1, staging.read_target(), {}) == f"{AREA}/replaced/SV-{T1}"
+    assert (
+        Publication(staging).publish(T1, staging.read_target(), {}).replaced
+        == f"{AREA}/replaced/SV-{T1}"
+    )
     assert Publication(staging).has_replaced(T1)
     assert (mounted_root(staging) / "file").read_text() == "three"
     assert target_names(staging) == ["s1", "s2", "s3"]
@@ -144,7 +147,10 @@ def test_a_replaced_target_is_kept_with_its_files_and_snapshots(
     publish_series(staging, S1)
     staging.create()
     take_snapshot(staging, S1, "new")
-    assert Publication(staging).publish(T1, staging.read_target(), {}) == f"{AREA}/replaced/SV-{T1}"
+    assert (
+        Publication(staging).publish(T1, staging.read_target(), {}).replaced
+        == f"{AREA}/replaced/SV-{T1}"
+    )
     assert (mounted_root(staging) / "file").read_text() == "new"
     commands.output("zfs", "mount", f"{AREA}/replaced/SV-{T1}")
     assert (commands.mountpoint(f"{AREA}/replaced/SV-{T1}") / "file").read_text() == "s1"
@@ -220,7 +226,7 @@ def test_a_target_that_got_a_snapshot_more_is_still_the_planned_one(
     staging.create()
     take_snapshot(staging, S1, "ours")
     commands.output("zfs", "snapshot", "zsd/SV@s2")
-    assert Publication(staging).publish(T1, planned, {}) == f"{AREA}/replaced/SV-{T1}"
+    assert Publication(staging).publish(T1, planned, {}).replaced == f"{AREA}/replaced/SV-{T1}"
 
 
 @pytest.mark.parametrize("is_extension", [True, False])
@@ -327,7 +333,7 @@ def test_snapshots_with_other_names_may_come_and_go_and_are_kept_with_the_target
     take_snapshot(staging, S1, "ours")
     commands.output("zfs", "destroy", "zsd/SV@hourly")
     commands.output("zfs", "snapshot", "zsd/SV@mine")
-    assert Publication(staging).publish(T1, planned, {}) == f"{AREA}/replaced/SV-{T1}"
+    assert Publication(staging).publish(T1, planned, {}).replaced == f"{AREA}/replaced/SV-{T1}"
     assert f"{AREA}/replaced/SV-{T1}@mine" in commands.names()
 
 
@@ -402,7 +408,7 @@ def test_a_publication_that_is_interrupted_at_any_point_can_be_undone(
         assert target_names(staging) == ["s1", "s2"]
         assert (mounted_root(staging) / "file").read_text() == "s2"
         assert chain_names(staging) == ["s1", "s2", "s3"]
-        kept = Publication(staging).publish(T2, staging.read_target(), {})
+        kept = Publication(staging).publish(T2, staging.read_target(), {}).replaced
         assert kept == f"{AREA}/replaced/SV-{T2}"
         assert target_names(staging) == ["s1", "s2", "s3"]
 

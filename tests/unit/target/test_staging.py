@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from dsgmigd.errors import TargetChanged, TargetExists
+from dsgmigd.errors import TargetChanged, TargetExists, TargetFull
 from dsgmigd.names import SnapshotName
 from dsgmigd.target import mounts
+from dsgmigd.target.dataset import PROPERTY_PREFIX, Dataset
 from dsgmigd.target.layout import KEYS
 from dsgmigd.target.publication import Publication
 from dsgmigd.target.staging import Staging
-from dsgmigd.target.zfs import PROPERTY_PREFIX, Dataset, Zfs
+from dsgmigd.target.zfs import Zfs
 from tests.unit.fake_zfs import FakeZfs
 from tests.unit.staged_series import (
     AREA,
@@ -305,7 +306,8 @@ def test_a_view_shows_a_snapshot_and_is_gone_afterwards(
     take_snapshot(staging, S2, "two")
     with staging.view(f"{AREA}/staging/SV", S1) as root:
         assert (Path(root) / "file").read_text() == "one"
-        assert commands.properties(f"{AREA}/views/SV")["readonly"] == "on"
+        if not commands.native:
+            assert commands.properties(f"{AREA}/views/SV")["readonly"] == "on"
     assert f"{AREA}/views/SV" not in commands.names()
 
 
@@ -338,3 +340,102 @@ def test_marks_are_set_on_the_snapshot_itself(commands: FakeZfs, staging: Stagin
     dataset = Zfs(commands).read("zsd/SV", KEYS)
     assert isinstance(dataset, Dataset)
     assert dataset.properties == {"request": "r1"}
+
+
+def verified(commands: FakeZfs, name: SnapshotName) -> str | None:
+    """Return the mark on a snapshot of staging."""
+    return commands.properties(f"{AREA}/staging/SV@{name}").get(PROPERTY_PREFIX + "verified")
+
+
+def test_a_mark_that_is_left_to_the_next_snapshot_comes_in_its_transaction(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    staging.create()
+    staging.snapshot(S1, {})
+    staging.mark_with_next(S1, "changes")
+    assert (verified(commands, S1) is None) == staging.zfs.joins_changes
+    before = len(commands.fake_native.core.changes)
+    staging.snapshot(S2, {"source_uuid": "uuid-s2"})
+    assert (verified(commands, S1), verified(commands, S2)) == ("changes", None)
+    assert staging.made_snapshot(S2).properties == {"request": "r1", "source_uuid": "uuid-s2"}
+    if commands.native:
+        assert [words[0] for words in commands.fake_native.core.changes[before:]] == [
+            "mark and snapshot"
+        ]
+    staging.snapshot(S3, {})
+    assert verified(commands, S2) is None, "nobody said so"
+
+
+def test_a_mark_comes_alone_if_there_is_no_next_snapshot(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    staging.create()
+    staging.snapshot(S1, {})
+    staging.mark_with_next(S1, "complete")
+    staging.settle_mark()
+    assert verified(commands, S1) == "complete"
+    calls, changes = len(commands.calls), len(commands.fake_native.core.changes)
+    staging.settle_mark()
+    assert (len(commands.calls), len(commands.fake_native.core.changes)) == (calls, changes)
+
+
+def test_a_mark_and_a_snapshot_that_cannot_be_one_transaction_are_two(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    staging.create()
+    staging.snapshot(S1, {})
+    staging.mark_with_next(S1, "complete")
+    commands.fake_native.core.fails = 1
+    staging.snapshot(S2, {})
+    assert verified(commands, S1) == "complete"
+    assert chain_names(staging) == ["s1", "s2"]
+
+
+def test_a_mark_is_kept_although_another_program_made_the_next_snapshot_first(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    staging.create()
+    staging.snapshot(S1, {})
+    staging.mark_with_next(S1, "complete")
+    commands.output("zfs", "snapshot", f"{AREA}/staging/SV@s2")
+    staging.snapshot(S2, {})
+    assert verified(commands, S1) == "complete"
+    assert staging.made_snapshot(S2).properties == {"request": "r1"}
+
+
+def test_a_full_pool_loses_no_mark(commands: FakeZfs, staging: Staging) -> None:
+    staging.create()
+    staging.snapshot(S1, {})
+    staging.mark_with_next(S1, "complete")
+    commands.full.add(f"{AREA}/staging/SV")
+    with pytest.raises(TargetFull):
+        staging.snapshot(S2, {})
+    staging.roll_back(S1)
+    assert verified(commands, S1) == "complete"
+
+
+def test_a_mark_of_a_dataset_that_is_discarded_goes_with_it(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    staging.create()
+    staging.snapshot(S1, {})
+    staging.mark_with_next(S1, "complete")
+    staging.discard()
+    staging.settle_mark()
+    staging.create()
+    staging.snapshot(S1, {})
+    assert verified(commands, S1) is None
+
+
+def test_snapshots_that_go_together_are_one_transaction(
+    commands: FakeZfs, staging: Staging
+) -> None:
+    staging.create()
+    for name in (S1, S2, S3):
+        staging.snapshot(name, {})
+    before = len(commands.fake_native.core.changes)
+    staging.resume(S1)
+    if commands.native:
+        both = ("destroy", f"{AREA}/staging/SV@s3", f"{AREA}/staging/SV@s2")
+        assert both in commands.fake_native.core.changes[before:]
+    assert chain_names(staging) == ["s1"]

@@ -11,7 +11,8 @@ from dsgmigd.errors import (
     TargetFull,
     TargetMissing,
 )
-from dsgmigd.target.zfs import PROPERTY_PREFIX, Snapshot, Zfs
+from dsgmigd.target.dataset import PROPERTY_PREFIX, Snapshot
+from dsgmigd.target.zfs import Zfs
 from tests.unit.fake_zfs import FakeZfs
 
 KEYS = ("request", "verified")
@@ -32,7 +33,7 @@ def sleeper() -> Sleeper:
 
 @pytest.fixture
 def zfs(commands: FakeZfs, sleeper: Sleeper) -> Zfs:
-    return Zfs(commands, sleep=sleeper)
+    return Zfs(commands, native=commands.native, sleep=sleeper)
 
 
 def test_a_dataset_that_does_not_exist_is_none(zfs: Zfs) -> None:
@@ -343,3 +344,48 @@ def test_a_dataset_with_dependents_is_not_destroyed(zfs: Zfs, commands: FakeZfs)
     with pytest.raises(TargetChanged, match="has children"):
         zfs.destroy("zsd/SV")
     assert commands.names() == ["zsd", "zsd/SV", "zsd/SV@s1", "zsd/clone"]
+
+
+def test_snapshots_are_destroyed_together_or_the_one_that_cannot_is_named(
+    zfs: Zfs, commands: FakeZfs
+) -> None:
+    zfs.create("zsd/SV", {}, {})
+    names = [f"zsd/SV@s{number}" for number in (1, 2, 3)]
+    for name in names:
+        zfs.snapshot(name, {})
+    commands.output("zfs", "hold", "tag", "zsd/SV@s2")
+    with pytest.raises(TargetBusy, match="a hold keeps zsd/SV@s2"):
+        zfs.destroy_snapshots(names)
+    commands.datasets["zsd/SV"].snapshots[-2].holds.clear()
+    zfs.destroy_snapshots([name for name in names if name in commands.names()])
+    zfs.destroy_snapshots([])
+    assert commands.datasets["zsd/SV"].snapshots == []
+
+
+def test_a_look_needs_no_program_where_the_kernel_tells_what_exists(
+    zfs: Zfs, commands: FakeZfs
+) -> None:
+    zfs.create("zsd/SV", {}, {})
+    before = len(commands.calls)
+    assert (zfs.exists("zsd/SV"), zfs.exists("zsd/none")) == (True, False)
+    assert zfs.read("zsd/none", ()) is None
+    assert (len(commands.calls) == before) == (commands.native is not None)
+
+
+def test_a_look_that_the_kernel_does_not_answer_is_one_by_the_command(
+    zfs: Zfs, commands: FakeZfs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands.fake_native.core, "exists", lambda _: None)
+    assert (zfs.exists("zsd"), zfs.exists("zsd/none")) == (True, False)
+    assert zfs.read("zsd/none", ()) is None
+
+
+def test_several_datasets_are_looked_at_by_one_command(zfs: Zfs, commands: FakeZfs) -> None:
+    zfs.create("zsd/SV", {"atime": "off"}, {})
+    before = len(commands.calls)
+    found = zfs.look_at(["zsd", "zsd/SV"], ("mounted", "atime"))
+    assert found["zsd"] == {"mounted": ("yes", "-"), "atime": ("on", "default")}
+    assert found["zsd/SV"] == {"mounted": ("yes", "-"), "atime": ("off", "local")}
+    assert len(commands.calls) == before + 1
+    with pytest.raises(TargetMissing):
+        zfs.look_at(["zsd", "zsd/none"], ("mounted",))

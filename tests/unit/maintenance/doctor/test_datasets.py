@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from dsgmigd.errors import TargetBusy
+from dsgmigd.maintenance.doctor.datasets import DatasetPlace
 from dsgmigd.maintenance.doctor.leftover import Findings
-from dsgmigd.names import SnapshotName
+from dsgmigd.names import SnapshotName, parse_dataset_name
+from dsgmigd.target.dataset import PROPERTY_PREFIX
 from dsgmigd.target.publication import Publication
-from dsgmigd.target.zfs import PROPERTY_PREFIX
 from tests.unit.maintenance.doctor.world import (
     ALL,
     AREA,
@@ -60,7 +62,7 @@ def test_a_view_with_a_foreign_child_stays_and_so_does_its_origin(interrupted: W
     interrupted.zfs.output("zfs", "create", f"{VIEW}/child")
     findings = interrupted.examine(ALL)
     assert only(findings, "foreign").where == VIEW
-    assert "may be a clone of one of its snapshots" in str(only(findings, "staging").error)
+    assert "may show one of its snapshots" in str(only(findings, "staging").error)
     assert interrupted.zfs.destroyed == []
 
 
@@ -71,7 +73,7 @@ def test_a_writable_view_with_a_foreign_snapshot_stays_and_so_does_its_origin(
     interrupted.zfs.output("zfs", "snapshot", f"{VIEW}@mine")
     findings = interrupted.examine(ALL)
     assert "is writable: they may hold data" in str(only(findings, "view").error)
-    assert "may be a clone of one of its snapshots" in str(only(findings, "staging").error)
+    assert "may show one of its snapshots" in str(only(findings, "staging").error)
     assert interrupted.zfs.destroyed == []
 
 
@@ -177,3 +179,25 @@ def test_a_directory_with_data_is_not_a_probe(world: World, probe: Path) -> None
     (probe.parent / "other").touch()
     assert only(world.examine(ALL)).kind == "foreign"
     assert (probe / "file").read_text() == "something"
+
+
+def test_a_snapshot_that_is_mounted_as_a_view_is_found_and_unmounted(interrupted: World) -> None:
+    mounts = interrupted.zfs.fake_native.mounts
+    interrupted.zfs.output("zfs", "destroy", VIEW)
+    above = interrupted.zfs.mountpoint(f"{AREA}/views")
+    for name in ("SV:2", "SV-2020", "x.claim"):
+        mounts.mount(f"{STAGING}@s2", str(above / name))
+    place = DatasetPlace(interrupted.zfs, parse_dataset_name("zsd"), AREA, mounts)
+    assert place.repositories() == {"SV", "SV-2020"}
+    assert [one.where for one in place.unowned()] == [str(above / "x.claim")]
+    view, staging = place.find(SV)
+    assert (view.kind, view.where, view.treatment) == ("view", str(above / "SV:2"), "remove")
+    assert (view.request_id, f"{STAGING}@s2" in view.why) == (ID, True)
+    with pytest.raises(TargetBusy, match="may show one of its snapshots"):
+        place.remove(staging)
+    mounts.busy.add(view.where)
+    with pytest.raises(TargetBusy):
+        place.remove(view)
+    mounts.busy.clear()
+    place.remove(view)
+    assert set(mounts.mounted) == {str(above / "SV-2020"), str(above / "x.claim")}

@@ -10,9 +10,10 @@ from dsgmigd.maintenance.doctor.leftover import Findings, Leftover, Treatment
 from dsgmigd.names import RepoName, SnapshotName, parse_dataset_name
 from dsgmigd.source.pin_names import PINS_DIRECTORY
 from dsgmigd.spool.spool import Spool
+from dsgmigd.target.dataset import PROPERTY_PREFIX
 from dsgmigd.target.layout import SOURCE_IDENTITY, DatasetLayout
 from dsgmigd.target.staging import Staging
-from dsgmigd.target.zfs import PROPERTY_PREFIX, Zfs
+from dsgmigd.target.zfs import Zfs
 from tests.unit.fake_zfs import FakeZfs
 
 AREA = "zsd/.dsgmigd"
