@@ -30,6 +30,8 @@ BENCHES = {
 }
 MEMORY_MIB = 4096
 _SECONDS = 8 * 3600
+# The host may be busy: its load is printed, and a bench is not a test of how soon a machine boots.
+_BOOT_SECONDS = 600
 _CHECKOUT = "/root/checkout"
 _OTHER = "/root/other"
 _LOADS = "load of the host, the mean of a minute"
@@ -49,6 +51,7 @@ def main() -> int:
             pack(options.against, Path(directory) / "spare.img")
             words = [*words, "--against", _OTHER]
         settings = traps_for_machine()
+        host.boot_seconds = _BOOT_SECONDS
         host.set_up()
         host.run(prepare(host, has_other=bool(options.against)))
         path = f"{_CHECKOUT}:{_CHECKOUT}/packaging/quickstart"

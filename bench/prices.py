@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 from cost import Cost
 
 _VARIABLE = "DSGMIGD_BENCH_HOST_TRAPS"
-_CALLS = 200_000
-_PAGES = 20_000
-_REPEATS = 9
+_CALLS = 2_000
+_PAGES = 1_000
+_REPEATS = 100
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def median_without(prices: Prices, costs: Iterable[Cost]) -> float:
 def measure_traps() -> Prices:
     """Return what a system call and a page fault take here in all, each in its own loop.
 
-    The smallest of several repeats: other work on the machine only adds to a loop.
+    The loops are short and the smallest of many counts: other work on the machine only adds.
     """
     calls = min(_seconds(_make_calls) for _ in range(_REPEATS))
     faults = min(_seconds(_make_faults) for _ in range(_REPEATS))

@@ -37,3 +37,6 @@ target_with_holds = pytest.mark.skipif(IS_FUSE, reason="zfs-fuse does not answer
 target_with_all_properties = pytest.mark.skipif(IS_FUSE, reason="zfs-fuse lacks half of them")
 target_with_volumes = pytest.mark.skipif(IS_FUSE, reason="zfs-fuse has no volumes")
 target_with_snapdir = pytest.mark.skipif(IS_FUSE, reason="zfs-fuse has no directory .zfs")
+target_with_counted_transactions = pytest.mark.skipif(
+    IS_FUSE, reason="zfs-fuse does not tell its transactions"
+)

@@ -1,6 +1,8 @@
 """The arithmetic of the benches: a wrong figure is not seen when it is printed."""
 
+import calls
 import pytest
+from bounds import CALLS, TRANSACTIONS, WORDS
 from cost import Cost, total
 from prices import Prices, known_prices, median, median_without
 from series import Migrated
@@ -68,3 +70,30 @@ def test_snapshots_that_are_made_while_another_is_verified_have_no_parts() -> No
     )
     assert made.costs == [Cost(4), Cost(1)]
     assert parts_of(made) == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "is_counted"),
+    [
+        ('71 openat(5</zfs/d>, ""..., O_RDONLY) = 6</zfs/d/f>\n', True),
+        ('71 pread64(6</zfs/d/f>, ""..., 26000, 0) = 26000\n', True),
+        ('71 newfstatat(AT_FDCWD</root>, "/"..., {}, 0) = 0\n', True),
+        ("71 read(6</zfs/d/f>,  <unfinished ...>\n", True),
+        ('71 <... read resumed>""..., 100) = 100\n', False),
+        ('71 read(7<pipe:[12]>, ""..., 100) = 100\n', False),
+        ('71 sendto(8<socket:[13]>, ""..., 5, 0, NULL, 0) = 5\n', False),
+        ("71 close(8<UNIX-STREAM:[13]>) = 0\n", False),
+        ("71 mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, 6</zfs/d/f>, 0) = 0x7f\n", False),
+        ("71 +++ exited with 0 +++\n", False),
+        ("71 --- SIGCHLD {si_signo=SIGCHLD} ---\n", False),
+    ],
+)
+def test_a_call_counts_once_and_only_if_it_depends_on_the_files(
+    line: str, *, is_counted: bool
+) -> None:
+    assert calls._is_counted(line) == is_counted
+
+
+def test_every_count_has_words() -> None:
+    assert {*CALLS, *TRANSACTIONS} <= set(WORDS)
+    assert all(set(bounds) == {"fuse", "kernel"} for bounds in CALLS.values())
