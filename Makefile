@@ -103,18 +103,21 @@ vm: package
 	@$(PYTHON) -m tests.system.shell
 
 # WHAT is one of these; BENCH are options of the program.
+bench-cases = cases.py
 bench-compare = compare.py
+bench-counts = counts.py
 bench-journal = deaf_journal.py
 bench-large = large_file.py
 bench-later = later_snapshot.py
 bench-long = compare.py --set long --rounds 3 --json bench.json --plots bench-plots
 bench-memory = many_entries.py
 bench-metadata = metadata_share.py
-bench-openzfs = openzfs.py --
+bench-openzfs = openzfs.py
 bench-queue = waiting_requests.py
 bench-unchanged = unchanged_entries.py
 bench-workers = several_workers.py
 # What a bench needs, if not what the demo needs.
+bench-counts-needs = counts
 bench-long-needs = bench
 bench-openzfs-needs = vm
 
@@ -127,14 +130,16 @@ bench:
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/$(quickstart) $(PYTHON) bench/$(bench-$(WHAT)) $(BENCH)
 
 bench-help:
+	@echo "WHAT=cases     extend, ten times the unchanged files, small, 100 repositories (root)"
 	@echo "WHAT=compare   dsgmigd beside rsync, hashing and the floor, in ten minutes (root)"
+	@echo "WHAT=counts    system calls a file, pool transactions a snapshot, and their bounds (root)"
 	@echo "WHAT=journal   what a migration costs when journald does not read (root)"
 	@echo "WHAT=large     what a small change in a large file reads, writes and costs (root, 25 GB)"
 	@echo "WHAT=later     what one later snapshot costs, beside rsync and hashing all (root)"
 	@echo "WHAT=long      the same as compare for many sizes, with plots; takes hours (root)"
 	@echo "WHAT=memory    the memory that two million entries take (root, 10 GB, ten minutes)"
 	@echo "WHAT=metadata  the share of DSG's metadata in a migration's time and space (root)"
-	@echo "WHAT=openzfs   compare in the virtual machine, on the kernel's OpenZFS (root)"
+	@echo "WHAT=openzfs   compare, cases, counts or memory on the kernel's OpenZFS, in a machine (root)"
 	@echo "WHAT=queue     how soon the first of 100,000 waiting requests is claimed"
 	@echo "WHAT=unchanged what the verifier does for an entry that did not change (root)"
 	@echo "WHAT=workers   what four workers gain over one (root)"

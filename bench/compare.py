@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import bed
+from cost import Cost
 from plots import plot
+from prices import known_prices, median
 from series import REPO, Kind, Size, beds, build_series, verdict
+from table import Table
 from ways import (
     Carried,
     Place,
@@ -42,6 +45,7 @@ WORDS = {
     "bare": "bare rsync, neither manifest nor validation",
     "floor": "btrfs send to nobody, rsync of s1, snapshots",
 }
+FIGURES = {"total": "in all", "first": "the first snapshot", "later": "a later snapshot"}
 MIB = 1 << 20
 
 SHORT = (Size(5_000, 5, 0.01), Size(8, 5, 0.2, "huge"), Size(2_000, 5, 0.01, "rename"))
@@ -65,40 +69,51 @@ class Samples:
 
     size: Size
     carried: dict[str, list[Carried]] = field(default_factory=dict)
-    reading: list[float] = field(default_factory=list)
+    reading: list[Cost] = field(default_factory=list)
 
-    def median(self, way: str, figure: Callable[[Carried], float]) -> float:
-        """Return the median of a figure over all rounds."""
-        return statistics.median(map(figure, self.carried[way]))
-
-    def figures(self, way: str) -> dict[str, float]:
-        """Return what the table says of a way: seconds, and MiB."""
-        columns = [one.columns for one in self.carried[way]]
-        parts = {name: [v for one in columns for v in one[name]] for name in columns[0]}
+    def costs(self, way: str) -> dict[str, list[Cost]]:
+        """Return the costs of all rounds by figure; `later` has every later snapshot."""
+        rounds = self.carried[way]
         return {
-            "total": self.median(way, lambda one: one.total),
-            "first": self.median(way, lambda one: one.seconds[0]),
-            "later": self.median(way, lambda one: statistics.median(one.later)),
-            "growth_mib": self.median(way, lambda one: one.growth_bytes) / MIB,
-            **{name: statistics.median(values) for name, values in parts.items() if values},
+            "total": [one.total for one in rounds],
+            "first": [one.costs[0] for one in rounds],
+            "later": [cost for one in rounds for cost in one.later],
         }
+
+    def parts(self, way: str) -> dict[str, list[Cost]]:
+        """Return the costs of parts of the later snapshots; a part that never was is left out."""
+        columns = [one.columns for one in self.carried[way]]
+        found = {name: [cost for one in columns for cost in one[name]] for name in columns[0]}
+        return {name: costs for name, costs in found.items() if costs}
+
+    def growth_mib(self, way: str) -> float:
+        """Return how many MiB of the pool a later snapshot takes."""
+        return statistics.median(one.growth_bytes for one in self.carried[way]) / MIB
+
+    def seconds(self, way: str) -> dict[str, float]:
+        """Return the median seconds of each figure."""
+        costs = {**self.costs(way), **self.parts(way)}
+        return {name: median(some).seconds for name, some in costs.items()}
 
 
 def main() -> int:
     """Build, measure, print."""
     options = parse_options()
+    table = Table(known_prices())
+    print(table.prices_said())
     found = []
     for size in options.sizes or SETS[options.set]:
         samples = measure(size, options.rounds, options.ways)
-        print_table(samples)
+        print_tables(samples, table)
         found.append(samples)
         if options.json:
-            options.json.write_text(json.dumps(document(found), indent=1) + "\n", encoding="utf-8")
+            text = json.dumps(document(found, table), indent=1)
+            options.json.write_text(text + "\n", encoding="utf-8")
     if options.set == "growth" and not options.sizes:
-        print_growth(*found)
+        print_growth(found[0], found[1], table)
     if options.plots:
         plot(
-            [(one.size, {way: one.figures(way) for way in one.carried}) for one in found],
+            [(one.size, {way: one.seconds(way) for way in one.carried}) for one in found],
             options.plots,
         )
     return 0
@@ -142,51 +157,54 @@ def measure(size: Size, rounds: int, ways: list[str]) -> Samples:
         for number in range(1, rounds + 1):
             for way in ways:
                 samples.carried[way].append(WAYS[way](place))
-                print(f"round {number}, {way}: {samples.carried[way][-1].total:.1f} s", flush=True)
+                seconds = samples.carried[way][-1].total.seconds
+                print(f"round {number}, {way}: {seconds:.1f} s", flush=True)
             samples.reading.append(read_both_sides(place))
     return samples
 
 
-def print_table(samples: Samples) -> None:
-    """Print the figures of all ways, and the ratios."""
-    print(f"\n{samples.size}, medians of {len(samples.reading)} rounds; seconds, MiB a snapshot")
-    print(f"  {'':<46}{'total':>9}{'first':>9}{'later':>9}{'growth':>9}")
-    for way in samples.carried:
-        figures = samples.figures(way)
-        cells = "".join(f"{figures[key]:9.3f}" for key in ("total", "first", "later", "growth_mib"))
-        print(f"  {WORDS[way]:<46}{cells}")
-        for name in list(figures)[4:]:
-            print(f"    {name:<62}{figures[name]:9.3f}")
-    reading = statistics.median(samples.reading)
-    print(f"  {'rsync of s1, and reading it on both sides':<46}{reading:18.3f}")
+def print_tables(samples: Samples, table: Table) -> None:
+    """Print a table for each figure, and the ratios."""
+    print(f"\n{samples.size}, medians of {len(samples.reading)} rounds")
+    for figure, title in FIGURES.items():
+        is_later = figure == "later"
+        table.heading(title, *(["MiB"] if is_later else []))
+        for way in samples.carried:
+            more = [samples.growth_mib(way)] if is_later else []
+            table.row(WORDS[way], samples.costs(way)[figure], *more)
+            for name, costs in samples.parts(way).items() if is_later else ():
+                table.row(f"  {name}", costs)
+        if figure == "first":
+            table.row("rsync of s1, and reading it on both sides", samples.reading)
+    print()
     for way in ("complete", "changes"):
         if way in samples.carried:
-            print_ratios(samples, way)
+            print_ratios(samples, way, table)
     if "complete" in samples.carried:
-        ratio = samples.figures("complete")["first"] / reading
-        print(f"  complete: the first snapshot is {ratio:.2f} of copying and reading both sides")
+        ratios = table.ratios(samples.reading, samples.costs("complete")["first"])
+        print(f"  complete: first snapshot / copying and reading both sides: {table.said(ratios)}")
 
 
-def print_ratios(samples: Samples, way: str) -> None:
+def print_ratios(samples: Samples, way: str, table: Table) -> None:
     """Print how many times faster a way of ours is than the others."""
-    ours = samples.figures(way)
+    ours = samples.costs(way)
     for other in ("scripts", "bare", "floor"):
         if other in samples.carried:
-            theirs = samples.figures(other)
-            total, later = (theirs[key] / ours[key] for key in ("total", "later"))
-            line = (
-                f"  {way}: total {total:.2f} x faster than {other}, a later snapshot {later:.2f} x"
-            )
-            print(line + claim(samples.size, way, other, total, later))
+            theirs = samples.costs(other)
+            ratios = {key: table.ratios(ours[key], theirs[key]) for key in FIGURES}
+            for key, title in FIGURES.items():
+                print(f"  {way} is faster than {other}, {title}: {table.said(ratios[key])}")
+            total, later = ratios["total"][0], ratios["later"][0]
+            print(claim(samples.size, way, other, total, later), end="")
 
 
-def print_growth(small: Samples, large: Samples) -> None:
+def print_growth(small: Samples, large: Samples, table: Table) -> None:
     """Print how a later snapshot grows with what did not change in it."""
     for way in set(small.carried) & {"complete", "changes"}:
-        ratio = large.figures(way)["later"] / small.figures(way)["later"]
-        line = f"{way}: among ten times the files, a later snapshot costs {ratio:.2f} x"
+        ratios = table.ratios(small.costs(way)["later"], large.costs(way)["later"])
+        line = f"{way}: among ten times the files, a later snapshot costs {table.said(ratios)}"
         if way == "changes":
-            holds = verdict(holds=ratio <= CLAIMED_GROWTH)
+            holds = verdict(holds=ratios[0] <= CLAIMED_GROWTH)
             line += f" (claimed at most {CLAIMED_GROWTH}: {holds})"
         print(line)
 
@@ -203,10 +221,10 @@ def claim(size: Size, way: str, other: str, total: float, later: float) -> str:
     if size not in CLAIMS or claimed is None:
         return ""
     holds = total >= claimed[0] and later >= claimed[1]
-    return f" (claimed {claimed[0]:g}, {claimed[1]:.2g}: {verdict(holds=holds)})"
+    return f"    claimed {claimed[0]:g}, {claimed[1]:.2g}: {verdict(holds=holds)}\n"
 
 
-def document(found: list[Samples]) -> dict[str, Any]:
+def document(found: list[Samples], table: Table) -> dict[str, Any]:
     """Return all that was measured, and where."""
     return {
         "machine": {
@@ -214,12 +232,19 @@ def document(found: list[Samples]) -> dict[str, Any]:
             "kernel": platform.release(),
             "python": platform.python_version(),
             "zfs": bed.zfs_kind(),
+            "trap_seconds": asdict(table.prices),
         },
         "sizes": [
             {
                 "size": asdict(one.size),
-                "figures": {way: one.figures(way) for way in one.carried},
-                "reading": one.reading,
+                "figures": {
+                    way: {
+                        name: table.document(costs)
+                        for name, costs in {**one.costs(way), **one.parts(way)}.items()
+                    }
+                    for way in one.carried
+                },
+                "reading": table.document(one.reading),
                 "samples": {
                     way: [asdict(each) for each in carried] for way, carried in one.carried.items()
                 },

@@ -7,14 +7,19 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import bed
+from cost import Cost
+
+from tests.integration.mount_namespace import enter_own_mount_namespace
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 REPO = "bench"
@@ -26,6 +31,7 @@ FILES_IN_DIRECTORY = 50
 HUGE_FILE_MIB = 64
 EDIT_BYTES = 100
 BETWEEN_PUSHES_SECONDS = 1.1
+LONGEST_SECONDS = 4 * 3600
 
 Kind = Literal["small", "huge", "rename"]
 
@@ -56,6 +62,8 @@ def beds(*, size_mib: int = 2048) -> Iterator[tuple[Path, bed.FilePool, Path]]:
     if os.geteuid() != 0:
         print("the benchmark mounts file systems: run it as root, for example with sudo")
         sys.exit(1)
+    if bed.zfs_kind() == "fuse":
+        _enter_own_mount_namespace()
     directory = Path(tempfile.mkdtemp(prefix="dsgmigd-bench-", dir="/var/tmp"))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, directory)
@@ -70,31 +78,50 @@ def beds(*, size_mib: int = 2048) -> Iterator[tuple[Path, bed.FilePool, Path]]:
         yield loop.directory, pool, directory
 
 
+@cache
+def _enter_own_mount_namespace() -> None:
+    """Let this process have a zfs-fuse of its own, whatever else runs on this host."""
+    enter_own_mount_namespace()
+
+
 def build_series(directory: Path, size: Size) -> list[Path]:
     """Build s1 … sN, each a snapshot of the one before with a part of its files changed."""
-    directory.mkdir()
+    build_all([directory], size)
+    return [directory / f"s{number}" for number in range(1, size.snapshots + 1)]
+
+
+def build_all(directories: Sequence[Path], size: Size) -> None:
+    """Build a series in each directory."""
     dice = random.Random(1)  # noqa: S311 - repeatable, not secret
-    trees = [directory / f"s{number}" for number in range(1, size.snapshots + 1)]
-    log = ""
-    for number, tree in enumerate(trees, 1):
-        if number == 1:
-            bed.run("btrfs", "subvolume", "create", tree)
-            fill(tree, size, dice)
-        else:
-            # Pushes are days apart. Within a second of a snapshot's creation no change time proves
-            # anything, and the verifier would read what nobody ever touched so quickly.
-            time.sleep(BETWEEN_PUSHES_SECONDS)
-            bed.run("btrfs", "subvolume", "snapshot", trees[number - 2], tree)
-            time.sleep(BETWEEN_PUSHES_SECONDS)
-            change(tree, number, size, dice)
-        day = datetime(2014, 5, 1, tzinfo=UTC) + timedelta(days=number)
-        when = day.strftime("%Y-%m-%d %H:%M:%S UTC (%a)")
-        log += f"{directory.name}/s{number} | ana | {when} | push {number}\n"
-        (tree / ".snap").mkdir(exist_ok=True)
-        (tree / ".snap/push.log").write_text(log, encoding="utf-8")
-        bed.run("btrfs", "property", "set", "-ts", tree, "ro", "true")
+    for directory in directories:
+        directory.mkdir()
+        bed.run("btrfs", "subvolume", "create", directory / "s1")
+        fill(directory / "s1", size, dice)
+        finish(directory, 1)
+    for number in range(2, size.snapshots + 1):
+        # Pushes are days apart. Within a second of a snapshot's creation no change time proves
+        # anything, and the verifier would read what nobody ever touched so quickly.
+        time.sleep(BETWEEN_PUSHES_SECONDS)
+        for directory in directories:
+            trees = (directory / f"s{number - 1}", directory / f"s{number}")
+            bed.run("btrfs", "subvolume", "snapshot", *trees)
+        time.sleep(BETWEEN_PUSHES_SECONDS)
+        for directory in directories:
+            change(directory / f"s{number}", number, size, dice)
+            finish(directory, number)
     os.sync()
-    return trees
+
+
+def finish(directory: Path, number: int) -> None:
+    """Write the push log of a snapshot, and let nobody write to it any more."""
+    tree, lines = directory / f"s{number}", ""
+    for push in range(1, number + 1):
+        day = datetime(2014, 5, 1, tzinfo=UTC) + timedelta(days=push)
+        when = day.strftime("%Y-%m-%d %H:%M:%S UTC (%a)")
+        lines += f"{directory.name}/s{push} | ana | {when} | push {push}\n"
+    (tree / ".snap").mkdir(exist_ok=True)
+    (tree / ".snap/push.log").write_text(lines, encoding="utf-8")
+    bed.run("btrfs", "property", "set", "-ts", tree, "ro", "true")
 
 
 def fill(tree: Path, size: Size, dice: random.Random) -> None:
@@ -147,16 +174,53 @@ def write_config(config: Path, spool: Path, source_root: Path, parent: str) -> N
 def migrate_into(parent: str, source_root: Path, directory: Path, level: str) -> dict[str, Any]:
     """Create the dataset `parent` and migrate into it by dsgmigd; return the result."""
     bed.run("zfs", "create", parent)
-    config = directory / "dsgmigd.toml"
-    write_config(config, directory / "spool", source_root, parent)
-    # bed.run gives a bare environment, without PYTHONPATH.
-    program = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); import dsgmigd.__main__ as d"
-    arguments = ("--config", str(config), "migrate", REPO, "--verify", level, "--json")
-    done = bed.run(
-        *(sys.executable, "-c", f"{program}; d.main()", *arguments), timeout_seconds=3600
-    )
-    result: dict[str, Any] = json.loads(done)
-    return result
+    write_config(directory / "dsgmigd.toml", directory / "spool", source_root, parent)
+    return Program(CHECKOUT, directory).migrate(REPO, "--verify", level).result
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """A migration: its result, and what it had cost at its events (see `launch.py`)."""
+
+    result: dict[str, Any]
+    notes: list[tuple[str, str | None, Cost]]
+
+    def at(self, event: str) -> list[Cost]:
+        """Return the moments of an event, in their order."""
+        return [moment for name, _, moment in self.notes if name == event]
+
+    @property
+    def costs(self) -> list[Cost]:
+        """What each snapshot cost, from the end of the one before until it was verified."""
+        moments = [*self.at("copy"), *self.at("snapshot.verified")]
+        return [end - begin for begin, end in pairwise(moments)]
+
+
+@dataclass(frozen=True)
+class Program:
+    """The dsgmigd of a checkout, with the configuration `dsgmigd.toml` of a directory."""
+
+    checkout: Path
+    directory: Path
+
+    def command(self, *arguments: str, launch: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return the words of a command; `launch` are options of `launch.py`."""
+        # bed.run gives a bare environment, without PYTHONPATH.
+        program = (sys.executable, str(Path(__file__).with_name("launch.py")), *launch)
+        return (*program, str(self.checkout), "--config", str(self.config), *arguments)
+
+    @property
+    def config(self) -> Path:
+        """The path of the configuration."""
+        return self.directory / "dsgmigd.toml"
+
+    def migrate(self, repo: str, *options: str) -> Migrated:
+        """Migrate in the foreground."""
+        path = self.directory / "notes.json"
+        words = self.command("migrate", repo, *options, "--json", launch=("--notes", str(path)))
+        result = json.loads(bed.run(*words, timeout_seconds=LONGEST_SECONDS))
+        notes = [(name, one, Cost(*cost)) for name, one, *cost in json.loads(path.read_bytes())]
+        return Migrated(result, notes)
 
 
 def verdict(*, holds: bool) -> str:

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 import bed
-from series import Size, beds, build_series, verdict, write_config
+from cost import Cost, now
+from series import CHECKOUT, Size, beds, build_all, verdict, write_config
 from waiting_requests import workers
 
 WORKERS = 4
@@ -34,12 +35,11 @@ def main() -> int:
     size = Size(options.files, options.snapshots, options.changed)
     with beds(size_mib=2048 + WORKERS * 4 * size.files * 32 // 1024) as (root, pool, directory):
         repos = [f"bench{number}" for number in range(WORKERS)]
-        for repo in repos:
-            build_series(root / repo, size)
+        build_all([root / repo for repo in repos], size)
         counts: dict[int, list[float]] = {1: [], WORKERS: []}
         for _ in range(options.rounds):
             for count, found in counts.items():
-                found.append(migrate_all(repos, count, root, pool.name, directory))
+                found.append(migrate_all(repos, count, root, pool.name, directory).seconds)
     one, four = (statistics.median(found) for found in counts.values())
     print(f"{len(repos)} repositories, each {size}, {os.cpu_count()} processors")
     print(f"one worker {one:.1f} s, {WORKERS} at once {four:.1f} s: {one / four:.2f} x faster")
@@ -47,8 +47,16 @@ def main() -> int:
     return 0
 
 
-def migrate_all(repos: list[str], count: int, root: Path, pool: str, directory: Path) -> float:
-    """Return how long so many workers take for all of the repositories."""
+def migrate_all(
+    repos: list[str],
+    count: int,
+    root: Path,
+    pool: str,
+    directory: Path,
+    *,
+    checkout: Path = CHECKOUT,
+) -> Cost:
+    """Return what so many workers of a checkout cost for all of the repositories."""
     parent, spool = f"{pool}/workers{count}", directory / f"spool{count}"
     bed.run("zfs", "create", parent)
     config = directory / f"workers{count}.toml"
@@ -57,10 +65,10 @@ def migrate_all(repos: list[str], count: int, root: Path, pool: str, directory: 
     for repo in repos:
         (spool / f"{repo}.request").touch()
     try:
-        began = time.monotonic()
-        with workers(config, count):
+        began = now()
+        with workers(config, count, checkout):
             wait_results(spool, repos)
-            return time.monotonic() - began
+            return now() - began
     finally:
         bed.destroy("-R", parent)
         shutil.rmtree(spool)

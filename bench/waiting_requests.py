@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from series import CHECKOUT
+
 from dsgmigd.spool.spool import Spool
 
 CLAIMED_FIRST_SECONDS = 1.0
@@ -91,12 +93,17 @@ def configured(spool: Path) -> Path:
 
 
 @contextmanager
-def workers(config: Path, count: int) -> Iterator[None]:
-    """Let so many workers work by a configuration."""
+def workers(config: Path, count: int, checkout: Path = CHECKOUT) -> Iterator[None]:
+    """Let so many workers of a checkout work by a configuration."""
+    path = f"{checkout}:{os.environ.get('PYTHONPATH', '')}"
     command = (sys.executable, "-m", "dsgmigd", "--config", str(config), "run", "--instance")
     processes = [
         subprocess.Popen(
-            (*command, str(number)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            (*command, str(number)),
+            cwd="/",
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         for number in range(1, count + 1)
     ]

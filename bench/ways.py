@@ -8,17 +8,17 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import bed
 import xxhash
-from series import REPO, migrate_into
+from cost import Cost, cost_of, now, total
+from series import CHECKOUT, REPO, Migrated, Program, write_config
 
 # The usual scripts validate a sample of the files.
 SAMPLED = 0.1
@@ -27,32 +27,32 @@ SCRIPTS_OWNER = "0:0"
 
 @dataclass
 class Carried:
-    """What one pass took; `seconds` has one number for each snapshot.
+    """What one pass cost; `costs` has one for each snapshot.
 
-    `apart` are seconds that belong to no snapshot: starting, planning, validating, publishing.
-    `columns` are parts of the later snapshots that are of interest by themselves.
+    `apart` belongs to no snapshot: starting, planning, validating, publishing. `columns` are parts
+    of the later snapshots that are of interest by themselves.
     """
 
-    seconds: list[float] = field(default_factory=list)
-    apart: float = 0.0
+    costs: list[Cost] = field(default_factory=list)
+    apart: Cost = field(default_factory=Cost)
     first_bytes: int = 0
     all_bytes: int = 0
-    columns: dict[str, list[float]] = field(default_factory=dict)
+    columns: dict[str, list[Cost]] = field(default_factory=dict)
 
     @property
-    def total(self) -> float:
-        """Seconds for all of it."""
-        return sum(self.seconds) + self.apart
+    def total(self) -> Cost:
+        """The cost of all of it."""
+        return total([*self.costs, self.apart])
 
     @property
-    def later(self) -> list[float]:
-        """Seconds for each snapshot but the first."""
-        return self.seconds[1:]
+    def later(self) -> list[Cost]:
+        """The cost of each snapshot but the first."""
+        return self.costs[1:]
 
     @property
     def growth_bytes(self) -> float:
         """Bytes in the pool for each snapshot but the first."""
-        return (self.all_bytes - self.first_bytes) / max(1, len(self.seconds) - 1)
+        return (self.all_bytes - self.first_bytes) / max(1, len(self.costs) - 1)
 
 
 @dataclass(frozen=True)
@@ -82,23 +82,22 @@ def used_bytes(name: str) -> int:
     return int(bed.run("zfs", "get", "-Hp", "-o", "value", "used", name))
 
 
-def by_dsgmigd(level: str) -> Callable[[Place], Carried]:
-    """Return the way of dsgmigd with a level of verification."""
+def by_dsgmigd(level: str, checkout: Path = CHECKOUT) -> Callable[[Place], Carried]:
+    """Return the way of a checkout's dsgmigd with a level of verification."""
 
     def carry(place: Place) -> Carried:
-        began = time.monotonic()
+        began = now()
         parent = f"{place.pool.name}/{level}"
+        program = Program(checkout, place.directory)
+        source_root = place.trees[0].parent.parent
+        write_config(program.config, place.directory / "spool", source_root, parent)
+        bed.run("zfs", "create", parent)
         try:
-            result = migrate_into(parent, place.trees[0].parent.parent, place.directory, level)
-            wall = time.monotonic() - began
-            rows = result["snapshots"]
-            carried = Carried([row["seconds"] + row["verify_seconds"] for row in rows])
-            carried.apart = wall - sum(carried.seconds)
-            carried.columns = {
-                "copy": [row["seconds"] for row in rows[1:]],
-                "verify between full walks": verify_seconds(rows[1:], is_full_walk=False),
-                "verify by a full walk": verify_seconds(rows[1:], is_full_walk=True),
-            }
+            migrated = program.migrate(REPO, "--verify", level)
+            whole = now() - began
+            carried = Carried(migrated.costs)
+            carried.apart = whole - total(carried.costs)
+            carried.columns = parts_of(migrated)
             carried.all_bytes = used_bytes(parent)
             carried.first_bytes = _first_bytes(f"{parent}/{REPO}")
         finally:
@@ -108,11 +107,23 @@ def by_dsgmigd(level: str) -> Callable[[Place], Carried]:
     return carry
 
 
-def verify_seconds(rows: list[dict[str, Any]], *, is_full_walk: bool) -> list[float]:
-    """Return what verification took where both trees were walked, or where they were not."""
-    return [
-        row["verify_seconds"] for row in rows if row["verification"]["is_full_walk"] == is_full_walk
-    ]
+def parts_of(migrated: Migrated) -> dict[str, list[Cost]]:
+    """Return what copying and verification of later snapshots cost.
+
+    Nothing, if the next snapshot is made before the one before is verified.
+    """
+    made, verified = (migrated.at(f"snapshot.{done}") for done in ("made", "verified"))
+    copied = [end - begin for begin, end in zip(verified, made[1:], strict=False)]
+    if any(one.seconds < 0 for one in copied):
+        return {}
+    checked = [end - begin for begin, end in zip(made[1:], verified[1:], strict=True)]
+    rows = migrated.result["snapshots"][1:]
+    walked = [row["verification"]["is_full_walk"] for row in rows]
+    return {
+        "copy": copied,
+        "verify between full walks": list(compress(checked, (not one for one in walked))),
+        "verify by a full walk": list(compress(checked, walked)),
+    }
 
 
 def _first_bytes(name: str) -> int:
@@ -125,7 +136,7 @@ def by_scripts(place: Place) -> Carried:
     with dataset(place, "scripts") as name:
         root = place.pool.mountpoint / "scripts"
         for tree in place.trees:
-            began = time.monotonic()
+            began = now()
             bed.run(
                 "rsync",
                 "-a",
@@ -138,11 +149,9 @@ def by_scripts(place: Place) -> Carried:
             bed.run("chown", "-R", SCRIPTS_OWNER, root)
             write_manifest(root)
             bed.run("zfs", "snapshot", f"{name}@{tree.name}")
-            carried.seconds.append(time.monotonic() - began)
+            carried.costs.append(now() - began)
             carried.first_bytes = carried.first_bytes or used_bytes(name)
-        began = time.monotonic()
-        validate_sample(place.trees[-1], root)
-        carried.apart = time.monotonic() - began
+        carried.apart = cost_of(lambda: validate_sample(place.trees[-1], root))
         carried.all_bytes = used_bytes(name)
     return carried
 
@@ -153,13 +162,13 @@ def by_bare_rsync(place: Place) -> Carried:
     with dataset(place, "bare") as name:
         root = place.pool.mountpoint / "bare"
         for tree in place.trees:
-            began = time.monotonic()
+            began = now()
             bed.run(
                 *("rsync", "-aHAX", "--inplace", "--no-whole-file", "--delete", "--exclude=/.snap"),
                 *(f"{tree}/", f"{root}/"),
             )
             bed.run("zfs", "snapshot", f"{name}@{tree.name}")
-            carried.seconds.append(time.monotonic() - began)
+            carried.costs.append(now() - began)
             carried.first_bytes = carried.first_bytes or used_bytes(name)
         carried.all_bytes = used_bytes(name)
     return carried
@@ -171,25 +180,25 @@ def by_the_floor(place: Place) -> Carried:
     with dataset(place, "floor") as name:
         root = place.pool.mountpoint / "floor"
         for number, tree in enumerate(place.trees):
-            began = time.monotonic()
+            began = now()
             send_to_nobody(tree, place.trees[number - 1] if number else None)
             if not number:
                 bed.run("rsync", "-a", "--exclude=/.snap", f"{tree}/", f"{root}/")
             bed.run("zfs", "snapshot", f"{name}@{tree.name}")
-            carried.seconds.append(time.monotonic() - began)
+            carried.costs.append(now() - began)
         carried.first_bytes = carried.all_bytes = used_bytes(name)
     return carried
 
 
-def read_both_sides(place: Place) -> float:
-    """Return how long it takes to copy s1 by rsync and to read it on both sides."""
+def read_both_sides(place: Place) -> Cost:
+    """Return what it costs to copy s1 by rsync and to read it on both sides."""
     with dataset(place, "reading"):
         root = place.pool.mountpoint / "reading"
-        began = time.monotonic()
+        began = now()
         bed.run("rsync", "-aHAX", "--exclude=/.snap", f"{place.trees[0]}/", f"{root}/")
         hash_tree(place.trees[0])
         hash_tree(root)
-        return time.monotonic() - began
+        return now() - began
 
 
 def send_to_nobody(tree: Path, parent: Path | None) -> None:

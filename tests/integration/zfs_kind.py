@@ -38,3 +38,6 @@ target_with_all_properties = pytest.mark.skipif(IS_FUSE, reason="zfs-fuse lacks 
 target_with_volumes = pytest.mark.skipif(IS_FUSE, reason="zfs-fuse has no volumes")
 target_with_snapdir = pytest.mark.skipif(IS_FUSE, reason="zfs-fuse has no directory .zfs")
 target_that_mounts_snapshots = pytest.mark.skipif(IS_FUSE, reason="zfs-fuse mounts no snapshots")
+target_with_counted_transactions = pytest.mark.skipif(
+    IS_FUSE, reason="zfs-fuse does not tell its transactions"
+)

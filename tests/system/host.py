@@ -14,7 +14,7 @@ from typing import Any
 from tests import amounts
 from tests.system.emulated import EmulatedMachine
 from tests.system.machine import MACHINE_CACHE, Machine
-from tests.system.user_mode import UserModeMachine
+from tests.system.user_mode import MEMORY_MIB, UserModeMachine
 
 DISKS = {"source": 1024, "pool": 1024, "spool": 128, "spare": 512}
 SPOOL = "/var/spool/dsgmigd"
@@ -125,8 +125,10 @@ zpool create -O compression=on -O atime=off -O xattr=sa -O acltype=posixacl \\
 class Host(StorageHost, UserModeMachine):
     """The machine for nearly all tests: fast, and with the newest OpenZFS."""
 
-    def __init__(self, directory: Path, *, console: bool = False) -> None:
-        super().__init__(directory, DISKS, console=console)
+    def __init__(
+        self, directory: Path, *, console: bool = False, memory_mib: int = MEMORY_MIB
+    ) -> None:
+        super().__init__(directory, DISKS, console=console, memory_mib=memory_mib)
 
 
 class EmulatedHost(StorageHost, EmulatedMachine):

@@ -23,7 +23,7 @@ from tests.system.channel import Channel
 from tests.system.image import provide_kernel, provide_root
 from tests.system.machine import Machine, pack_checkout
 
-_MEMORY_MIB = 2048
+MEMORY_MIB = 2048
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 # it is one's purpose
 
 
@@ -36,7 +36,7 @@ class UserModeMachine(Machine):
         disks: Mapping[str, int],
         *,
         console: bool = False,
-        memory_mib: int = _MEMORY_MIB,
+        memory_mib: int = MEMORY_MIB,
     ) -> None:
         super().__init__(directory)
         self._kernel, self._root = provide_kernel(), provide_root()
