@@ -1,5 +1,6 @@
 """run: what the command gives to its worker, and how it ends."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from dsgmigd.migration.job import Settings
 from dsgmigd.service.notify import Notifier
 from dsgmigd.service.policy import WorkerSettings
 from dsgmigd.spool.spool import Spool
+from dsgmigd.target import native
+from dsgmigd.target.native import Native
 from tests.unit.cli.commands import run
 
 
@@ -30,8 +33,11 @@ def test_the_worker_gets_what_the_configuration_says(
             settings: Settings,
             worker_settings: WorkerSettings,
             notifier: Notifier,
+            *,
+            find_native: Callable[[], Native | None],
         ) -> None:
             assert isinstance(notifier, Notifier)
+            assert find_native is native.find_native
             self.given = (instance, spool.directory, spool.instance, settings.source_root)
             self.stop_seconds = worker_settings.stop_seconds
 
