@@ -2,4 +2,6 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests")
+pytest.register_assert_rewrite(
+    "tests.integration", "tests.invariants", "tests.package", "tests.system", "tests.unit"
+)
