@@ -10,6 +10,7 @@ import pytest
 
 from tests.amounts import amount
 from tests.system.host import PARENT, SPOOL, Host
+from tests.system.test_interruptions import SNAPSHOTS
 
 COUNT = int(amount("DSGMIGD_NEIGHBOURS"))
 STAGING = f"{PARENT}/.dsgmigd/staging"
@@ -49,10 +50,11 @@ def idle(host: Host) -> Iterator[Host]:
     host.run("systemctl stop 'dsgmigd@*.service'")
 
 
-def migrate_all(host: Host, prefix: str) -> list[str]:
-    """Migrate `COUNT` repositories without a failure; return their names."""
-    repos = [f"{prefix}{number:02}" for number in range(COUNT)]
-    host.inside("named", *repos)
+def migrate_all(host: Host, prefix: str, *others: str) -> list[str]:
+    """Migrate `COUNT` new repositories, and others, without a failure; return the names of all."""
+    made = [f"{prefix}{number:02}" for number in range(COUNT)]
+    host.inside("named", *made)
+    repos = [*others, *made]
     host.start()
     host.run("touch " + " ".join(f"{SPOOL}/{repo}.request" for repo in repos))
     results = {repo: host.result(repo) for repo in repos}
@@ -105,7 +107,10 @@ def test_a_host_with_a_snapshot_tool_at_work_migrates_every_repository(idle: Hos
     repos: list[str] = []
     try:
         for number in range(ROUNDS):
-            repos += migrate_all(idle, f"sanoid{number}-")
+            # Its staging is there for longer than the tool needs.
+            lasting = f"lasting{number}"
+            idle.inside("bulky", str(SNAPSHOTS), "1", lasting)
+            repos += migrate_all(idle, f"sanoid{number}-", lasting)
             if f"{STAGING}/" in idle.run(HISTORY):
                 break
     finally:

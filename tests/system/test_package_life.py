@@ -23,8 +23,17 @@ def reinstalled(host: Host) -> Iterator[Host]:
     host.run(INSTALL, seconds=600)
 
 
+def suspend(host: Host) -> None:
+    """Let instance 1 do nothing more until systemd ends it, and continues it for that.
+
+    Otherwise its work may be done before the package manager comes to stop it.
+    """
+    host.run(f"systemctl kill --signal=STOP {UNIT}")
+
+
 def test_an_upgrade_in_mid_run_interrupts_and_the_new_version_resumes(host: Host) -> None:
     process = begin(host, "upgraded")
+    suspend(host)
     host.run(INSTALL, seconds=600)
     assert_done(host, "upgraded", attempts=2)
     assert host.run(f"systemctl show --value --property MainPID {UNIT}") not in {process, "0"}
@@ -36,6 +45,7 @@ def test_removal_stops_the_work_and_purge_leaves_the_archive_and_its_records(
 ) -> None:
     host = reinstalled
     begin(host, "removed")
+    suspend(host)
     host.run("dpkg --remove dsgmigd", seconds=300)
     assert not host.succeeds(f"systemctl is-active {UNIT}")
     assert host.run(f"ls {SPOOL}").splitlines().count("removed.claim.1") == 1
