@@ -8,8 +8,12 @@ from contextlib import contextmanager
 import bed
 
 _END_SECONDS = 60
-# A command that is wrong here. Every other one may fail: what was there at the last look is gone,
-# in use or made by now.
+# What was there at the last look is gone, in use or made by now.
+_TOO_LATE = re.compile(
+    "does not exist|is busy|already exists|no such|not currently mounted|dependent clones"
+    "|more recent"
+)
+# A command that is wrong here; zfs prints its usage for a missing dataset, too.
 _MISTAKE = re.compile("usage:|invalid|unrecognized|missing|permission denied")
 
 
@@ -30,8 +34,9 @@ def meanwhile(
                 bed.run("zfs", *command)
                 done.append(" ".join(command))
             except bed.BedError as error:
-                if _MISTAKE.search(str(error)):
-                    failures.append(str(error))
+                words = str(error)
+                if _MISTAKE.search(words) and not _TOO_LATE.search(words):
+                    failures.append(words)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
