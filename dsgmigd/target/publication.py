@@ -2,8 +2,8 @@
 
 Guarantees: the commit point is one `zfs rename`, after every snapshot in staging was verified; what
 lost a snapshot at that very moment is taken back; the target that was there before is kept, never
-destroyed. After a crash at any point `take_back` or
-another `publish` reaches a complete state. The repository's lock must be held.
+destroyed. After a crash at any point `take_back` or another `publish` reaches a complete state. The
+repository's lock must be held.
 
 Raises: TargetMissing, TargetExists, TargetChanged, and those of dsgmigd.target.zfs and
 dsgmigd.host.file_errors.

@@ -234,7 +234,7 @@ def test_a_mounted_snapshot_can_be_read_and_keeps_it_until_it_is_unmounted(
     dataset: str, zfs: Zfs, tmp_path: Path
 ) -> None:
     if zfs.mounts is None:
-        pytest.skip("zfs-fuse mounts no snapshots")
+        pytest.skip("the command mounts no snapshots")
     directory = mountpoint_of(zfs, dataset)
     (directory / "file").write_text("one")
     zfs.snapshot(f"{dataset}@s1", {})

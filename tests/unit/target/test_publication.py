@@ -229,6 +229,15 @@ def test_a_target_that_got_a_snapshot_more_is_still_the_planned_one(
     assert Publication(staging).publish(T1, planned, {}).replaced == f"{AREA}/replaced/SV-{T1}"
 
 
+def begin(staging: Staging, *, is_extension: bool) -> None:
+    """Begin staging with s1: that of the target, or another one that replaces it."""
+    if is_extension:
+        staging.clone_target(S1)
+    else:
+        staging.create()
+        take_snapshot(staging, S1, "new")
+
+
 @pytest.mark.parametrize("is_extension", [True, False])
 @pytest.mark.parametrize("moment", ["unmount", "rename"])
 @pytest.mark.parametrize("lost", ["s2", "s3"])
@@ -244,11 +253,7 @@ def test_a_snapshot_that_somebody_removes_in_the_last_moment_is_missed(
     how: str,
 ) -> None:
     publish_series(staging, S1)
-    if is_extension:
-        staging.clone_target(S1)
-    else:
-        staging.create()
-        take_snapshot(staging, S1, "new")
+    begin(staging, is_extension=is_extension)
     take_snapshot(staging, S2, "two")
     take_snapshot(staging, S3, "three")
     identities = {one: f"uuid-{one}" for one in (S1, S2, S3)}
@@ -349,11 +354,7 @@ def test_a_publication_that_is_interrupted_at_any_point_is_finished_by_another(
         staging = staging_of(commands, "r1")
         staging.area.prepare()
         publish_series(staging, S1)
-        if is_extension:
-            staging.clone_target(S1)
-        else:
-            staging.create()
-            take_snapshot(staging, S1, "new")
+        begin(staging, is_extension=is_extension)
         take_snapshot(staging, S2, "two")
         commands.fail_after(count)
         try:
