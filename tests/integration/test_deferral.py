@@ -123,7 +123,7 @@ def test_a_parent_that_is_not_mounted_yet_is_waited_for(fresh_bed: Bed) -> None:
     fresh_bed.drop("SV")
     deferred = wait_deferred(fresh_bed, "target_unavailable")
     assert f"zfs mount {fresh_bed.parent}" in deferred["error"]["hint"]
-    bed.run("zfs", "mount", fresh_bed.parent)
+    bed.retry_while_busy(lambda: bed.run("zfs", "mount", fresh_bed.parent))
     assert fresh_bed.wait_result("SV")["outcome"] == "done"
     assert_migrated(fresh_bed, "SV", series.directory, 2)
     assert_clean(fresh_bed)

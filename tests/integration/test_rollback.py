@@ -89,7 +89,8 @@ def test_what_is_kept_is_not_mounted_where_users_look_for_the_target(
 
     assert (place / "a").read_text() == "1"
     bed.run("zfs", "unmount", target)
-    bed.run("zfs", "mount", "-a")
+    # zfs-fuse may still be busy with what it has just unmounted.
+    bed.retry_while_busy(lambda: bed.run("zfs", "mount", "-a"))
     assert (place / "a").read_text() == "1"
     bed.run("zfs", "inherit", "mountpoint", target)
 
