@@ -35,6 +35,9 @@ from dsgmigd.target.zfs_fuse import mounting
 # 10 ms, doubled each time: 20 s in all. A close reaches zfs-fuse some milliseconds late.
 _BUSY_ATTEMPTS = 12
 _BUSY_SECONDS = 0.01
+_HELD = "a hold keeps"
+# What keeps a dataset busy for longer than that.
+_LASTING = ("dependent clones", _HELD)
 
 Answer = TypeVar("Answer")
 
@@ -219,15 +222,19 @@ class Zfs:
 
     def destroy(self, name: str) -> None:
         """Destroy one file system or snapshot that nothing depends on."""
-        try:
-            self.while_busy(lambda: self._zfs("destroy", name))
-        except TargetBusy as error:
-            if "@" not in name or not self._has_hold(name):
-                raise
-            raise TargetBusy(
-                f"a hold keeps {name}",
-                hint=f"see its tag: zfs holds {name}; remove it: zfs release TAG {name}",
-            ) from error
+
+        def destroy() -> None:
+            try:
+                self._zfs("destroy", name)
+            except TargetBusy as error:
+                if "@" not in name or not self._has_hold(name):
+                    raise
+                raise TargetBusy(
+                    f"{_HELD} {name}",
+                    hint=f"see its tag: zfs holds {name}; remove it: zfs release TAG {name}",
+                ) from error
+
+        self.while_busy(destroy)
 
     def destroy_snapshots(self, names: Sequence[str]) -> None:
         """Destroy snapshots of one file system, in one transaction where that is possible."""
@@ -281,7 +288,7 @@ class Zfs:
             try:
                 return action()
             except TargetBusy as error:
-                if "dependent clones" in error.message:  # they do not pass in seconds
+                if any(words in error.message for words in _LASTING):
                     raise
                 self._sleep(_BUSY_SECONDS * 2**attempt)
         return action()

@@ -314,7 +314,7 @@ def test_a_full_pool_has_an_error_of_its_own(zfs: Zfs, commands: FakeZfs) -> Non
 
 
 def test_a_hold_that_keeps_a_snapshot_is_named_with_what_removes_it(
-    zfs: Zfs, commands: FakeZfs
+    zfs: Zfs, commands: FakeZfs, sleeper: Sleeper
 ) -> None:
     zfs.create("zsd/SV", {}, {})
     zfs.snapshot("zsd/SV@s4", {})
@@ -323,6 +323,7 @@ def test_a_hold_that_keeps_a_snapshot_is_named_with_what_removes_it(
         zfs.destroy("zsd/SV@s4")
     assert "zfs holds zsd/SV@s4" in caught.value.hint
     assert "zfs release TAG zsd/SV@s4" in caught.value.hint
+    assert sleeper.naps == [], "a hold does not pass in seconds"
 
 
 def test_a_busy_snapshot_without_a_hold_keeps_the_message_of_zfs(
