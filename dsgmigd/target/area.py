@@ -52,6 +52,8 @@ def check_target(commands: RunsCommands, parent: str, *, is_for_writing: bool = 
     zfs = Zfs(commands)
     dataset = zfs.read(parent, (), with_snapshots=False)
     if dataset is None:
+        # In a user namespace the kernel tells the state of a pool that ZFS does not show there.
+        _ask_pool(commands, parent.partition("/")[0])
         raise TargetMissing(
             f"the target parent {parent} does not exist",
             hint=f"create it (zfs create {parent}), or correct [target] parent",
@@ -92,8 +94,11 @@ def check_pool(commands: RunsCommands, dataset: str) -> None:
     """
     wake_zfs_fuse()
     pool = dataset.partition("/")[0]
-    if read_pool_state(pool) in _WRITABLE:
-        return
+    if read_pool_state(pool) not in _WRITABLE:
+        _ask_pool(commands, pool)
+
+
+def _ask_pool(commands: RunsCommands, pool: str) -> None:
     try:
         health = commands.output(
             "zpool", "list", "-H", "-o", "health", pool, timeout_seconds=_ANSWER_SECONDS

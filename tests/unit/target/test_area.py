@@ -147,6 +147,17 @@ def test_a_healthy_pool_of_the_kernel_needs_no_command(
     assert len(commands.calls) == (state == "SUSPENDED\n"), "the command has the words"
 
 
+def test_a_pool_that_the_kernel_tells_of_and_zfs_does_not_show_is_not_available(
+    commands: FakeZfs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is in a user namespace."""
+    monkeypatch.setattr(pool_state, "_STATES", str(tmp_path))
+    (tmp_path / "tank").mkdir()
+    (tmp_path / "tank/state").write_text("ONLINE\n")
+    with pytest.raises(TargetUnavailable, match="no such pool"):
+        check_target(commands, "tank/a")
+
+
 def test_an_area_of_an_older_version_gets_the_options_that_it_lacks(
     commands: FakeZfs, staging: Staging
 ) -> None:
