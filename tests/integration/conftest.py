@@ -232,6 +232,7 @@ def fresh_bed(state: Path, btrfs_root: Path, pool: bed.FilePool) -> Iterator[Bed
     finally:
         made.stop_workers()
         bed.unmount_below(own)
+        bed.unmount_below(made.mountpoint / ".dsgmigd/views")  # a killed worker's, on OpenZFS
         bed.destroy("-R", made.parent)
         delete_subvolumes(made.source_root)
         shutil.rmtree(own)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -24,13 +25,19 @@ PATIENCE_SECONDS = 300.0
 def wait_for(
     look: Callable[[], Found | None], what: str, *, made: Bed, seconds: float = PATIENCE_SECONDS
 ) -> Found:
-    """Look again and again until there is something; return it."""
+    """Look again and again until there is something; return it.
+
+    A look that runs programs leaves most of the time to those that are waited for.
+    """
     deadline = time.monotonic() + seconds
-    while not (found := look()):
-        if time.monotonic() > deadline:
+    while True:
+        began = time.monotonic()
+        if found := look():
+            return found
+        now = time.monotonic()
+        if now > deadline:
             pytest.fail(f"waited {seconds} s for {what}; {made.listing()}\n{made.words()}")
-        time.sleep(0.01)
-    return found
+        time.sleep(max(0.01, 2 * (now - began)))
 
 
 def wait_started(made: Bed, instance: int) -> None:
@@ -49,9 +56,20 @@ def is_marked_verified(made: Bed, repo: str, snapshot: str) -> bool:
     return value.strip() == "complete"
 
 
-def wait_verified(made: Bed, repo: str, snapshot: str) -> None:
+def wait_marked(made: Bed, repo: str, snapshot: str) -> None:
+    """Wait until a verified snapshot is marked, which may be when the next one is taken."""
     wait_for(
-        lambda: is_marked_verified(made, repo, snapshot), f"{repo}@{snapshot} verified", made=made
+        lambda: is_marked_verified(made, repo, snapshot), f"{repo}@{snapshot} marked", made=made
+    )
+
+
+def wait_verified(made: Bed, repo: str, snapshot: str) -> None:
+    """Wait until a worker says that it verified a snapshot: it begins with the next one."""
+    said = re.compile(rf"snapshot\.verified .*\brepo={repo} .*\bsnapshot={snapshot}\b")
+    wait_for(
+        lambda: any(said.search(log.read_text()) for log in made.logs.glob("*.log")),
+        f"{repo}@{snapshot} verified",
+        made=made,
     )
 
 

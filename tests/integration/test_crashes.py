@@ -20,7 +20,7 @@ from tests.integration.processes import (
     read_claim,
     wait_for,
     wait_started,
-    wait_verified,
+    wait_marked,
 )
 from tests.integration.trees import assert_migrated, filling, new_series, writing
 
@@ -34,7 +34,7 @@ def test_another_instance_goes_on_after_the_last_verified_snapshot(fresh_bed: Be
     series = new_series(fresh_bed, "SV", *edits)
     worker = fresh_bed.start_worker(1)
     fresh_bed.drop("SV")
-    wait_verified(fresh_bed, "SV", "s5")
+    wait_marked(fresh_bed, "SV", "s5")
     kill(worker)
     assert not is_marked_verified(fresh_bed, "SV", "s6"), "killed too late to prove anything"
     claim = read_claim(fresh_bed, "SV", 1)

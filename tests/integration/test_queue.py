@@ -33,11 +33,14 @@ def kept_results(made: Bed) -> list[dict[str, Any]]:
     return [json.loads(path.read_bytes()) for path in directory.glob("*.json")]
 
 
-def drop_when_free(made: Bed, repo: str, note: str) -> None:
-    """Submit as soon as no other request for `repo` waits."""
-    spool = Spool(str(made.spool))
-    while not submit_request(spool, parse_repo_name(repo), Request(note=note)):
-        time.sleep(0.02)
+def drop_when_free(made: Bed, wanted: dict[str, str]) -> None:
+    """Submit each request as soon as no other one for its repository waits; all have their note."""
+    spool, left = Spool(str(made.spool)), dict(wanted)
+    while left:
+        for note, repo in list(left.items()):
+            if submit_request(spool, parse_repo_name(repo), Request(note=note)):
+                del left[note]
+        time.sleep(0.1)
 
 
 def assert_one_at_a_time(results: list[dict[str, Any]]) -> None:
@@ -56,16 +59,11 @@ def test_four_workers_and_forty_requests_give_forty_results(fresh_bed: Bed) -> N
     wanted = {f"note {at}": REPOS[at % len(REPOS)] for at in range(REQUESTS)}
     for instance in range(1, WORKERS + 1):
         fresh_bed.start_worker(instance)
-    droppers = [
-        threading.Thread(target=drop_when_free, args=(fresh_bed, repo, note), daemon=True)
-        for note, repo in wanted.items()
-    ]
-    for dropper in droppers:
-        dropper.start()
+    dropper = threading.Thread(target=drop_when_free, args=(fresh_bed, wanted), daemon=True)
+    dropper.start()
     wait_for(lambda: len(kept_results(fresh_bed)) >= REQUESTS, "all results", made=fresh_bed)
-    for dropper in droppers:
-        dropper.join(10)
-        assert not dropper.is_alive()
+    dropper.join(10)
+    assert not dropper.is_alive()
     for repo in REPOS:
         fresh_bed.wait_result(repo)
     results = kept_results(fresh_bed)
