@@ -7,12 +7,10 @@ pytest = $(venv)/bin/pytest -q
 # Each test process has its own btrfs, its own pool and, without the kernel's ZFS, its own zfs-fuse.
 # Tests wait a part of their time: one process more than processors use all of it.
 parallel = -n $(shell expr $$(nproc) + 1) --maxprocesses 4 --dist worksteal
-# A machine never waits.
-machines = -n auto --maxprocesses 4 --dist worksteal
 on_openzfs = tests/system/test_integration.py
 
 .PHONY: help demo demo-clean package package-test test test-long run-test short-tests run-test-long check unit \
-    integration nightly vm system-test system-nightly test-openzfs bench bench-help fmt clean
+    integration nightly vm system-test system-nightly test-openzfs machine-tests bench bench-help fmt clean
 
 help:
 	@echo "make demo         migrate three sample repositories, on file-backed btrfs and ZFS (root)"
@@ -27,6 +25,7 @@ help:
 	@echo "make nightly      the same with thousands of cases; takes hours (root)"
 	@echo "make test-openzfs the integration tests in virtual machines, on the kernel's OpenZFS (root)"
 	@echo "make system-test  the package in a virtual machine: systemd, OpenZFS, a power cut (root)"
+	@echo "make machine-tests both of these (root)"
 	@echo "make system-nightly  that with 40 power cuts (root)"
 	@echo "make vm           a root shell in that machine (root)"
 	@echo "make bench WHAT=... measure speed or memory; make bench-help lists what (root)"
@@ -90,13 +89,20 @@ system-test:
 	@$(quickstart)/install-requirements test
 	@$(quickstart)/install-requirements emulated
 	@$(MAKE) --no-print-directory $(venv)/ready package
-	@$(pytest) $(machines) tests/system --ignore=$(on_openzfs)
+	@$(pytest) $(parallel) tests/system --ignore=$(on_openzfs)
 
 test-openzfs:
 	@$(quickstart)/install-requirements test
 	@$(quickstart)/install-requirements vm
 	@$(MAKE) --no-print-directory $(venv)/ready package
-	@$(pytest) $(machines) $(on_openzfs)
+	@$(pytest) $(parallel) $(on_openzfs)
+
+# Both in one run, which keeps all processors busy to its end.
+machine-tests:
+	@$(quickstart)/install-requirements test
+	@$(quickstart)/install-requirements emulated
+	@$(MAKE) --no-print-directory $(venv)/ready package
+	@$(pytest) $(parallel) tests/system
 
 system-nightly: export DSGMIGD_TESTS = nightly
 system-nightly: system-test
