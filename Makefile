@@ -25,7 +25,7 @@ help:
 	@echo "make nightly      the same with thousands of cases; takes hours (root)"
 	@echo "make test-openzfs the integration tests in virtual machines, on the kernel's OpenZFS (root)"
 	@echo "make system-test  the package in a virtual machine: systemd, OpenZFS, a power cut (root)"
-	@echo "make machine-tests both of these (root)"
+	@echo "make machine-tests  both of these (root)"
 	@echo "make system-nightly  that with 40 power cuts (root)"
 	@echo "make vm           a root shell in that machine (root)"
 	@echo "make bench WHAT=... measure speed or memory; make bench-help lists what (root)"
