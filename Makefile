@@ -7,6 +7,8 @@ pytest = $(venv)/bin/pytest -q
 # Each test process has its own btrfs, its own pool and, without the kernel's ZFS, its own zfs-fuse.
 # Tests wait a part of their time: one process more than processors use all of it.
 parallel = -n $(shell expr $$(nproc) + 1) --maxprocesses 4 --dist worksteal
+# A machine has a processor of its own.
+machines = -n auto --maxprocesses 4 --dist worksteal
 on_openzfs = tests/system/test_integration.py
 
 .PHONY: help demo demo-clean package package-test test test-long run-test short-tests run-test-long check unit \
@@ -89,20 +91,20 @@ system-test:
 	@$(quickstart)/install-requirements test
 	@$(quickstart)/install-requirements emulated
 	@$(MAKE) --no-print-directory $(venv)/ready package
-	@$(pytest) $(parallel) tests/system --ignore=$(on_openzfs)
+	@$(pytest) $(machines) tests/system --ignore=$(on_openzfs)
 
 test-openzfs:
 	@$(quickstart)/install-requirements test
 	@$(quickstart)/install-requirements vm
 	@$(MAKE) --no-print-directory $(venv)/ready package
-	@$(pytest) $(parallel) $(on_openzfs)
+	@$(pytest) $(machines) $(on_openzfs)
 
 # Both in one run, which keeps all processors busy to its end.
 machine-tests:
 	@$(quickstart)/install-requirements test
 	@$(quickstart)/install-requirements emulated
 	@$(MAKE) --no-print-directory $(venv)/ready package
-	@$(pytest) $(parallel) tests/system
+	@$(pytest) $(machines) tests/system
 
 system-nightly: export DSGMIGD_TESTS = nightly
 system-nightly: system-test
