@@ -12,7 +12,8 @@ machines = -n auto --maxprocesses 4 --dist worksteal
 on_openzfs = tests/system/test_integration.py
 
 .PHONY: help demo demo-clean package package-test test test-long run-test short-tests run-test-long check unit \
-    integration nightly vm system-test system-nightly test-openzfs machine-tests bench bench-help fmt clean
+    integration nightly vm system-test system-nightly test-openzfs machine-tests \
+    machine-images bench bench-help fmt clean
 
 help:
 	@echo "make demo         migrate three sample repositories, on file-backed btrfs and ZFS (root)"
@@ -98,6 +99,11 @@ test-openzfs:
 	@$(quickstart)/install-requirements vm
 	@$(MAKE) --no-print-directory $(venv)/ready package
 	@$(pytest) $(machines) $(on_openzfs)
+
+# All that the machines boot from. The tests build what they need, if this did not.
+machine-images:
+	@$(quickstart)/install-requirements emulated
+	@$(PYTHON) -c "from tests.system.image import *; provide_kernel(); provide_root(); provide_emulated()"
 
 # Both in one run, which keeps all processors busy to its end.
 machine-tests:

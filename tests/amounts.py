@@ -25,10 +25,10 @@ ALL = "all"
 _AMOUNTS = {
     # Kills of a worker for each kind of target, or "all". Whether a point is reached depends on
     # timing; the test accepts 30 % that are not, rounded up.
-    "DSGMIGD_KILLS": ("4", "12", ALL),
+    "DSGMIGD_KILLS": ("3", "8", ALL),
     # Failing calls for each kind of target, or "kinds", or "all"; the same holds for their number.
-    "DSGMIGD_FAILING_CALLS": ("3", "8", "kinds"),
-    "DSGMIGD_RANDOM_KILLS": ("5", "20", "500"),
+    "DSGMIGD_FAILING_CALLS": ("2", "5", "kinds"),
+    "DSGMIGD_RANDOM_KILLS": ("5", "12", "500"),
     # Single faults in a target.
     "DSGMIGD_FAULTS": ("40", "180", "1000"),
     # Random histories by btrfs send, and by rsync.
@@ -39,13 +39,13 @@ _AMOUNTS = {
     # Pairs of trees that two walks compare.
     "DSGMIGD_PAIRS": ("25", "200", "5000"),
     # Releases of each package that become snapshots.
-    "DSGMIGD_RELEASES": ("6", "16", "16"),
+    "DSGMIGD_RELEASES": ("6", "12", "16"),
     # Series that an administrator meddles with.
     "DSGMIGD_MEDDLERS": ("1", "3", "3"),
     # Readers that are killed while zfs-fuse answers them.
-    "DSGMIGD_READERS": ("15", "100", "100"),
+    "DSGMIGD_READERS": ("15", "50", "100"),
     # Repositories on a host with an odd neighbour.
-    "DSGMIGD_NEIGHBOURS": ("8", "20", "20"),
+    "DSGMIGD_NEIGHBOURS": ("6", "20", "20"),
     # Power cuts of the virtual machine.
     "DSGMIGD_POWER_CUTS": ("1", "1", "40"),
     "DSGMIGD_DROPS": ("200", "600", "20000"),

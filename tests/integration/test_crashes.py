@@ -19,8 +19,8 @@ from tests.integration.processes import (
     pins,
     read_claim,
     wait_for,
-    wait_started,
     wait_marked,
+    wait_started,
 )
 from tests.integration.trees import assert_migrated, filling, new_series, writing
 

@@ -30,5 +30,7 @@ def test_a_huge_sparse_file_costs_its_data_and_the_hashing_of_zeros(host: Host) 
 def test_openzfs_2_1_does_and_says_what_is_expected_of_it(emulated: EmulatedHost) -> None:
     """The other machine has Debian 12's commands too, but a newer OpenZFS in its kernel."""
     assert "zfs-kmod-2.1" in emulated.run("zfs version")
-    output = emulated.pytest("tests/integration/test_zfs.py", seconds=3600)
+    # Emulation takes minutes: what is refused by the command, all else by the library too.
+    tests = "'(refuses and command) or (native and not refuses)'"
+    output = emulated.pytest("tests/integration/test_zfs.py", "-k", tests, seconds=3600)
     assert output.endswith("exit status 0"), output[-20_000:]
