@@ -162,7 +162,14 @@ class StreamCorrupt(DsgmigdError):
     """A btrfs send stream is truncated or damaged, or has an unknown command."""
 
     code = "stream_corrupt"
-    error_class = "permanent"
+    error_class: ClassVar[ErrorClass] = "permanent"
+
+
+class StreamRestarted(StreamCorrupt):
+    """A btrfs send that was stopped, or frozen with its host, began its stream anew."""
+
+    code = "stream_restarted"
+    error_class = "transient"
 
 
 class TargetExists(DsgmigdError):

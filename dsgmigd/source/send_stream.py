@@ -6,7 +6,10 @@ command, u32 crc32c over the whole command with this field as zero (seed 0, not 
 attribute is u16 type, u16 length, data; from version 2 on, DATA has no length and runs to the end
 of its command.
 
-Raises: StreamCorrupt, which gives the offset of the invalid command in bytes.
+A signal that stops the program, and a host that freezes it to sleep, interrupt the kernel's work.
+That begins anew as soon as the program goes on: in the middle of a stream comes another header.
+
+Raises: StreamCorrupt, which gives the offset of the invalid command in bytes; StreamRestarted.
 """
 
 import struct
@@ -15,7 +18,7 @@ from enum import IntEnum
 
 import crc32c
 
-from dsgmigd.errors import StreamCorrupt
+from dsgmigd.errors import StreamCorrupt, StreamRestarted
 
 MAGIC = b"btrfs-stream\0"
 NEWEST_VERSION = 3
@@ -29,6 +32,7 @@ _NO_CRC = bytes(4)
 _INVERTED = 0xFFFFFFFF
 # A command has at most one extent of data and a few paths; a longer one is invalid.
 _COMMAND_LIMIT_BYTES = 16 * 1024 * 1024
+_CUT_OFF = "the stream ends in the middle of a command"
 
 
 class Kind(IntEnum):
@@ -123,17 +127,19 @@ def read_commands(read: Callable[[int], bytes]) -> Iterator[Command]:
     while True:
         length, number, expected_crc = _COMMAND.unpack(header)
         if length > _COMMAND_LIMIT_BYTES:
-            raise _corrupt(f"a command of {length} bytes", offset)
+            begun = header + read(len(MAGIC))
+            raise _invalid(f"a command of {length} bytes", offset, begun)
         is_end = number == _END
         size = length if is_end else length + _COMMAND.size
         data = read(size)
         if len(data) != size:
-            raise _cut_off(offset)
+            raise _invalid(_CUT_OFF, offset, header + data)
         view = memoryview(data)
         # crc32c() inverts before and after; the stream's checksum does neither.
         blank = crc32c.crc32c(header[:_CRC_OFFSET] + _NO_CRC, _INVERTED)
         if crc32c.crc32c(view[:length], blank) ^ _INVERTED != expected_crc:
-            raise _corrupt("the checksum of a command does not match", offset)
+            begun = header + data + read(len(MAGIC))
+            raise _invalid("the checksum of a command does not match", offset, begun)
         if is_end:
             return
         kind = _KINDS.get(number)
@@ -159,7 +165,7 @@ def _read_header(read: Callable[[int], bytes]) -> int:
 def _read_exactly(read: Callable[[int], bytes], count: int, offset: int) -> bytes:
     data = read(count)
     if len(data) != count:
-        raise _cut_off(offset)
+        raise _corrupt(_CUT_OFF, offset)
     return data
 
 
@@ -182,8 +188,16 @@ def _split_attributes(data: bytes, end: int, version: int, offset: int) -> Attri
     return attributes
 
 
-def _cut_off(offset: int) -> StreamCorrupt:
-    return _corrupt("the stream ends in the middle of a command", offset)
+def _invalid(message: str, offset: int, data: bytes) -> StreamCorrupt:
+    """Return the error for an invalid command, of which these are the first bytes."""
+    # If a new stream cuts a command off, at least so much of its header is in what was read.
+    if MAGIC[: _COMMAND.size] not in data:
+        return _corrupt(message, offset)
+    return StreamRestarted(
+        f"btrfs send stream, offset {offset}: the stream began anew in the middle",
+        hint="btrfs send was stopped, or frozen with its host, and went on; staging stays at its "
+        "last verified snapshot: submit again",
+    )
 
 
 def _corrupt(message: str, offset: int) -> StreamCorrupt:

@@ -5,7 +5,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,13 @@ from dsgmigd.names import parse_repo_name
 from dsgmigd.request import Request
 from tests.integration import zfs_kind
 from tests.integration.conftest import SPOOL_ID, Bed, write_config
-from tests.integration.processes import assert_clean, wait_for, wait_started
+from tests.integration.processes import (
+    assert_clean,
+    child_of,
+    is_stopped,
+    wait_for,
+    wait_started,
+)
 from tests.integration.trees import assert_migrated, filling, new_series, writing
 from tests.invariants import Asked, observe, violations
 
@@ -184,6 +190,37 @@ def test_what_waits_too_long_fails(fresh_bed: Bed) -> None:
     result = fresh_bed.wait_result("SV")
     assert (result["outcome"], result["error"]["code"]) == ("failed", "target_full")
     assert [one["ended"] for one in result["attempts"]] == ["deferred", "deferred", "failed"]
+
+
+def test_a_send_that_is_stopped_and_goes_on_begins_anew_and_so_does_the_work(
+    fresh_bed: Bed,
+) -> None:
+    """As all programs are on a host that sleeps, or in a unit that somebody freezes."""
+    series = new_series(fresh_bed, "SV", writing(a="a"), filling("big", BIG_MIB))
+    configure(fresh_bed)
+    worker = fresh_bed.start_worker(1)
+    fresh_bed.drop("SV")
+    sending = wait_for(lambda: sender_of(worker.pid), "the stream of s2", made=fresh_bed)
+    os.kill(sending, signal.SIGSTOP)
+    wait_for(lambda: is_stopped(sending), "its stop", made=fresh_bed)
+    os.kill(sending, signal.SIGCONT)
+    result = fresh_bed.wait_result("SV")
+    assert (result["outcome"], result["error"]) == ("done", None)
+    assert [attempt["ended"] for attempt in result["attempts"]] == ["deferred", "done"]
+    assert result["attempts"][0]["error"]["code"] == "stream_restarted"
+    assert_migrated(fresh_bed, "SV", series.directory, 2)
+
+
+def sender_of(worker: int) -> int | None:
+    """Return the `btrfs send` that has written a part of a large stream, and has more."""
+    pid = child_of(worker, "btrfs", "send")
+    if pid is None:
+        return None
+    with suppress(OSError):
+        written = re.search(r"wchar: (\d+)", Path(f"/proc/{pid}/io").read_text())
+        if written and int(written[1]) > 1 << 16:
+            return pid
+    return None
 
 
 # A pool that answers nothing.

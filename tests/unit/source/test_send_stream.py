@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsgmigd.errors import StreamCorrupt
+from dsgmigd.errors import StreamCorrupt, StreamRestarted
 from dsgmigd.source.send_stream import Field, Kind, read_commands
 from tests.unit.send_streams import CRC_TABLE, Pieces, command_bytes, stream_bytes
 
@@ -98,6 +98,15 @@ def test_a_stream_with_any_bit_of_a_command_flipped_is_corrupt() -> None:
             damaged[position] ^= 1 << bit
             with pytest.raises(StreamCorrupt):
                 read(bytes(damaged))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_stream_that_begins_anew_at_any_byte_is_told_from_a_damaged_one(version: int) -> None:
+    whole = stream_bytes([*SMALL, END], version=version)
+    for position in range(17, len(whole)):
+        with pytest.raises(StreamRestarted, match="began anew in the middle") as raised:
+            read(whole[:position] + whole)
+        assert raised.value.error_class == "transient"
 
 
 def test_the_offset_of_the_damaged_command_is_named() -> None:
