@@ -29,15 +29,12 @@ from dsgmigd.target.dataset import (
     wanted,
 )
 from dsgmigd.target.native import Native
-from dsgmigd.target.zfs_errors import typed_error
+from dsgmigd.target.zfs_errors import held, is_lasting, typed_error
 from dsgmigd.target.zfs_fuse import mounting
 
 # 10 ms, doubled each time: 20 s in all. A close reaches zfs-fuse some milliseconds late.
 _BUSY_ATTEMPTS = 12
 _BUSY_SECONDS = 0.01
-_HELD = "a hold keeps"
-# What keeps a dataset busy for longer than that.
-_LASTING = ("dependent clones", _HELD)
 
 Answer = TypeVar("Answer")
 
@@ -229,10 +226,7 @@ class Zfs:
             except TargetBusy as error:
                 if "@" not in name or not self._has_hold(name):
                     raise
-                raise TargetBusy(
-                    f"{_HELD} {name}",
-                    hint=f"see its tag: zfs holds {name}; remove it: zfs release TAG {name}",
-                ) from error
+                raise held(name) from error
 
         self.while_busy(destroy)
 
@@ -288,7 +282,7 @@ class Zfs:
             try:
                 return action()
             except TargetBusy as error:
-                if any(words in error.message for words in _LASTING):
+                if is_lasting(error):
                     raise
                 self._sleep(_BUSY_SECONDS * 2**attempt)
         return action()

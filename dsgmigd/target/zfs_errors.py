@@ -24,6 +24,9 @@ _CHILDREN_HINT = "look at what is below it: zfs list -r -t all; dsgmigd destroys
 _SUSPENDED_HINT = "see what the pool needs: zpool status -v"
 _BUSY_HINT = "see what keeps it open: fuser -vm MOUNTPOINT"
 
+_HELD = "a hold keeps"
+_LASTING = ("dependent clones", _HELD)
+
 _KINDS: tuple[tuple[str, type[DsgmigdError], str], ...] = (
     ("does not exist", TargetMissing, _MISSING_HINT),
     ("could not find any snapshots", TargetMissing, _MISSING_HINT),
@@ -75,3 +78,16 @@ def typed_error(error: CommandFailed) -> DsgmigdError:
         if words in error.stderr:
             return kind(error.stderr.strip(), hint=hint)
     return error
+
+
+def held(snapshot: str) -> TargetBusy:
+    """Return the error for a snapshot that a hold keeps; ZFS only says that it is busy."""
+    return TargetBusy(
+        f"{_HELD} {snapshot}",
+        hint=f"see its tag: zfs holds {snapshot}; remove it: zfs release TAG {snapshot}",
+    )
+
+
+def is_lasting(error: TargetBusy) -> bool:
+    """Say whether something keeps the dataset busy for longer than some seconds."""
+    return any(words in error.message for words in _LASTING)
