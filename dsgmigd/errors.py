@@ -162,10 +162,10 @@ class StreamCorrupt(DsgmigdError):
     """A btrfs send stream is truncated or damaged, or has an unknown command."""
 
     code = "stream_corrupt"
-    error_class: ClassVar[ErrorClass] = "permanent"
+    error_class = "permanent"
 
 
-class StreamRestarted(StreamCorrupt):
+class StreamRestarted(DsgmigdError):
     """A btrfs send that was stopped, or frozen with its host, began its stream anew."""
 
     code = "stream_restarted"

@@ -4,8 +4,8 @@ Owns all access to the source root.
 Guarantees: nothing is written to the source except pins: read-only snapshots in a separate
 directory, which are deleted when the work ends.
 Raises: SourceMissing, SourceUnavailable, SourceUnsafe, SourceInvalid, SourceUnreadable,
-SourceChanged, SourceConflict, NoSnapshots, PinImpossible, StreamCorrupt, CommandFailed,
-HostExhausted.
+SourceChanged, SourceConflict, NoSnapshots, PinImpossible, StreamCorrupt,
+StreamRestarted, CommandFailed, HostExhausted.
 Start reading in `repository`, then `pins` and `btrfs_send`. The rooms transfer, verification,
 migration, maintenance and cli import it.
 """

@@ -3,7 +3,7 @@
 Owns the send streams of one repository. The next stream can be started ahead of its reader, so
 that the source is read while the target is being verified; at most one is running at any time.
 
-Raises: CommandFailed, HostExhausted, SourceUnreadable, StreamCorrupt.
+Raises: CommandFailed, HostExhausted, SourceUnreadable, StreamCorrupt, StreamRestarted.
 """
 
 from collections.abc import Iterator

@@ -188,7 +188,7 @@ def _split_attributes(data: bytes, end: int, version: int, offset: int) -> Attri
     return attributes
 
 
-def _invalid(message: str, offset: int, data: bytes) -> StreamCorrupt:
+def _invalid(message: str, offset: int, data: bytes) -> StreamCorrupt | StreamRestarted:
     """Return the error for an invalid command, of which these are the first bytes."""
     # If a new stream cuts a command off, at least so much of its header is in what was read.
     if MAGIC[: _COMMAND.size] not in data:
