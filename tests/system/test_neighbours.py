@@ -107,6 +107,8 @@ def test_a_host_with_a_snapshot_tool_at_work_migrates_every_repository(idle: Hos
     idle.copy_in(SANOID_AT_WORK.encode(), "/root/sanoid-at-work")
     idle.run("systemd-run --unit=sanoid-at-work /bin/sh /root/sanoid-at-work")
     idle.inside("bulky", str(SNAPSHOTS), "1", "lasting")
+    idle.start()
+    set_priority(idle, 19)
     try:
         repos = migrate_all(idle, "sanoid", "lasting", meanwhile=let_the_tool_meet_staging)
     finally:
@@ -117,15 +119,18 @@ def test_a_host_with_a_snapshot_tool_at_work_migrates_every_repository(idle: Hos
         assert left_of_staging(events, repo) == set()
 
 
-def let_the_tool_meet_staging(host: Host) -> None:
-    """Leave the workers little of the processor until the tool has made a snapshot of staging."""
+def set_priority(host: Host, nice: int) -> None:
+    """Set how much of the processor the workers and their programs get beside others."""
     processes = "/sys/fs/cgroup/system.slice/system-dsgmigd.slice/*/cgroup.procs"
-    host.wait_until(f"zfs list {STAGING}/lasting")
-    host.run(f"renice -n 19 $(cat {processes})", check=False)
+    host.run(f"renice -n {nice} $(cat {processes})", check=False)  # a program may have ended
+
+
+def let_the_tool_meet_staging(host: Host) -> None:
+    """Let the workers run at their own speed again as soon as the tool has met staging."""
     try:
         host.wait_until(f"zpool history -i {PARENT} | grep -q '{STAGING}/.*@autosnap_'")
     finally:
-        host.run(f"renice -n 0 $(cat {processes})", check=False)
+        set_priority(host, 0)
 
 
 def left_of_staging(events: list[tuple[str, str, str]], repo: str) -> set[str]:
