@@ -28,7 +28,7 @@ _AMOUNTS = {
     "DSGMIGD_KILLS": ("3", "8", ALL),
     # Failing calls for each kind of target, or "kinds", or "all"; the same holds for their number.
     "DSGMIGD_FAILING_CALLS": ("2", "5", "kinds"),
-    "DSGMIGD_RANDOM_KILLS": ("5", "12", "500"),
+    "DSGMIGD_RANDOM_KILLS": ("5", "8", "500"),
     # Single faults in a target.
     "DSGMIGD_FAULTS": ("40", "180", "1000"),
     # Random histories by btrfs send, and by rsync.
@@ -37,7 +37,7 @@ _AMOUNTS = {
     # Histories of 2,000 operations a step, by each of them.
     "DSGMIGD_LARGE_HISTORIES": ("1", "2", "40"),
     # Pairs of trees that two walks compare.
-    "DSGMIGD_PAIRS": ("25", "200", "5000"),
+    "DSGMIGD_PAIRS": ("25", "50", "5000"),
     # Releases of each package that become snapshots.
     "DSGMIGD_RELEASES": ("6", "12", "16"),
     # Series that an administrator meddles with.

@@ -196,14 +196,21 @@ def test_a_send_that_is_stopped_and_goes_on_begins_anew_and_so_does_the_work(
     fresh_bed: Bed,
 ) -> None:
     """As all programs are on a host that sleeps, or in a unit that somebody freezes."""
-    series = new_series(fresh_bed, "SV", writing(a="a"), filling("big", BIG_MIB))
+    series = new_series(fresh_bed, "SV", writing(a="a"), filling("big", 4 * BIG_MIB))
     configure(fresh_bed)
     worker = fresh_bed.start_worker(1)
     fresh_bed.drop("SV")
-    sending = wait_for(lambda: sender_of(worker.pid), "the stream of s2", made=fresh_bed)
+    wait_for(
+        lambda: events(fresh_bed, 1, "snapshot.made") and child_of(worker.pid, "btrfs", "send"),
+        "the stream of s2",
+        made=fresh_bed,
+    )
+    os.kill(worker.pid, signal.SIGSTOP)  # so that the stream of s2 has to wait for its reader
+    sending = wait_for(lambda: sender_of(worker.pid), "a part of it", made=fresh_bed)
     os.kill(sending, signal.SIGSTOP)
     wait_for(lambda: is_stopped(sending), "its stop", made=fresh_bed)
     os.kill(sending, signal.SIGCONT)
+    os.kill(worker.pid, signal.SIGCONT)
     result = fresh_bed.wait_result("SV")
     assert (result["outcome"], result["error"]) == ("done", None)
     assert [attempt["ended"] for attempt in result["attempts"]] == ["deferred", "done"]
