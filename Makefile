@@ -87,30 +87,22 @@ nightly: $(venv)/ready
 	DSGMIGD_TESTS=nightly $(pytest) $(parallel) -m sweep -rP
 
 # What the machines boot from is built first, once. tests/system/image.py says where it stays.
-# Each process has machines of its own.
-system-test:
+# Each process has machines of its own; all tests in one run keep all processors busy to its end.
+system-test: in-machines = tests/system --ignore=$(on_openzfs)
+test-openzfs: in-machines = $(on_openzfs)
+machine-tests: in-machines = tests/system
+test-openzfs: machine-needs = vm
+machine-needs = emulated
+system-test test-openzfs machine-tests:
 	@$(quickstart)/install-requirements test
-	@$(quickstart)/install-requirements emulated
+	@$(quickstart)/install-requirements $(machine-needs)
 	@$(MAKE) --no-print-directory $(venv)/ready package
-	@$(pytest) $(machines) tests/system --ignore=$(on_openzfs)
-
-test-openzfs:
-	@$(quickstart)/install-requirements test
-	@$(quickstart)/install-requirements vm
-	@$(MAKE) --no-print-directory $(venv)/ready package
-	@$(pytest) $(machines) $(on_openzfs)
+	@$(pytest) $(machines) $(in-machines)
 
 # All that the machines boot from. The tests build what they need, if this did not.
 machine-images:
 	@$(quickstart)/install-requirements emulated
 	@$(PYTHON) -c "from tests.system.image import *; provide_kernel(); provide_root(); provide_emulated()"
-
-# Both in one run, which keeps all processors busy to its end.
-machine-tests:
-	@$(quickstart)/install-requirements test
-	@$(quickstart)/install-requirements emulated
-	@$(MAKE) --no-print-directory $(venv)/ready package
-	@$(pytest) $(machines) tests/system
 
 system-nightly: export DSGMIGD_TESTS = nightly
 system-nightly: system-test
