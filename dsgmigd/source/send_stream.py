@@ -127,19 +127,18 @@ def read_commands(read: Callable[[int], bytes]) -> Iterator[Command]:
     while True:
         length, number, expected_crc = _COMMAND.unpack(header)
         if length > _COMMAND_LIMIT_BYTES:
-            begun = header + read(len(MAGIC))
-            raise _invalid(f"a command of {length} bytes", offset, begun)
+            raise _invalid(f"a command of {length} bytes", offset, header, read)
         is_end = number == _END
         size = length if is_end else length + _COMMAND.size
         data = read(size)
         if len(data) != size:
-            raise _invalid(_CUT_OFF, offset, header + data)
+            raise _invalid(_CUT_OFF, offset, header + data, read)
         view = memoryview(data)
         # crc32c() inverts before and after; the stream's checksum does neither.
         blank = crc32c.crc32c(header[:_CRC_OFFSET] + _NO_CRC, _INVERTED)
         if crc32c.crc32c(view[:length], blank) ^ _INVERTED != expected_crc:
-            begun = header + data + read(len(MAGIC))
-            raise _invalid("the checksum of a command does not match", offset, begun)
+            message = "the checksum of a command does not match"
+            raise _invalid(message, offset, header + data, read)
         if is_end:
             return
         kind = _KINDS.get(number)
@@ -188,10 +187,12 @@ def _split_attributes(data: bytes, end: int, version: int, offset: int) -> Attri
     return attributes
 
 
-def _invalid(message: str, offset: int, data: bytes) -> StreamCorrupt | StreamRestarted:
-    """Return the error for an invalid command, of which these are the first bytes."""
-    # If a new stream cuts a command off, at least so much of its header is in what was read.
-    if MAGIC[: _COMMAND.size] not in data:
+def _invalid(
+    message: str, offset: int, begun: bytes, read: Callable[[int], bytes]
+) -> StreamCorrupt | StreamRestarted:
+    """Return the error for an invalid command, of which `begun` was read."""
+    # If a new stream cut it off, this much of that one's header follows in any case.
+    if MAGIC[: _COMMAND.size] not in begun + read(len(MAGIC)):
         return _corrupt(message, offset)
     return StreamRestarted(
         f"btrfs send stream, offset {offset}: the stream began anew in the middle",
