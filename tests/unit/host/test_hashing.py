@@ -152,13 +152,14 @@ def test_the_checkpoint_can_end_the_hashing_of_any_file(tmp_path: Path, kind: st
         hash_descriptor(file.fileno(), checkpoint=end)
 
 
-def test_holes_that_would_take_hours_are_refused(
+def test_holes_that_would_take_hours_are_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hashing, "HOLES_LIMIT_BYTES", 2**26)
     digest_of(sparse(tmp_path / "file", {0: b"a"}, size=2**26))
-    with pytest.raises(OSError, match="bytes of holes"):
-        digest_of(sparse(tmp_path / "larger", {0: b"a"}, size=2**27))
+    path = sparse(tmp_path / "larger", {}, size=2**27)
+    with path.open("rb") as file, pytest.raises(OSError, match="bytes of holes"):
+        hash_descriptor(file.fileno(), checkpoint=lambda: pytest.fail("it is being hashed"))
 
 
 def in_directory(directory: Path, name: bytes) -> tuple[str, int]:
