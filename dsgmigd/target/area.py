@@ -17,7 +17,7 @@ from dsgmigd.errors import (
 from dsgmigd.host.file_errors import target_errors
 from dsgmigd.host.mount_namespace import is_hidden_from_host
 from dsgmigd.target.dataset import Dataset, Found
-from dsgmigd.target.layout import DatasetLayout, replaced_parent
+from dsgmigd.target.layout import DatasetLayout, pool_of, replaced_parent
 from dsgmigd.target.mounts import mountpoint_of
 from dsgmigd.target.pool_state import read_pool_state
 from dsgmigd.target.zfs import RunsCommands, Zfs
@@ -53,7 +53,7 @@ def check_target(commands: RunsCommands, parent: str, *, is_for_writing: bool = 
     dataset = zfs.read(parent, (), with_snapshots=False)
     if dataset is None:
         # In a user namespace the kernel tells the state of a pool that ZFS does not show there.
-        _ask_pool(commands, parent.partition("/")[0])
+        _ask_pool(commands, pool_of(parent))
         raise TargetMissing(
             f"the target parent {parent} does not exist",
             hint=f"create it (zfs create {parent}), or correct [target] parent",
@@ -93,7 +93,7 @@ def check_pool(commands: RunsCommands, dataset: str) -> None:
     hangs.
     """
     wake_zfs_fuse()
-    pool = dataset.partition("/")[0]
+    pool = pool_of(dataset)
     if read_pool_state(pool) not in _WRITABLE:
         _ask_pool(commands, pool)
 

@@ -16,7 +16,7 @@ from typing import IO, Protocol
 from dsgmigd.errors import DsgmigdError
 from dsgmigd.names import SnapshotName
 from dsgmigd.target.dataset import Dataset
-from dsgmigd.target.layout import DatasetLayout
+from dsgmigd.target.layout import DatasetLayout, pool_of
 from dsgmigd.target.zfs import Zfs
 
 
@@ -56,7 +56,7 @@ def _settle(zfs: Zfs, full: str, *, is_unwanted: bool) -> str:
 def _made_of_staging(
     zfs: Zfs, commands: RunsPipes, layout: DatasetLayout, names: Sequence[str]
 ) -> set[str]:
-    pool = layout.target.partition("/")[0]
+    pool = pool_of(layout.target)
     try:
         numbers = {name: zfs.option(f"{layout.target}@{name}", "objsetid") for name in names}
         with commands.pipe("zpool", "history", "-i", pool) as history:

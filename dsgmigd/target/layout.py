@@ -113,6 +113,11 @@ def view_owner(name: str) -> str:
     return owner if number.isdecimal() else name
 
 
+def pool_of(name: str) -> str:
+    """Return the pool of a dataset or snapshot."""
+    return name.partition("/")[0].partition("@")[0]
+
+
 def replaced_parent(area: str) -> str:
     """Return the dataset below which replaced targets are kept."""
     return f"{area}/replaced"

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dsgmigd.errors import DsgmigdError, TargetUnavailable
+from dsgmigd.target.layout import pool_of
 from dsgmigd.target.nvlist import NvLists, check
 from dsgmigd.target.zfs_errors import error_of
 
@@ -106,7 +107,7 @@ class LibzfsCore:
 
     def _run(self, program: bytes, name: str, words: Sequence[str]) -> int:
         """Run a channel program on `name`; return the number of its error, 0 if there is none."""
-        pool, lists = name.partition("/")[0].partition("@")[0], self._lists
+        pool, lists = pool_of(name), self._lists
         with lists.of_array("argv", [name, *words]) as arguments, lists.answer() as answer:
             limits = (ctypes.c_uint64(_INSTRUCTIONS), ctypes.c_uint64(_MEMORY_BYTES))
             check(

@@ -4,7 +4,13 @@ import pytest
 
 from dsgmigd.errors import InvalidName
 from dsgmigd.names import SnapshotName, parse_dataset_name, parse_repo_name
-from dsgmigd.target.layout import DatasetLayout, free_moment, moment, split_replaced
+from dsgmigd.target.layout import (
+    DatasetLayout,
+    free_moment,
+    moment,
+    pool_of,
+    split_replaced,
+)
 from tests.unit.staged_series import AREA, T1, layout_of
 
 
@@ -79,3 +85,8 @@ def test_a_name_that_zfs_would_refuse_at_publication_is_refused_before() -> None
     replaced.check_lengths(s10, ["daily", "s1"])
     with pytest.raises(InvalidName, match="@weekly has 256 characters"):
         replaced.check_lengths(s10, ["daily", "weekly", "s1"])
+
+
+@pytest.mark.parametrize("name", ["zsd", "zsd/a/SV", "zsd@s1", "zsd/SV@s1"])
+def test_the_pool_of_a_dataset_or_snapshot(name: str) -> None:
+    assert pool_of(name) == "zsd"
