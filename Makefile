@@ -3,7 +3,8 @@ PYTHON ?= /usr/bin/python3
 
 quickstart = packaging/quickstart
 venv = .venv
-pytest = $(venv)/bin/pytest -q
+# A test that hangs fails, and says where. The first test in a machine builds what this boots from.
+pytest = $(venv)/bin/pytest -q --timeout 2400
 # Each test process has its own btrfs, its own pool and, without the kernel's ZFS, its own zfs-fuse.
 # Tests wait a part of their time: one process more than processors use all of it.
 parallel = -n $(shell expr $$(nproc) + 1) --maxprocesses 4 --dist worksteal

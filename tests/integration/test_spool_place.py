@@ -95,15 +95,21 @@ def test_a_spool_on_fuse_is_refused_with_the_status_that_systemd_does_not_restar
 
 
 def begin_work(made: Bed) -> Popen[bytes]:
-    """Let a worker be in the middle of a repository, whose first snapshot is done."""
+    """Return a worker that stands still in a repository whose first snapshot is done.
+
+    A worker that works might be done before it looks for its spool, which it does now and then.
+    """
     new_series(made, "SV", writing(a="a"), *[filling(f"f{number}", WORK_MIB) for number in (1, 2)])
     worker = made.start_worker(1)
     made.drop("SV", {"note": "moved"})
     wait_verified(made, "SV", "s1")
+    worker.send_signal(signal.SIGSTOP)
+    wait_for(lambda: is_stopped(worker.pid), "a worker that stands still", made=made)
     return worker
 
 
 def assert_left_for_a_new_start(made: Bed, worker: Popen[bytes]) -> None:
+    worker.send_signal(signal.SIGCONT)
     assert worker.wait(30) == os.EX_TEMPFAIL, "systemd starts it again, unlike after 78"
     assert "was moved, removed, or mounted over" in made.log(1).read_text()
 

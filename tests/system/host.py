@@ -84,6 +84,10 @@ zpool create -O compression=on -O atime=off -O xattr=sa -O acltype=posixacl \\
         """Start instances of dsgmigd, all of them if not told which."""
         self.run(f"systemctl start {' '.join(units)}", seconds=600)
 
+    def wait_verified(self, repo: str) -> None:
+        """Wait until a worker says that it verified the first snapshot of `repo`."""
+        self.wait_until(f"journalctl DSGMIGD_REPO={repo} | grep -q snapshot.verified")
+
     def result(
         self, repo: str, *, spool: str = SPOOL, unlike: bytes = b"", seconds: float = 900
     ) -> dict[str, Any]:

@@ -79,14 +79,10 @@ def done(host: Host, repo: str, spool: str = SPOOL) -> None:
     assert (result["outcome"], result["error"]) == ("done", None)
 
 
-def wait_verified(host: Host, repo: str) -> None:
-    host.wait_until(f"journalctl DSGMIGD_REPO={repo} | grep -q snapshot.verified")
-
-
 def test_a_pool_that_suspends_is_waited_for(second: Host) -> None:
     second.inside("bulky", "3", "12", "suspended")
     second.run(f"touch {SECOND_SPOOL}/suspended.request")
-    wait_verified(second, "suspended")
+    second.wait_verified("suspended")
     second.run(FAIL)
     second.wait_until("test $(zpool list -Ho health second) = SUSPENDED")
     second.wait_until(
@@ -117,11 +113,11 @@ def test_a_full_pool_is_waited_for(second: Host) -> None:
 
 def test_a_shell_that_stands_in_staging_is_waited_for(host: Host) -> None:
     host.start()
-    host.inside("bulky", "2", "4", "stood")
-    host.run(f"touch {SPOOL}/stood.request")
+    host.inside("bulky", "4", "4", "stood")
     staging = f"{TARGET}/.dsgmigd/staging/stood"
-    host.wait_until(f"findmnt {staging}")
-    host.run(f"systemd-run --unit=stander --working-directory={staging} sleep infinity")
+    stand = f"until mountpoint -q {staging}; do :; done; cd {staging}; exec sleep infinity"
+    host.run(f"systemd-run --unit=stander sh -c '{stand}'")
+    host.run(f"touch {SPOOL}/stood.request")
     host.wait_until("journalctl DSGMIGD_REPO=stood | grep -Eq 'deferred|request.failed'")
     host.run("systemctl stop stander")
     done(host, "stood")

@@ -18,7 +18,7 @@ def begin(host: Host, repo: str) -> str:
     host.inside("observe")
     host.run(f"touch {SPOOL}/{repo}.request")
     host.start([UNIT])
-    host.wait_until(f"journalctl DSGMIGD_REPO={repo} | grep -q snapshot.verified")
+    host.wait_verified(repo)
     return host.run(f"systemctl show --value --property MainPID {UNIT}")
 
 

@@ -36,7 +36,6 @@ sanoid="sanoid --force-update --configdir"
 while :; do $sanoid /etc/sanoid-1 --take-snapshots; done &
 while :; do $sanoid /etc/sanoid-0 --prune-snapshots; sleep 1; done
 """
-ROUNDS = 6
 HISTORY = f"zpool history -i {PARENT} | grep @autosnap_ || true"
 # A line: … [txg:123] snapshot zsd/.dsgmigd/staging/SV@autosnap_… (456)
 EVENT = re.compile(r"\] (snapshot|destroy) (\S+)@(autosnap_\S+) ")
@@ -51,12 +50,15 @@ def idle(host: Host) -> Iterator[Host]:
 
 
 def migrate_all(host: Host, prefix: str, *others: str) -> list[str]:
-    """Migrate `COUNT` new repositories, and others, without a failure; return the names of all."""
+    """Migrate `COUNT` new repositories without a failure; return their names, and the others'.
+
+    The others were requested before.
+    """
     made = [f"{prefix}{number:02}" for number in range(COUNT)]
     host.inside("named", *made)
     repos = [*others, *made]
     host.start()
-    host.run("touch " + " ".join(f"{SPOOL}/{repo}.request" for repo in repos))
+    host.run("touch " + " ".join(f"{SPOOL}/{repo}.request" for repo in made))
     results = {repo: host.result(repo) for repo in repos}
     errors = {repo: result["error"] for repo, result in results.items() if result["error"]}
     assert errors == {}
@@ -104,21 +106,27 @@ def test_a_host_with_a_snapshot_tool_at_work_migrates_every_repository(idle: Hos
         idle.copy_in(config.encode(), f"/etc/sanoid-{hourly}/sanoid.conf")
     idle.copy_in(SANOID_AT_WORK.encode(), "/root/sanoid-at-work")
     idle.run("systemd-run --unit=sanoid-at-work /bin/sh /root/sanoid-at-work")
-    repos: list[str] = []
     try:
-        for number in range(ROUNDS):
-            # Its staging is there for longer than the tool needs.
-            lasting = f"lasting{number}"
-            idle.inside("bulky", str(SNAPSHOTS), "1", lasting)
-            repos += migrate_all(idle, f"sanoid{number}-", lasting)
-            if f"{STAGING}/" in idle.run(HISTORY):
-                break
+        lasting = "lasting"
+        idle.inside("bulky", str(SNAPSHOTS), "1", lasting)
+        let_the_tool_meet(idle, lasting)
+        repos = migrate_all(idle, "sanoid", lasting)
     finally:
         idle.run("systemctl stop sanoid-at-work")
     events = EVENT.findall(idle.run(HISTORY))
     assert any(place.startswith(f"{STAGING}/") for _, place, _ in events), "it met no staging"
     for repo in repos:
         assert left_of_staging(events, repo) == set()
+
+
+def let_the_tool_meet(host: Host, repo: str) -> None:
+    """Let the workers stand still in the middle of a repository until its staging has snapshots."""
+    host.start()
+    host.run(f"touch {SPOOL}/{repo}.request")
+    host.wait_verified(repo)
+    host.run("systemctl kill --kill-whom=main --signal=STOP 'dsgmigd@*.service'")
+    host.wait_until(f"zpool history -i {PARENT} | grep -q '{STAGING}/{repo}@autosnap_'")
+    host.run("systemctl kill --kill-whom=main --signal=CONT 'dsgmigd@*.service'")
 
 
 def left_of_staging(events: list[tuple[str, str, str]], repo: str) -> set[str]:
