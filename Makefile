@@ -8,8 +8,8 @@ pytest = $(venv)/bin/pytest -q --timeout 2400
 # Each test process has its own btrfs, its own pool and, without the kernel's ZFS, its own zfs-fuse.
 # Tests wait a part of their time: one process more than processors use all of it.
 parallel = -n $(shell expr $$(nproc) + 1) --maxprocesses 4 --dist worksteal
-# A machine has a processor of its own.
-machines = -n auto --maxprocesses 4 --dist worksteal
+# Two machines share a processor: each waits a part of its time.
+machines = -n $(shell expr $$(nproc) \* 2) --maxprocesses 8 --dist worksteal
 on_openzfs = tests/system/test_integration.py
 
 .PHONY: help demo demo-clean package package-test test test-long run-test short-tests run-test-long check unit \

@@ -36,8 +36,10 @@ _AMOUNTS = {
     "DSGMIGD_RSYNC_HISTORIES": ("10", "20", "500"),
     # Histories of 2,000 operations a step, by each of them.
     "DSGMIGD_LARGE_HISTORIES": ("1", "2", "40"),
+    # Names of one file, and names in one directory.
+    "DSGMIGD_NAMES": ("2000", "2000", "10000"),
     # Pairs of trees that two walks compare.
-    "DSGMIGD_PAIRS": ("25", "50", "5000"),
+    "DSGMIGD_PAIRS": ("25", "100", "5000"),
     # Releases of each package that become snapshots.
     "DSGMIGD_RELEASES": ("6", "12", "16"),
     # Series that an administrator meddles with.

@@ -11,6 +11,7 @@ from pathlib import Path
 import bed
 
 from tests.acls import ACL, ACL_OF_DIRECTORIES
+from tests.amounts import amount
 
 Plant = Callable[[bytes], object]
 SECOND = 1_000_000_000
@@ -241,6 +242,7 @@ def _nested(place: bytes) -> None:
     _file(place + b"/nested/not migrated")
 
 
+MANY_NAMES = int(amount("DSGMIGD_NAMES"))
 ORDINARY: dict[str, Plant] = {
     **{f"name: {key}": _named(name) for key, name in NAMES.items()},
     "names: composed and decomposed": _twins("\u00e9", "e\u0301"),
@@ -272,7 +274,7 @@ ORDINARY: dict[str, Plant] = {
     "in 1902": _dated(-(2**31) * SECOND),
     "at 1970": _dated(0),
     "two names": _linked(2),
-    "2,000 names": _linked(2_000),
+    "many names": _linked(MANY_NAMES),
     "link to a symlink": _linked_special(lambda path: os.symlink(b"x", path)),
     "link to a pipe": _linked_special(os.mkfifo),
     "absolute link": _link_to(b"/etc/passwd"),
@@ -288,7 +290,7 @@ ORDINARY: dict[str, Plant] = {
     "empty directory": lambda _: None,
     "200 levels": _deep(200, b"d"),
     "a path of 3,500 bytes": _deep(14, b"n" * 249),
-    "1,000 names in a directory": _many(1000),
+    "many names in a directory": _many(MANY_NAMES),
     "nested subvolume": _nested,
 }
 XATTRS: dict[str, Plant] = {

@@ -1,5 +1,6 @@
 """What workers and their children do, read from the outside: /proc, properties, claims."""
 
+import contextlib
 import json
 import os
 import re
@@ -105,8 +106,21 @@ def child_of(pid: int, *words: str) -> int | None:
 
 def is_stopped(pid: int) -> bool:
     """Say whether every thread of a process stands still."""
-    states = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
-    return all(state.rpartition(")")[2].split()[0] == "T" for state in states)
+    return all(state.rpartition(")")[2].split()[0] == "T" for state in of_threads(pid, "stat"))
+
+
+def is_traced(pid: int) -> bool:
+    """Say whether every thread of a process has a tracer."""
+    return all("TracerPid:\t0\n" not in status for status in of_threads(pid, "status"))
+
+
+def of_threads(pid: int, name: str) -> list[str]:
+    """Return what /proc has in the file `name` of every thread of a process."""
+    texts = []
+    for path in Path(f"/proc/{pid}/task").glob(f"*/{name}"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            texts.append(path.read_text())
+    return texts
 
 
 def pins(made: Bed) -> list[str]:

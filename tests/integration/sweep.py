@@ -22,7 +22,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import bed
 
 from tests.integration.conftest import Bed
-from tests.integration.processes import kill, wait_for, wait_started
+from tests.integration.processes import is_traced, kill, wait_for, wait_started
 from tests.integration.trees import Series
 from tests.invariants import World, observe
 
@@ -156,7 +156,7 @@ class Sweep:
                 stderr=subprocess.DEVNULL,
             )
             self.tracers.append(tracer)
-            wait_for(lambda: _is_traced(worker.pid), "strace", made=self.made)
+            wait_for(lambda: is_traced(worker.pid), "strace", made=self.made)
         return worker
 
     def stop(self) -> None:
@@ -172,12 +172,6 @@ class Sweep:
         """Return the last line of the log about `call`."""
         lines = self.log.read_text(errors="replace").splitlines()
         return next((line for line in reversed(lines) if f" {call}(" in line), "")[:200]
-
-
-def _is_traced(pid: int) -> bool:
-    """Say whether every thread of a process has a tracer."""
-    states = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
-    return all("TracerPid:\t0\n" not in state for state in states)
 
 
 def in_turns(points: Iterable[AnyPoint], seed: str) -> list[AnyPoint]:

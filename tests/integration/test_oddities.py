@@ -61,6 +61,7 @@ def remove_half(tree: Path) -> None:
         shutil.rmtree(path)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("is_sent", [True, False])
 def test_a_file_system_that_holds_them_gets_all_of_them(
     btrfs_root: Path, second_btrfs: Path, *, is_sent: bool
