@@ -29,6 +29,7 @@ from dsgmigd.source.repository import (
     check_unchanged,
     excluded_names,
 )
+from dsgmigd.target.dataset import Dataset
 from dsgmigd.target.layout import SNAPSHOT_HASH, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED
 from dsgmigd.target.staging import Staging
 from dsgmigd.verification.schedule import SnapshotChecker
@@ -96,14 +97,22 @@ class Build:
         strength = VERIFY_STRENGTH.get(made.properties.get(VERIFIED, ""), 0)
         is_verified_before = strength >= VERIFY_STRENGTH[self._level]
         owner = self._staging.owner_of(name)
-        found = self._checker.check(
-            *(held, owner, float(made.created_at)),
-            is_last=True,
-            is_verified_before=is_verified_before,
-        )
+        found = self._checker.go_on_after(held, owner, made, is_verified_before=is_verified_before)
         is_published = owner == self._staging.layout.target
         self._report.raise_on_discrepancies(name, found, published=owner if is_published else None)
         self._writer.set_nested(found.nested_subvolumes)
+
+    def keep_proofs(self, target: Dataset) -> None:
+        """Keep what the last snapshot's verification proved, now that `target` has it."""
+        last = target.snapshots[-1]
+        row = self._report.snapshots[-1] if self._report.snapshots else None
+        if row is None or row.verification is None or row.name != last.name:
+            return  # it was published as an earlier run had left it
+        held = self._held[SnapshotName.parse(last.name)]
+        try:
+            self._checker.keep(held, last.guid, row.verification)
+        except OSError as error:
+            self._log.warning("proofs.not_kept", reason=str(error))
 
     def build_snapshot(
         self, step: Step, push: Push, following: Step | None = None, tags: Sequence[TagLink] = ()

@@ -143,7 +143,8 @@ class Migration(Run):
                 build.build_snapshot(step, pushes.by_snapshot[step.snapshot], following, tags)
                 self.progress.snapshots_done += 1
         identities = {name: one.identity for name, one in held.items()}
-        self._publish(self._identities(plan) | identities)
+        target = self._publish(self._identities(plan) | identities)
+        build.keep_proofs(target)
 
     def _identities(self, plan: Plan) -> dict[SnapshotName, str]:
         """Return the sources of the snapshots that only the target still has."""
@@ -211,7 +212,7 @@ class Migration(Run):
         self.report.warnings += warnings
         return links
 
-    def _publish(self, identities: Mapping[SnapshotName, str]) -> None:
+    def _publish(self, identities: Mapping[SnapshotName, str]) -> Dataset:
         self.progress.enter("publish")
         # Without a target no name is needed, and it may be longer than ZFS takes.
         is_taken = self.publication.has_replaced if self.planned_target else lambda _: False
@@ -229,6 +230,7 @@ class Migration(Run):
                 self.staging.zfs, self.commands, self.staging.layout, published.target
             )
         self._mount(published.target)
+        return published.target
 
     def _mount(self, target: Dataset | None = None) -> None:
         """Mount the published dataset; a failure is only a warning: the data is complete.

@@ -35,6 +35,7 @@ from dsgmigd.target.probe import probe_capabilities
 from dsgmigd.target.publication import Publication, TargetFacts, check_is_file_system
 from dsgmigd.target.staging import Staging
 from dsgmigd.target.zfs import Zfs
+from dsgmigd.verification.kept_proofs import ProofFile
 from dsgmigd.verification.schedule import SnapshotChecker
 from dsgmigd.verification.verifier import Note, Verifier
 
@@ -43,7 +44,7 @@ class Run:
     """One piece of work on one repository; it fills `report`.
 
     `note` is called for every discrepancy. `native` is what needs no zfs command on this host.
-    `planned_target` is the target as the plan found it.
+    `kept_proofs` are those of the last run. `planned_target` is the target as the plan found it.
     """
 
     def __init__(
@@ -55,9 +56,11 @@ class Run:
         *,
         note: Note = lambda _, __: None,
         native: Native | None = None,
+        kept_proofs: ProofFile | None = None,
     ) -> None:
         self.job = job
         self.note = note
+        self.kept_proofs = kept_proofs
         self.settings = settings
         self.commands = commands
         self.progress = progress
@@ -187,7 +190,7 @@ class Run:
             checkpoint=self.progress.checkpoint,
             note=self.note,
         )
-        return SnapshotChecker(verifier, self.staging, level)
+        return SnapshotChecker(verifier, self.staging, level, self.kept_proofs)
 
     def pins_in(self, repository: Repository) -> Pins:
         """Return the pins of this request."""

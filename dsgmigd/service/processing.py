@@ -41,6 +41,7 @@ from dsgmigd.spool.deferral import Deferral, Moment
 from dsgmigd.spool.spool import Spool
 from dsgmigd.target.native import Native
 from dsgmigd.verification.discrepancy_file import DiscrepancyFile
+from dsgmigd.verification.kept_proofs import ProofFile
 
 _TICK_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 30
@@ -94,6 +95,7 @@ class Processing:
                 *(job, self.settings, self.commands, self.progress),
                 note=differences.add,
                 native=self.native,
+                kept_proofs=self._kept_proofs(),
             )
             self._begin()
             return Ending(migration.run())
@@ -109,6 +111,11 @@ class Processing:
             if self._defer_if_transient(error):
                 return None
             return _failed(error, migration)
+
+    def _kept_proofs(self) -> ProofFile:
+        layout, repo = self.spool.layout, self.claim.repo
+        temporary = layout.work_file(repo, "proofs", self.spool.instance)
+        return ProofFile(layout.kept_proofs(repo), temporary)
 
     def _permitted_options(self) -> Request:
         """Return the options; raise InvalidRequest if they are none, or not the submitter's."""

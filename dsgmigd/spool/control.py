@@ -71,10 +71,10 @@ class Control:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Lock the queue against other commands; raise AlreadyRunning if one holds the lock."""
-        lock = try_lock(self._layout.control_lock())
+        lock = try_lock(self._layout.control_file("lock"))
         if lock is None:
             raise already_locked(
-                self._layout.control_lock(),
+                self._layout.control_file("lock"),
                 "another command is changing the queue",
                 hint="try again in a second",
             )
@@ -126,8 +126,8 @@ class Control:
     def nudge(self) -> None:
         """Make every instance look at the spool now."""
         with self.held():
-            self._write(self._layout.nudge(), b"")
-            self._remove(self._layout.nudge())
+            self._write(self._layout.control_file("nudge"), b"")
+            self._remove(self._layout.control_file("nudge"))
 
     # Withdrawn requests.
 
@@ -149,7 +149,7 @@ class Control:
 
     def _write(self, path: str, content: bytes) -> None:
         """Write a complete file; the caller holds the lock, so the temporary name is free."""
-        temporary = self._layout.new_control()
+        temporary = self._layout.control_file("new")
         write_durably(temporary, content, _MODE)
         os.rename(temporary, path)
         sync_directory(self.directory)

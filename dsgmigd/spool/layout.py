@@ -9,6 +9,7 @@
     .dsgmigd/locks/REPO              the lock of a repository
     .dsgmigd/instances/I.lock|json   the lock and the last status of instance I
     .dsgmigd/results/REPO.ID.json    every result, but for old ones of rejected requests
+    .dsgmigd/proofs/REPO             what the last run proved of REPO, for the next one
     .dsgmigd/work/                   files that are renamed when they are complete
     .dsgmigd/control/                pauses, cancels and withdrawn requests
 
@@ -24,7 +25,7 @@ from typing import Literal
 from dsgmigd.errors import InvalidName
 from dsgmigd.names import RepoName, is_request_id, parse_repo_name
 
-WorkKind = Literal["claim", "result", "show", "discrepancies"]
+WorkKind = Literal["claim", "result", "show", "discrepancies", "proofs"]
 
 _REQUEST = ".request"
 _CLAIM = ".claim."
@@ -33,10 +34,8 @@ _DISCREPANCIES = ".discrepancies.jsonl"
 _SUBMISSION = ".submit."
 _PRIVATE = ".dsgmigd"
 _REJECTED = "rejected"
-
 _LOCK = ".lock"
 _STATUS = ".json"
-
 _ALL = "all"
 _CANCEL = ".cancel"
 _INSTANCE = ".instance"
@@ -47,12 +46,12 @@ _WITHDRAWN = ".withdrawn"
 _INSTANCE_NUMBER = r"([1-9][0-9]{0,2})"
 _NUMBER = re.compile(_INSTANCE_NUMBER)
 _WORK_FILE = re.compile(
-    rf"(?:(.+)\.(claim|show|result|discrepancies)|(status))\.{_INSTANCE_NUMBER}"
+    rf"(?:(.+)\.(claim|show|result|discrepancies|proofs)|(status))\.{_INSTANCE_NUMBER}"
 )
 # What Emacs and macOS put beside a file: a lock, and the attributes of a foreign file system.
 _BESIDE_A_FILE = (".#", "._")
 # An instance writes these only while it holds the repository's lock.
-_UNDER_THE_REPOSITORY_LOCK = frozenset({"claim", "show", "discrepancies"})
+_UNDER_THE_REPOSITORY_LOCK = frozenset({"claim", "show", "discrepancies", "proofs"})
 
 
 @dataclass(frozen=True)
@@ -105,6 +104,11 @@ class SpoolLayout:
         """Return the directory that keeps every result."""
         return self._private("results")
 
+    @property
+    def proofs(self) -> str:
+        """Return the directory of what runs proved."""
+        return self._private("proofs")
+
     def own_directories(self) -> list[tuple[str, int]]:
         """Return (path, mode) of every directory that dsgmigd makes, parents first."""
         return [
@@ -112,6 +116,7 @@ class SpoolLayout:
             (self.locks, 0o700),
             (self.work, 0o700),
             (self.control, 0o700),
+            (self.proofs, 0o700),
             (self.instances, 0o755),
             (self.results, 0o755),
             (self.rejected, 0o755),
@@ -153,6 +158,10 @@ class SpoolLayout:
         """Return the path under which the result of one request is kept."""
         return os.path.join(self.results, f"{repo}.{request_id}.json")
 
+    def kept_proofs(self, repo: RepoName) -> str:
+        """Return the path of what the last run of `repo` proved."""
+        return os.path.join(self.proofs, repo)
+
     def work_file(self, repo: RepoName, kind: WorkKind, instance: int) -> str:
         """Return the path of a file of `repo` that `instance` renames when it is complete."""
         return os.path.join(self.work, f"{repo}.{kind}.{instance}")
@@ -169,17 +178,9 @@ class SpoolLayout:
         """Return the path of the last status of `instance`."""
         return os.path.join(self.instances, f"{instance}{_STATUS}")
 
-    def control_lock(self) -> str:
-        """Return the path of the lock that every command takes which changes the queue."""
-        return os.path.join(self.control, "lock")
-
-    def new_control(self) -> str:
-        """Return the path under which a control file is written before the rename."""
-        return os.path.join(self.control, "new")
-
-    def nudge(self) -> str:
-        """Return the path of a file that comes and goes to wake every instance."""
-        return os.path.join(self.control, "nudge")
+    def control_file(self, name: Literal["lock", "new", "nudge"]) -> str:
+        """Return the path of the queue's lock, of a file before its rename, or of what wakes."""
+        return os.path.join(self.control, name)
 
     def cancel(self, repo: RepoName) -> str:
         """Return the path of the cancel of `repo`."""
@@ -229,8 +230,7 @@ def is_spool_name(name: str) -> bool:
     """Say whether dsgmigd or a submitter has a use for a file of that name in the spool."""
     if name in {_PRIVATE, _REJECTED} or is_request_name(name) or is_submission_name(name):
         return True
-    endings = (RESULT_ENDING, _DISCREPANCIES)
-    results = (name.removesuffix(end) for end in endings if name.endswith(end))
+    results = _stems([name], RESULT_ENDING) + _stems([name], _DISCREPANCIES)
     return parse_claim_name(name) is not None or any(map(_repo_or_none, results))
 
 

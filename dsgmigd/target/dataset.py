@@ -20,12 +20,13 @@ _OWN_SOURCES = frozenset({"local", "received"})
 class Snapshot:
     """A snapshot; `properties` are those of dsgmigd, without the prefix.
 
-    `created_at` is in whole seconds since the epoch.
+    `created_at` is in whole seconds since the epoch. `guid` stays the same through every rename.
     """
 
     name: str
     created_at: int
     properties: Mapping[str, str]
+    guid: str
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,10 @@ def _dataset_of(name: str, rows: list[list[str]]) -> Dataset:
         else:
             values.setdefault(subject, {})[key] = value
     snapshots = tuple(
-        Snapshot(subject.partition("@")[2], int(native["creation"]), own.get(subject, {}))
+        Snapshot(
+            *(subject.partition("@")[2], int(native["creation"]), own.get(subject, {})),
+            guid=native["guid"],
+        )
         for subject, native in values.items()
         if subject.startswith(f"{name}@")
     )

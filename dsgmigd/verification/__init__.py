@@ -14,6 +14,7 @@ FACE = (
     "compare",
     "discrepancy_file",
     "findings",
+    "kept_proofs",
     "metadata.documents",
     "metadata.files",
     "metadata.listing",

@@ -197,7 +197,7 @@ class BatchReader:
         before = self._proofs.batch_before(place.path) if self._trusts_proofs else None
         if before is None or span is None or not self._source.has_one_file_system(self._of_source):
             return None
-        kinds = before.kinds_if_unchanged(digest, span.blocks, self._moments)
+        kinds = before.kinds_if_unchanged(digest, span.digests, self._moments)
         if kinds is None:
             return None
         self._tick_off(before.facts.lines, kinds, span.start)
@@ -227,7 +227,7 @@ class BatchReader:
         lines = array("I", [one[0] - start if one else NO_LINE for one in listed])
         self._tick_off(lines, kinds, start)
         latest = self._of_source.latest_ctime(), self._of_target.latest_ctime()
-        blocks = span.blocks if span else None
+        blocks = span.digests if span else None
         return BatchFacts(digest, b"".join(prints), latest, blocks, lines), kinds
 
     def _tick_off(self, lines: "array[int]", kinds: bytes, start: int) -> None:

@@ -15,9 +15,11 @@ from dsgmigd.host.file_errors import source_error
 from dsgmigd.request import VerifyLevel
 from dsgmigd.source.repository import HeldSnapshot
 from dsgmigd.source.tree_search import Inode, Nested, Search
+from dsgmigd.target.dataset import Snapshot
 from dsgmigd.target.staging import Staging
 from dsgmigd.verification.contents import reading_threads
 from dsgmigd.verification.findings import Verification
+from dsgmigd.verification.kept_proofs import Pair, ProofFile, Proven
 from dsgmigd.verification.proof import Moments
 from dsgmigd.verification.verifier import Changed, Verifier
 
@@ -27,10 +29,17 @@ _FULL_WALK_EVERY = 10
 class SnapshotChecker:
     """Checks the snapshots of one repository; snapshot k-1 is checked or created before k."""
 
-    def __init__(self, verifier: Verifier, staging: Staging, level: VerifyLevel) -> None:
+    def __init__(
+        self,
+        verifier: Verifier,
+        staging: Staging,
+        level: VerifyLevel,
+        kept_proofs: ProofFile | None = None,
+    ) -> None:
         self.level = level
         self._verifier = verifier
         self._staging = staging
+        self._kept_proofs = kept_proofs
         self._before: HeldSnapshot | None = None
         self._since_full_walk = 0
         # When the sides could have become different since the last full walk.
@@ -67,10 +76,53 @@ class SnapshotChecker:
         self._before = held
         self._since_full_walk += 1
         if changed is None:
-            self._since_full_walk = 0
-            self._source_moments = (held.created_at,)
-            self._target_moment = target_moment
+            self._note_full_walk(held, target_moment)
         return found
+
+    def go_on_after(
+        self, held: HeldSnapshot, dataset: str, made: Snapshot, *, is_verified_before: bool
+    ) -> Verification:
+        """Check `dataset`@sK, which an earlier run made of `held`, for the check of the next one.
+
+        If an earlier run proved that they are equal and its proofs were kept, only the documents in
+        `.dsg/` are checked.
+        """
+        kept = self._read_proofs(held, made) if is_verified_before else None
+        if kept is None:
+            return self.check(
+                *(held, dataset, float(made.created_at)),
+                is_last=True,
+                is_verified_before=is_verified_before,
+            )
+        moments = Moments(source=(held.created_at,))
+        with self._staging.view(dataset, held.name) as view:
+            found = self._verifier.go_on(view, held.name.number, moments, kept)
+        self._before = held
+        self._note_full_walk(held, kept.target_moment)
+        return found
+
+    def keep(self, held: HeldSnapshot, target_guid: str, found: Verification) -> None:
+        """Keep what the last check proved, which ended with `found`; raises OSError.
+
+        Of a source that is no subvolume, nothing says later that nobody changed it.
+        """
+        is_proven = found.is_full_walk and not found.discrepancy_count
+        if self._kept_proofs is None or held.subvolume is None or not is_proven:
+            return
+        if self._target_moment is not None:
+            proven = self._verifier.proven(found, self._target_moment)
+            self._kept_proofs.write(_pair(held, target_guid), proven)
+
+    def _read_proofs(self, held: HeldSnapshot, made: Snapshot) -> Proven | None:
+        if self._kept_proofs is None or held.subvolume is None:
+            return None
+        kept = self._kept_proofs.read(_pair(held, made.guid))
+        return kept if kept and self._verifier.can_go_on_from(kept) else None
+
+    def _note_full_walk(self, held: HeldSnapshot, target_moment: float) -> None:
+        self._since_full_walk = 0
+        self._source_moments = (held.created_at,)
+        self._target_moment = target_moment
 
     def _changed(self, held: HeldSnapshot) -> Changed | None:
         """Return what must be compared; None for everything."""
@@ -83,6 +135,10 @@ class SnapshotChecker:
             return find_changes(held.path, since)
         except OSError as error:
             raise source_error(error, f"finding what changed in {held.name}") from error
+
+
+def _pair(held: HeldSnapshot, target_guid: str) -> Pair:
+    return Pair(held.identity, held.version, target_guid)
 
 
 def find_changes(path: str, since: int) -> Changed:

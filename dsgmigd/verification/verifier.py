@@ -25,6 +25,7 @@ from dsgmigd.target.capabilities import Capabilities
 from dsgmigd.verification.compare import Discrepancy
 from dsgmigd.verification.contents import reading_threads
 from dsgmigd.verification.findings import Verification
+from dsgmigd.verification.kept_proofs import Proven
 from dsgmigd.verification.metadata.archives import Archives
 from dsgmigd.verification.metadata.documents import Documents, ManifestView, compare_push
 from dsgmigd.verification.proof import Moments
@@ -111,6 +112,31 @@ class Verifier:
             )
             _run(walk, changed)
         return result
+
+    def go_on(self, target_root: str, number: int, moments: Moments, kept: Proven) -> Verification:
+        """Take what an earlier run proved of snapshot s`number`; check only its documents."""
+        self._update_scope(target_root, number)
+        result = Verification(self._level, note=partial(self._note, f"s{number}"))
+        result.nested_subvolumes += kept.nested
+        self._check_documents(
+            target_root, number, moments, result, push=None, is_verified_before=True
+        )
+        self._proofs = kept.proofs
+        return result
+
+    def can_go_on_from(self, kept: Proven) -> bool:
+        """Say whether a walk by this verifier would find nothing that `kept` does not say."""
+        return kept.is_enough_for(self._level, self._capabilities)
+
+    def proven(self, found: Verification, target_moment: float) -> Proven:
+        """Return what the full walk proved that ended with `found`: see `kept_proofs`."""
+        return Proven(
+            self._level,
+            self._capabilities,
+            target_moment,
+            nested=found.nested_subvolumes,
+            proofs=self._proofs,
+        )
 
     def _update_scope(self, target_root: str, number: int) -> bool:
         """Read the scope of a snapshot; if it changed, forget all proofs and return True.

@@ -19,7 +19,6 @@ import xxhash
 
 from dsgmigd.target.capabilities import Capabilities
 from dsgmigd.verification.compare import is_same_file
-from dsgmigd.verification.metadata.listing import Block
 from dsgmigd.verification.proof import Moments
 
 FINGERPRINT_BYTES = 16
@@ -67,16 +66,17 @@ def fingerprints(records: list[bytes], entries: list[bytes]) -> list[bytes]:
 class BatchFacts:
     """What was read of some names of one directory.
 
-    `digest` covers the names and their records, `fingerprints` also their entries, which are in
-    the `blocks` of the manifest. `lines` are the numbers of the entries in those blocks, NO_LINE
-    for a name without an entry. `latest` are the latest ctimes in source and target, in whole
-    seconds. Without `blocks`, a batch is never taken as unchanged.
+    `digest` covers the names and their records, `fingerprints` also their entries. `blocks` are the
+    hashes of the blocks of the manifest in which the entries are, and `lines` are the numbers of
+    the entries in those blocks, NO_LINE for a name without an entry. `latest` are the latest
+    ctimes in source and target, in whole seconds. Without `blocks`, a batch is never taken as
+    unchanged.
     """
 
     digest: bytes
     fingerprints: bytes
     latest: tuple[int, int]
-    blocks: tuple[Block, ...] | None
+    blocks: bytes | None
     lines: "array[int]"
 
 
@@ -87,6 +87,11 @@ class BatchProofs:
         self.facts = facts
         self._kinds = bytearray(len(facts.lines))
 
+    @property
+    def kinds(self) -> bytes:
+        """The kinds of all names."""
+        return bytes(self._kinds)
+
     def set_kinds(self, kinds: bytes) -> None:
         """Set the kinds of all names."""
         self._kinds[:] = kinds
@@ -96,7 +101,7 @@ class BatchProofs:
         self._kinds[index] = kind
 
     def kinds_if_unchanged(
-        self, digest: bytes, blocks: tuple[Block, ...] | None, moments: Moments
+        self, digest: bytes, blocks: bytes | None, moments: Moments
     ) -> bytes | None:
         """Return the kinds if all names are proven by being as they were; None if not."""
         facts = self.facts
@@ -130,7 +135,7 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class _Directory:
+class ProvenDirectory:
     """What was found equal in a directory with this inode number in the source."""
 
     inode: int
@@ -140,12 +145,17 @@ class _Directory:
 class WalkProofs:
     """What the walk of snapshot k-1 found equal, and what the walk of k finds equal."""
 
-    def __init__(self) -> None:
-        self._before: dict[str, _Directory] = {}
-        self._now: dict[str, _Directory] = {}
+    def __init__(self, now: dict[str, ProvenDirectory] | None = None) -> None:
+        self._before: dict[str, ProvenDirectory] = {}
+        self._now = now or {}
         # The directories before by inode number, as soon as one is asked for.
-        self._by_inode: dict[int, _Directory] = {}
+        self._by_inode: dict[int, ProvenDirectory] = {}
         self._latest: tuple[str, Known] | None = None
+
+    @property
+    def directories(self) -> dict[str, ProvenDirectory]:
+        """What the last walk found equal, by the paths of the directories."""
+        return self._now
 
     def begin_snapshot(self) -> None:
         """Begin the next walk, which builds on what the last walk found equal."""
@@ -184,7 +194,7 @@ class WalkProofs:
     def begin_batch(self, path: str, inode: int, facts: BatchFacts) -> BatchProofs:
         """Return an empty batch for the next names of a directory, to be filled by this walk."""
         batch = BatchProofs(facts)
-        self._now.setdefault(path, _Directory(inode, [])).batches.append(batch)
+        self._now.setdefault(path, ProvenDirectory(inode, [])).batches.append(batch)
         return batch
 
 

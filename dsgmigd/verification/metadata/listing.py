@@ -35,13 +35,15 @@ _NO_LINES: _Lines = {}
 class Block:
     """Some lines, sorted by path: the first path, the last path, their number, and the text.
 
-    `packed` is the compressed text of the document from the first line to the last.
+    `packed` is the compressed text of the document from the first line to the last, and `digest` is
+    its hash.
     """
 
     first: str
     last: str
     count: int
     packed: bytes
+    digest: bytes
 
     def lines(self) -> Iterator[tuple[str, bytes]]:
         """Yield path and entry of each line."""
@@ -66,7 +68,8 @@ class Block:
 
 def block_of(text: bytes, paths: list[str]) -> Block:
     """Return the block of the lines in `text`, of which these are the paths."""
-    return Block(paths[0], paths[-1], len(paths), bytes(lz4.block.compress(text)))
+    packed = bytes(lz4.block.compress(text))
+    return Block(paths[0], paths[-1], len(paths), packed, xxhash.xxh3_128_digest(packed))
 
 
 def split_line(line: bytes) -> tuple[str, bytes]:
@@ -114,6 +117,11 @@ class Span:
 
     start: int
     blocks: tuple[Block, ...]
+
+    @property
+    def digests(self) -> bytes:
+        """The hashes of the blocks: what has the same is the same text."""
+        return b"".join([block.digest for block in self.blocks])
 
 
 class Listing:

@@ -85,7 +85,7 @@ def test_a_pin_of_another_request_does_not_count(repository: Repository) -> None
 
 
 def described(**properties: str) -> TargetSnapshot:
-    return describe_target([Snapshot("s1", 0, properties)]).snapshots[0]
+    return describe_target([Snapshot("s1", 0, properties, "7")]).snapshots[0]
 
 
 def test_a_snapshot_is_described_by_its_marks() -> None:
@@ -99,7 +99,7 @@ def test_a_snapshot_without_marks_is_not_ours_and_not_verified() -> None:
 
 def test_snapshots_of_other_names_are_left_out() -> None:
     names = ["s1", "sync-temp-1", "init-snapshot", "s01", "pre-sync-2", "s2"]
-    state = describe_target([Snapshot(name, 0, {}) for name in names])
+    state = describe_target([Snapshot(name, 0, {}, "7") for name in names])
     assert [str(snapshot.name) for snapshot in state.snapshots] == ["s1", "s2"]
 
 
@@ -107,7 +107,7 @@ def test_snapshots_of_other_names_are_left_out() -> None:
 @pytest.mark.parametrize("weakest", ["structure", "complete", "exhaustive"])
 def test_a_mark_counts_for_its_level_and_the_weaker_ones(mark: str, weakest: str) -> None:
     order = ["structure", "complete", "exhaustive"]
-    snapshot = Snapshot("s1", 0, {VERIFIED: mark})
+    snapshot = Snapshot("s1", 0, {VERIFIED: mark}, "7")
     state = describe_target([snapshot], weakest=weakest)  # type: ignore[arg-type]
     assert state.snapshots[0].is_verified == (order.index(mark) >= order.index(weakest))
 

@@ -125,9 +125,9 @@ def test_control_files_are_parsed_back_and_other_names_are_skipped() -> None:
         LAYOUT.pause(REPO, None),
         LAYOUT.pause(None, 4),
         LAYOUT.withdrawn(REPO, "an-id"),
-        LAYOUT.control_lock(),
-        LAYOUT.new_control(),
-        LAYOUT.nudge(),
+        LAYOUT.control_file("lock"),
+        LAYOUT.control_file("new"),
+        LAYOUT.control_file("nudge"),
     ]
     strange = ["x.instance", f"{REPO}..withdrawn"]
     names = parse_control_names([os.path.basename(path) for path in paths] + strange)

@@ -58,10 +58,10 @@ def test_snapshots_come_in_the_order_in_which_they_were_made(zfs: Zfs) -> None:
     dataset = zfs.read("zsd/SV", KEYS)
     assert dataset is not None
     first = dataset.snapshots[0].created_at
-    assert dataset.snapshots == tuple(
-        Snapshot(name, first + later, {"verified": name})
-        for later, name in enumerate(("s2", "s10", "s1"))
-    )
+    assert [(one.name, one.created_at, one.properties) for one in dataset.snapshots] == [
+        (name, first + later, {"verified": name}) for later, name in enumerate(("s2", "s10", "s1"))
+    ]
+    assert len({dataset.guid, *(one.guid for one in dataset.snapshots)}) == 4
 
 
 def test_a_snapshot_has_no_property_that_only_its_dataset_or_parent_has(zfs: Zfs) -> None:
@@ -117,7 +117,7 @@ def test_properties_of_a_received_snapshot_count_as_its_own() -> None:
 
     dataset = Zfs(Canned()).read("zsd/SV", KEYS)
     assert dataset is not None
-    assert dataset.snapshots == (Snapshot("s1", 7, {"verified": "complete"}),)
+    assert dataset.snapshots == (Snapshot("s1", 7, {"verified": "complete"}, "-"),)
 
 
 def test_a_clone_has_its_origin_until_it_is_promoted(zfs: Zfs) -> None:

@@ -171,11 +171,14 @@ class Pair:
         return Changed(paths, {b""})
 
     def verify(self, number: int) -> Verification:
-        return self.referee.verify(
+        found = self.referee.verify(
             *(str(self.source), str(self.target), number, self.moments()),
             changed=self.changed(),
             is_verified_before=self.random.random() < 0.1,
         )
+        if self.random.random() < 0.3:
+            self.referee.keep_proofs(f"{self.source}.proofs")
+        return found
 
     def spoil(self, entries: dict[str, Any]) -> None:
         """Spoil a manifest, sometimes."""
