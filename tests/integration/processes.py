@@ -89,6 +89,12 @@ def kill(process: Popen[bytes]) -> None:
     process.wait(30)
 
 
+def stop(process: Popen[bytes], made: Bed) -> None:
+    """Let a process stand still, until SIGCONT or a kill: what it started goes on."""
+    process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: is_stopped(process.pid), "a process that stands still", made=made)
+
+
 def child_of(pid: int, *words: str) -> int | None:
     """Return a child of `pid` whose command line begins with `words`."""
     for directory in Path("/proc").iterdir():

@@ -18,6 +18,7 @@ from tests.integration.processes import (
     kill,
     pins,
     read_claim,
+    stop,
     wait_for,
     wait_marked,
     wait_started,
@@ -58,6 +59,7 @@ def test_a_living_instance_adopts_at_its_next_scan(fresh_bed: Bed) -> None:
     worker = fresh_bed.start_worker(1)
     fresh_bed.drop("SV")
     wait_for(lambda: read_claim(fresh_bed, "SV", 1).get("attempts"), "attempt", made=fresh_bed)
+    stop(worker, fresh_bed)  # it would be done before the other one runs
     fresh_bed.start_worker(2)
     wait_started(fresh_bed, 2)
     kill(worker)

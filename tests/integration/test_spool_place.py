@@ -15,9 +15,8 @@ from tests.integration import zfs_kind
 from tests.integration.conftest import Bed, write_config
 from tests.integration.processes import (
     assert_clean,
-    is_stopped,
     read_claim,
-    wait_for,
+    stop,
     wait_started,
     wait_verified,
 )
@@ -103,8 +102,7 @@ def begin_work(made: Bed) -> Popen[bytes]:
     worker = made.start_worker(1)
     made.drop("SV", {"note": "moved"})
     wait_verified(made, "SV", "s1")
-    worker.send_signal(signal.SIGSTOP)
-    wait_for(lambda: is_stopped(worker.pid), "a worker that stands still", made=made)
+    stop(worker, made)
     return worker
 
 
@@ -213,8 +211,7 @@ def test_a_request_whose_event_was_lost_is_found(fresh_bed: Bed) -> None:
     wait_started(fresh_bed, 1)
     assert answer_in(fresh_bed, "FIRST") == "source_missing"
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
-    worker.send_signal(signal.SIGSTOP)
-    wait_for(lambda: is_stopped(worker.pid), "a worker that stands still", made=fresh_bed)
+    stop(worker, fresh_bed)
     for number in range(limit // 2 + 100):
         junk = fresh_bed.spool / f"junk{number}"
         junk.touch()
