@@ -126,13 +126,15 @@ def test_whatever_somebody_does_in_staging_nothing_half_made_is_published(
     wait_started(fresh_bed, 1)
     asked = 0
     with meddling(fresh_bed, seed) as done:
-        while not asked or (asked < 6 and len(done) < 8):
+        while asked < (6 if done else 30) and len(done) < 8:
             fresh_bed.drop("SV")
             asked += 1
             outcome = fresh_bed.wait_result("SV")["outcome"]
             if outcome in {"done", "up_to_date"}:
                 _destroy_others_snapshots(fresh_bed)
                 assert_migrated(fresh_bed, "SV", series.directory, SNAPSHOTS)
+                if not done:  # the worker was too quick for the administrator
+                    bed.destroy("-r", f"{fresh_bed.parent}/SV")
     assert "Traceback" not in fresh_bed.words()
     wait_for(lambda: not list(fresh_bed.spool.glob("SV.claim.*")), "the end", made=fresh_bed)
     _take_back(fresh_bed)
