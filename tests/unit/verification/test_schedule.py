@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -10,8 +11,10 @@ from dsgmigd.errors import SourceUnreadable
 from dsgmigd.names import SnapshotName
 from dsgmigd.request import VerifyLevel
 from dsgmigd.source.repository import HeldSnapshot
+from dsgmigd.target.dataset import Snapshot
 from dsgmigd.verification import schedule
 from dsgmigd.verification.findings import Verification
+from dsgmigd.verification.kept_proofs import Pair
 from dsgmigd.verification.proof import Moments
 from dsgmigd.verification.schedule import SnapshotChecker
 from dsgmigd.verification.verifier import Changed
@@ -26,6 +29,15 @@ class Source(HeldSnapshot):
         if before is None or self.name.number in self.unrelated:
             return None
         return before.name.number
+
+
+def source(number: int, subvolume: object = None) -> Source:
+    return Source(
+        *(SnapshotName(number), f"s{number}", "uuid", 1, float(number)),
+        is_sendable=True,
+        is_pinned=True,
+        subvolume=cast("Any", subvolume),
+    )
 
 
 class Checks:
@@ -47,12 +59,7 @@ class Checks:
         return Verification("changes")
 
     def check(self, number: int, *, is_last: bool = False) -> None:
-        held = Source(
-            *(SnapshotName(number), f"s{number}", "uuid", 1, float(number)),
-            is_sendable=True,
-            is_pinned=True,
-        )
-        self.checker.check(held, "zsd/SV", number + 0.5, is_last=is_last)
+        self.checker.check(source(number), "zsd/SV", number + 0.5, is_last=is_last)
 
     def walked_whole(self) -> list[int]:
         return [number for number, changed, _ in self.asked if changed is None]
@@ -113,3 +120,103 @@ def test_a_source_that_cannot_say_what_changed_is_unreadable(
     checks.check(1)
     with pytest.raises(SourceUnreadable, match="finding what changed in s2"):
         checks.check(2)
+
+
+# Proofs of an earlier run.
+
+
+class Kept:
+    """A file of proofs, and a verifier that takes them if they are strong enough."""
+
+    def __init__(self, *, is_enough: bool = True) -> None:
+        self.pairs: list[Pair] = []
+        self.is_enough = is_enough
+
+    def write(self, pair: Pair, _proven: object) -> None:
+        self.pairs.append(pair)
+
+    def read(self, pair: Pair) -> Any:
+        return SimpleNamespace(target_moment=7.25) if pair in self.pairs else None
+
+
+class Extension(Checks):
+    """Checks of a run that goes on after s1."""
+
+    def __init__(self, kept: Kept) -> None:
+        super().__init__("complete")
+        self.kept = kept
+        self.gone_on: list[int] = []
+        self.checker = SnapshotChecker(
+            cast("Any", self), cast("Any", self), "complete", cast("Any", kept)
+        )
+
+    def can_go_on_from(self, _kept: object) -> bool:
+        return self.kept.is_enough
+
+    def proven(self, _found: Verification, target_moment: float) -> float:
+        return target_moment
+
+    def go_on(self, target: str, number: int, _moments: Moments, _kept: object) -> Verification:
+        assert target == "/view/zsd/SV@s1"
+        self.gone_on.append(number)
+        return Verification("complete")
+
+    def go_on_after(self, held: Source, *, is_verified_before: bool = True) -> None:
+        made = Snapshot("s1", 1, {}, "guid")
+        self.checker.go_on_after(held, "zsd/SV", made, is_verified_before=is_verified_before)
+
+
+def kept_after(held: Source, found: Verification | None = None) -> Kept:
+    """Return what a run keeps of s1 that compared it, and `found` this."""
+    kept = Kept()
+    first = Extension(kept)
+    first.checker.check(held, "zsd/SV", 1.5, is_last=True)
+    first.checker.keep(held, "guid", found or Verification("complete"))
+    return kept
+
+
+def test_the_next_check_builds_on_kept_proofs_from_the_moment_of_which_they_are() -> None:
+    held = source(1, "a subvolume")
+    later = Extension(kept_after(held))
+    later.go_on_after(held)
+    later.check(2)
+    assert later.gone_on == [1]
+    assert later.asked == [(2, None, Moments(source=(1.0, 2.0), target=7.25))]
+
+
+@pytest.mark.parametrize(
+    ("held", "is_enough", "is_verified_before"),
+    [
+        (source(1, "a subvolume"), True, False),
+        (source(1, "a subvolume"), False, True),
+        (source(1), True, True),
+    ],
+    ids=["not verified before", "too weak", "no subvolume"],
+)
+def test_without_proofs_that_are_enough_the_trees_are_walked(
+    held: Source, *, is_enough: bool, is_verified_before: bool
+) -> None:
+    kept = kept_after(source(1, "a subvolume"))
+    kept.is_enough = is_enough
+    later = Extension(kept)
+    later.go_on_after(held, is_verified_before=is_verified_before)
+    assert (later.gone_on, later.walked_whole()) == ([], [1])
+
+
+@pytest.mark.parametrize(
+    ("held", "found"),
+    [
+        (source(1), Verification("complete")),
+        (source(1, "a subvolume"), Verification("changes", is_full_walk=False)),
+        (source(1, "a subvolume"), Verification("complete", discrepancy_count=1)),
+    ],
+    ids=["no subvolume", "not all was walked", "differences"],
+)
+def test_what_is_not_proven_is_not_kept(held: Source, found: Verification) -> None:
+    assert kept_after(held, found).pairs == []
+
+
+def test_a_run_without_a_file_of_proofs_keeps_none() -> None:
+    checks = Checks("complete")
+    checks.check(1)
+    checks.checker.keep(source(1, "a subvolume"), "guid", Verification("complete"))
