@@ -14,9 +14,8 @@ import stat
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -68,23 +67,23 @@ def run(*argv: str | Path, timeout_seconds: float = 300) -> str:
     return done.stdout
 
 
-def retry_while_busy(action: Callable[[], object]) -> None:
-    """Call `action` until it works: unmounting and destroying may be busy for a moment."""
+def run_when_free(*argv: str | Path) -> None:
+    """Run a program, and again while it says busy: unmounting and destroying do for a moment."""
     for _ in range(_BUSY_TRIES - 1):
         try:
-            action()
+            run(*argv)
         except BedError as error:
             if "busy" not in str(error):
                 raise
             time.sleep(_BUSY_SECONDS)
         else:
             return
-    action()
+    run(*argv)
 
 
 def destroy(*arguments: str) -> None:
     """`zfs destroy`: zfs-fuse lets go of a dataset a moment after its last user has ended."""
-    retry_while_busy(lambda: run("zfs", "destroy", *arguments))
+    run_when_free("zfs", "destroy", *arguments)
 
 
 def zfs_kind() -> ZfsKind:
@@ -252,7 +251,7 @@ class FilePool(_Opened):
         if _zpool_answers() and self.exists():
             if str(self.image) not in run("zpool", "status", self.name):
                 raise BedError(f"pool {self.name} is not in {self.image}: it is left alone")
-            retry_while_busy(lambda: run("zpool", "destroy", self.name))
+            run_when_free("zpool", "destroy", self.name)
             was_there = True
         self.image.unlink(missing_ok=True)
         with suppress(FileNotFoundError):
@@ -288,7 +287,7 @@ def unmount_below(directory: Path) -> int:
     """Unmount all that is mounted at or below `directory`, the deepest first; return how many."""
     mounted = _mounts_below(directory)
     for path in reversed(mounted):
-        retry_while_busy(partial(run, "umount", path))
+        run_when_free("umount", path)
     return len(mounted)
 
 

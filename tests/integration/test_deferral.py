@@ -129,7 +129,7 @@ def test_a_parent_that_is_not_mounted_yet_is_waited_for(fresh_bed: Bed) -> None:
     fresh_bed.drop("SV")
     deferred = wait_deferred(fresh_bed, "target_unavailable")
     assert f"zfs mount {fresh_bed.parent}" in deferred["error"]["hint"]
-    bed.retry_while_busy(lambda: bed.run("zfs", "mount", fresh_bed.parent))
+    bed.run_when_free("zfs", "mount", fresh_bed.parent)
     assert fresh_bed.wait_result("SV")["outcome"] == "done"
     assert_migrated(fresh_bed, "SV", series.directory, 2)
     assert_clean(fresh_bed)
@@ -143,7 +143,7 @@ class Leaving(Progress):
     def enter(self, step: str, snapshot: object = None) -> None:
         super().enter(step, snapshot)
         if (step, self.snapshot) == ("verify", "s2"):
-            bed.retry_while_busy(lambda: bed.run("zpool", "export", self.pool))
+            bed.run_when_free("zpool", "export", self.pool)
 
 
 def test_a_pool_that_goes_in_the_middle_is_told_of_and_not_what_failed_for_it(

@@ -134,7 +134,7 @@ def running(*argv: str) -> Callable[[Scene], object]:
 
     def run(scene: Scene) -> None:
         words = [word.replace("@/", f"{scene.made.parent}/") for word in argv]
-        bed.retry_while_busy(lambda: bed.run(*words))
+        bed.run_when_free(*words)
 
     return run
 

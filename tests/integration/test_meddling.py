@@ -79,9 +79,9 @@ def test_what_a_published_dataset_hides_already_is_named_when_it_is_extended(
     series = new_series(fresh_bed, "SV", writing(a="a"), writing(a="b"))
     assert fresh_bed.migrate("SV", "--limit", "1")["outcome"] == "done"
     dataset, taken = f"{fresh_bed.parent}/SV", fresh_bed.mountpoint / "SV"
-    bed.retry_while_busy(lambda: bed.run("zfs", "unmount", dataset))
+    bed.run_when_free("zfs", "unmount", dataset)
     (taken / "hidden").touch()
-    bed.retry_while_busy(lambda: bed.run("zfs", "mount", dataset))
+    bed.run_when_free("zfs", "mount", dataset)
     result = fresh_bed.migrate("SV")
     assert (result["outcome"], result["target"]["mountpoint"]) == ("done", str(taken))
     assert result["warnings"][-1].endswith(f"mounted over something: {taken} has 'hidden' in it")

@@ -90,7 +90,7 @@ def test_what_is_kept_is_not_mounted_where_users_look_for_the_target(
     assert (place / "a").read_text() == "1"
     bed.run("zfs", "unmount", target)
     # zfs-fuse may still be busy with what it has just unmounted.
-    bed.retry_while_busy(lambda: bed.run("zfs", "mount", "-a"))
+    bed.run_when_free("zfs", "mount", "-a")
     assert (place / "a").read_text() == "1"
     bed.run("zfs", "inherit", "mountpoint", target)
 
@@ -101,7 +101,7 @@ def test_a_dataset_that_comes_back_hides_no_files(fresh_bed: Bed) -> None:
     fresh_bed.migrate("SV")
     series.push(writing(a="2"))
     fresh_bed.migrate("SV")
-    bed.retry_while_busy(lambda: bed.run("zfs", "unmount", f"{fresh_bed.parent}/SV"))
+    bed.run_when_free("zfs", "unmount", f"{fresh_bed.parent}/SV")
     write(fresh_bed.mountpoint / "SV/k")
     done = fresh_bed.dsgmigd("rollback", "SV", check=False)
     assert (done.returncode, "not mounted" in done.stdout) == (3, True)
