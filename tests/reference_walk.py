@@ -111,7 +111,7 @@ class ReferenceWalk:
         self._capabilities = capabilities
         self._reading = reading
         self._contents = Contents(source, target, reading.pool)
-        self._link_groups = LinkGroups()
+        self._link_groups = LinkGroups({})
 
     def compare_all(self) -> None:
         """Compare the two trees from their roots down, and the manifest with what exists."""

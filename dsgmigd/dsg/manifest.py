@@ -210,6 +210,12 @@ class Manifest:
         self._lines = None
         return leaf
 
+    def load_link(self, path: bytes, inode: int) -> None:
+        """Record that the file at `path` is one of several hard links, if it has an entry."""
+        node = self._tree.find(path)
+        if isinstance(node, Leaf):
+            self.join_link_group(node, inode)
+
     def remember_entries(self, before: "Manifest") -> None:
         """Use the entries of another manifest as those of before this step."""
         for path, leaf in before.leaves():

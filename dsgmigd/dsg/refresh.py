@@ -167,14 +167,3 @@ def _float_seconds(nanoseconds: int) -> float:
     """Return a time as os.stat_result.st_mtime, which DSG's client reads."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return seconds + 1e-9 * rest
-
-
-def note_hard_links(manifest: Manifest, staging: Directories) -> None:
-    """Record in a manifest that was loaded from a file which of its entries are hard links."""
-    for path, leaf in manifest.leaves():
-        try:
-            status = staging.lstat(path)
-        except OSError as error:
-            raise target_error(error, f"reading {os.fsdecode(path)!r}") from error
-        if status.st_nlink > 1 and stat.S_ISREG(status.st_mode):
-            manifest.join_link_group(leaf, status.st_ino)

@@ -101,6 +101,7 @@ class Build:
         is_published = owner == self._staging.layout.target
         self._report.raise_on_discrepancies(name, found, published=owner if is_published else None)
         self._writer.set_nested(found.nested_subvolumes)
+        self._writer.set_linked(self._checker.linked())
 
     def keep_proofs(self, target: Dataset) -> None:
         """Keep what the last snapshot's verification proved, now that `target` has it."""

@@ -7,7 +7,7 @@ Raises: the errors of `transfer.contents` and of the room dsg; TargetChanged.
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from dsgmigd.dsg.metadata import (
 )
 from dsgmigd.dsg.push_line import Push
 from dsgmigd.dsg.read_scope import read_scope
-from dsgmigd.dsg.refresh import Refresher, note_hard_links
+from dsgmigd.dsg.refresh import Refresher
 from dsgmigd.dsg.scope import Scope
 from dsgmigd.dsg.tags import TagLink, make_tags
 from dsgmigd.errors import TargetChanged
@@ -103,8 +103,11 @@ class SnapshotWriter:
                 hint="restore it from the last snapshot of the dataset",
             ) from error
         self._messages = self._dsg.read_messages()
-        with self._open_staging() as staging:
-            note_hard_links(self._manifest, staging)
+
+    def set_linked(self, linked: Mapping[str, int]) -> None:
+        """Set which files in staging have several names: inode numbers by path."""
+        for path, inode in linked.items():
+            self._manifest.load_link(os.fsencode(path), inode)
 
     def write(
         self,

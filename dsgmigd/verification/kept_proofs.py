@@ -100,6 +100,7 @@ def _lines_of(pair: Pair, proven: Proven) -> Iterator[Any]:
         "capabilities": asdict(proven.capabilities),
         "target_moment": proven.target_moment,
         "nested": proven.nested,
+        "linked": proven.proofs.linked,
     }
     for path, directory in proven.proofs.directories.items():
         yield [path, directory.inode, [_batch_to_json(batch) for batch in directory.batches]]
@@ -131,7 +132,7 @@ def _parse(lines: Iterator[Any], pair: Pair) -> Proven | None:
         capabilities=Capabilities(**head["capabilities"]),
         target_moment=head["target_moment"],
         nested=head["nested"],
-        proofs=WalkProofs(found),
+        proofs=WalkProofs(found, head["linked"]),
     )
 
 

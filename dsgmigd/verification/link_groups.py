@@ -11,9 +11,13 @@ _ATTRIBUTE = "hard links"
 
 
 class LinkGroups:
-    """The files with several names that one walk has met, by their inode numbers."""
+    """The files with several names that one walk has met, by their inode numbers.
 
-    def __init__(self) -> None:
+    `noted` gets the inode numbers in the target by the paths.
+    """
+
+    def __init__(self, noted: dict[str, int]) -> None:
+        self._noted = noted
         self._target_of: dict[int, int] = {}
         # The inode in the source, and the first path.
         self._first_of: dict[int, tuple[int, str]] = {}
@@ -24,6 +28,7 @@ class LinkGroups:
         """Return where `path` and an earlier path are one file on one side only."""
         if source.st_nlink == target.st_nlink == 1:
             return []
+        self._noted[path] = target.st_ino
         found = []
         known = self._target_of.setdefault(source.st_ino, target.st_ino)
         if known != target.st_ino:

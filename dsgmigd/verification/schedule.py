@@ -101,6 +101,13 @@ class SnapshotChecker:
         self._note_full_walk(held, kept.target_moment)
         return found
 
+    def linked(self) -> dict[str, int]:
+        """Return the inode numbers in the target of files with several names, by their paths.
+
+        The last check must have compared everything.
+        """
+        return self._verifier.linked()
+
     def keep(self, held: HeldSnapshot, target_guid: str, found: Verification) -> None:
         """Keep what the last check proved, which ended with `found`; raises OSError.
 

@@ -124,6 +124,10 @@ class Verifier:
         self._proofs = kept.proofs
         return result
 
+    def linked(self) -> dict[str, int]:
+        """Return the files with several names that the last full walk met: see `WalkProofs`."""
+        return self._proofs.linked
+
     def can_go_on_from(self, kept: Proven) -> bool:
         """Say whether a walk by this verifier would find nothing that `kept` does not say."""
         return kept.is_enough_for(self._level, self._capabilities)

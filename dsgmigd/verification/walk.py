@@ -75,7 +75,7 @@ class Walk:
         self._capabilities = capabilities
         self._reading = reading
         self._contents = Contents(source, target, reading.pool)
-        self._link_groups = LinkGroups()
+        self._link_groups = LinkGroups(proofs.linked)
         self._batches = BatchReader(
             source,
             target,

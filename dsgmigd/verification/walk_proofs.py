@@ -143,9 +143,17 @@ class ProvenDirectory:
 
 
 class WalkProofs:
-    """What the walk of snapshot k-1 found equal, and what the walk of k finds equal."""
+    """What the walk of snapshot k-1 found equal, and what the walk of k finds equal.
 
-    def __init__(self, now: dict[str, ProvenDirectory] | None = None) -> None:
+    `linked` are the inode numbers in the target of files with several names, by their paths.
+    """
+
+    def __init__(
+        self,
+        now: dict[str, ProvenDirectory] | None = None,
+        linked: dict[str, int] | None = None,
+    ) -> None:
+        self.linked = linked or {}
         self._before: dict[str, ProvenDirectory] = {}
         self._now = now or {}
         # The directories before by inode number, as soon as one is asked for.
@@ -159,6 +167,7 @@ class WalkProofs:
 
     def begin_snapshot(self) -> None:
         """Begin the next walk, which builds on what the last walk found equal."""
+        self.linked = {}
         self._before, self._now = self._now, {}
         self._by_inode, self._latest = {}, None
 

@@ -87,6 +87,26 @@ def test_without_proofs_the_snapshot_before_is_compared_again(
     assert_migrated(fresh_bed, "SV", series.directory, 3)
 
 
+@pytest.mark.parametrize("has_proofs", [True, False])
+def test_a_change_reaches_every_name_of_a_file_in_an_extension(
+    fresh_bed: Bed, *, has_proofs: bool
+) -> None:
+    def link(tree: Path) -> None:
+        (tree / "b").hardlink_to(tree / "a")
+
+    def change(tree: Path) -> None:
+        with (tree / "b").open("a") as file:
+            file.write("more")
+
+    series = new_series(fresh_bed, "SV", writing(a="a"), link)
+    migrate(fresh_bed)
+    if not has_proofs:
+        forget(fresh_bed)
+    series.push(change)
+    migrate(fresh_bed)
+    assert_migrated(fresh_bed, "SV", series.directory, 3)
+
+
 def test_a_stronger_level_builds_on_no_proofs_of_a_weaker_one(
     fresh_bed: Bed, walked: list[int]
 ) -> None:

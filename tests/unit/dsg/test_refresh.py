@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from dsgmigd.dsg import manifest as manifest_module
 from dsgmigd.dsg.manifest import Manifest
-from dsgmigd.dsg.refresh import Refresher, note_hard_links
+from dsgmigd.dsg.refresh import Refresher
 from dsgmigd.dsg.scope import EVERYTHING, Scope, parse_scope
 from dsgmigd.errors import InterruptedByStop, SourceUnreadable, TargetRefused, TargetUnwritable
 from dsgmigd.host.directories import Directories
@@ -371,8 +371,10 @@ class Tree:
         self.manifest = Manifest()
         for entry in entries:
             self.manifest.load(orjson.loads(entry)["path"].encode(), entry)
-        with Directories(str(self.root)) as staging:
-            note_hard_links(self.manifest, staging)
+        for path in self.root.rglob("*"):
+            status = path.lstat()
+            if path.is_file() and status.st_nlink > 1:
+                self.manifest.load_link(os.fsencode(path.relative_to(self.root)), status.st_ino)
 
 
 def test_a_time_beyond_the_year_9999_is_named_with_its_path(

@@ -116,10 +116,11 @@ def resumed_build(
         view=lambda *_: nullcontext("/view"),
     )
     held = HeldSnapshot(S1, "/s1", "uuid", 7, 0.0, is_sendable=True, is_pinned=True)
+    writer = SimpleNamespace(load=lambda: None, set_nested=list, set_linked=dict)
     return Build(
         HeldSource(cast("Any", None), {S1: held}, nested={}),
         staging=cast("Any", staging),
-        writer=cast("Any", SimpleNamespace(load=lambda: None, set_nested=list)),
+        writer=cast("Any", writer),
         checker=checker_of(verify, staging, level),
         report=Report(),
         progress=Progress(),
@@ -230,7 +231,7 @@ def checker_of(
     verify: Callable[..., object], staging: SimpleNamespace, level: VerifyLevel
 ) -> SnapshotChecker:
     """Return what compares snapshots by calling `verify`."""
-    verifier = SimpleNamespace(verify=verify)
+    verifier = SimpleNamespace(verify=verify, linked=dict)
     return SnapshotChecker(cast("Any", verifier), cast("Any", staging), level)
 
 

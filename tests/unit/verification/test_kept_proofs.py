@@ -19,7 +19,7 @@ ODD = os.fsdecode(b"d/\xff\n")
 
 
 def proofs() -> WalkProofs:
-    made = WalkProofs()
+    made = WalkProofs(linked={ODD: 2**63, "d/e": 7})
     for path, inode, blocks in (("", 256, b"b" * 32), (ODD, 2**63, None)):
         facts = BatchFacts(
             b"d" * 16, bytes(range(48)), (-5, 2**40), blocks, array("I", [0, NO_LINE, 7])
@@ -50,6 +50,7 @@ def test_what_is_written_is_read(file: ProofFile, tmp_path: Path) -> None:
     assert found is not None
     assert replace(found, proofs=PROVEN.proofs) == PROVEN
     assert contents(found.proofs) == contents(PROVEN.proofs)
+    assert found.proofs.linked == PROVEN.proofs.linked
     assert os.listdir(tmp_path) == ["SV"]
     assert (tmp_path / "SV").stat().st_mode & 0o777 == 0o600
 
