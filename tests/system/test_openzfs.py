@@ -6,6 +6,8 @@ DSGMIGD_SPARSE_GIBIBYTES is how large the sparse file is.
 import os
 import time
 
+import pytest
+
 from tests.system.host import SPOOL, TARGET, EmulatedHost, Host
 
 SPARSE_GIBIBYTES = int(os.environ.get("DSGMIGD_SPARSE_GIBIBYTES", "4"))
@@ -27,8 +29,12 @@ def test_a_huge_sparse_file_costs_its_data_and_the_hashing_of_zeros(host: Host) 
     assert int(blocks) * 512 < 1 << 20
 
 
+@pytest.mark.nightly
 def test_openzfs_2_1_does_and_says_what_is_expected_of_it(emulated: EmulatedHost) -> None:
-    """The other machine has Debian 12's commands too, but a newer OpenZFS in its kernel."""
+    """The other machine has Debian 12's commands too, but a newer OpenZFS in its kernel.
+
+    The power cut, which is always tried, migrates with 2.1 too.
+    """
     assert "zfs-kmod-2.1" in emulated.run("zfs version")
     # Emulation takes minutes: what is refused by the command, all else by the library too.
     tests = "'(refuses and command) or (native and not refuses)'"
