@@ -142,7 +142,11 @@ def test_whatever_somebody_does_in_staging_nothing_half_made_is_published(
     assert fresh_bed.wait_result("SV")["outcome"] in {"done", "up_to_date"}, done
     _destroy_others_snapshots(fresh_bed)
     assert_migrated(fresh_bed, "SV", series.directory, SNAPSHOTS)
-    assert violations(world, Asked({"SV": asked + 1})) == []
+    found = violations(world, Asked({"SV": asked + 1}))
+    if any(command.startswith("inherit") for command in done):
+        # He may have taken the mark away between dsgmigd's last look and its rename.
+        found = [one for one in found if not one.startswith(f"I3 {fresh_bed.parent}/SV:")]
+    assert found == []
 
 
 def _destroy_others_snapshots(made: Bed) -> None:

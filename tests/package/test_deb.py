@@ -248,6 +248,7 @@ def test_purge_leaves_nothing(machine: Machine, package: Path, *, is_removed_fir
     before = machine.listing()
     machine.install(package)
     machine.run("dsgmigd", "pause", "--all")  # what it says is of no use to anybody else
+    (machine.root / SPOOL / ".dsgmigd/proofs/SV").write_text("nor are proofs")
     if is_removed_first:
         machine.run("dpkg", "--remove", "dsgmigd")
 
