@@ -31,7 +31,7 @@ WORK_MIB = 48
 def test_another_instance_goes_on_after_the_last_verified_snapshot(fresh_bed: Bed) -> None:
     """Killed between s5 and s6 of ten; s6 is big, so that there is time to kill."""
     small = [writing(number=str(number)) for number in range(1, 11)]
-    edits = [*small[:5], filling("big", WORK_MIB), *small[6:]]
+    edits = [*small[:5], filling("big", 3 * WORK_MIB), *small[6:]]
     series = new_series(fresh_bed, "SV", *edits)
     worker = fresh_bed.start_worker(1)
     fresh_bed.drop("SV")
