@@ -164,6 +164,7 @@ class ContentWriter:
                 step.staging,
                 listener,
                 parent=opened.enter_context(step.parent.open()) if step.parent else None,
+                source=step.source,
                 capabilities=self._capabilities,
                 allowed=self._allowed,
                 nested=self._nested if step.parent else (),

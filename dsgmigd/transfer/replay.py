@@ -4,8 +4,9 @@ The directory must hold what the parent snapshot of the stream held, without wha
 After the last command it holds what the sent snapshot holds, again without what is excluded.
 
 A path that is renamed into the excluded part is removed. The content of a path that is renamed out
-of the excluded part is not in the stream: the path is *deferred*. Commands on deferred paths are
-skipped; the caller copies these paths from the source afterwards.
+of the excluded part is not in the stream: the path is *deferred*. So is a file of which the stream
+does not tell the size. Commands on deferred paths are skipped; the caller copies these paths from
+the source afterwards.
 
 Guarantees: nothing outside the directory is changed or read, whatever the stream contains.
 
@@ -53,7 +54,8 @@ _NOT_CARRIED = {Kind.FILEATTR: "chattr flags", Kind.ENABLE_VERITY: "fs-verity"}
 class Replay:
     """One replay of a stream onto the directory `staging`.
 
-    `parent` is the parent snapshot in the source: clone commands read from it. Something that the
+    `parent` is the parent snapshot in the source: clone commands read from it. `source` is the sent
+    snapshot, for what a stream leaves out. Something that the
     `capabilities` of the target do not cover is an error unless its loss is `allowed`. `nested` are
     the empty directories of the parent that stand for nested subvolumes; streams do not mention
     them. They are removed and deferred, so that they are renamed along with their directories.
@@ -70,12 +72,13 @@ class Replay:
         listener: ChangeListener,
         *,
         parent: Directories | None = None,
+        source: Directories | None = None,
         capabilities: Capabilities = _EVERYTHING,
         allowed: Iterable[Loss] = (),
         nested: Iterable[bytes] = (),
     ) -> None:
         self._tree = ReportingTree(staging, listener)
-        self._writes = Writes(self._tree, Tree(parent) if parent else None)
+        self._writes = Writes(self._tree, Tree(parent) if parent else None, source)
         self._attributes = AttributeChanges(self._tree, capabilities, frozenset(allowed))
         self._listener = listener
         self._nested = tuple(nested)
@@ -107,7 +110,7 @@ class Replay:
             Kind.FALLOCATE: self._writes.allocate,
             Kind.CHMOD: self._attributes.change_mode,
             Kind.CHOWN: self._attributes.change_owner,
-            Kind.UTIMES: self._attributes.set_times,
+            Kind.UTIMES: self._set_times,
         }
 
     @property
@@ -260,6 +263,12 @@ class Replay:
         self._listener.removed(path)
 
     # Contents.
+
+    def _set_times(self, path: bytes, attributes: Attributes) -> None:
+        if self._writes.settle_size(path, attributes):
+            self._attributes.set_times(path, attributes)
+        else:
+            self._defer(path)
 
     def _clone(self, path: bytes, attributes: Attributes) -> None:
         is_own = self._writes.is_own_clone(attributes)

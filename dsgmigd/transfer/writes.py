@@ -10,12 +10,14 @@ kernel gave it.
 import os
 from collections.abc import Callable
 
+from dsgmigd.host.directories import Directories
 from dsgmigd.host.file_errors import source_error, source_errors
 from dsgmigd.source.compression import decode_extent
 from dsgmigd.source.send_stream import Attributes, Field
 from dsgmigd.transfer.fields import (
     SnapshotId,
     UnexpectedCommand,
+    nanoseconds_in,
     number_in,
     optional_number_in,
     path_in,
@@ -35,13 +37,19 @@ _PUNCH_HOLE = 2
 class Writes:
     """Writes into the files of `tree`.
 
-    `parent` is the parent snapshot in the source: clone commands read from it. `checkpoint` is
-    called within a command that may take long, and may raise to stop. `bytes_written` counts.
+    `parent` is the parent snapshot in the source: clone commands read from it. `source` is the sent
+    snapshot itself: some sizes are read from it. `checkpoint` is called within a command that may
+    take long, and may raise to stop. `bytes_written` counts.
     """
 
-    def __init__(self, tree: ReportingTree, parent: Tree | None) -> None:
+    def __init__(
+        self, tree: ReportingTree, parent: Tree | None, source: Directories | None = None
+    ) -> None:
         self._tree = tree
         self._parent = parent
+        self._source = source
+        # The path of the file whose last command wrote an inline extent, and where that ended.
+        self._inline: tuple[bytes, int] | None = None
         self.own_id: SnapshotId | None = None
         self.parent_id: SnapshotId | None = None
         self.checkpoint: Callable[[], None] = lambda: None
@@ -51,6 +59,7 @@ class Writes:
         """Write data."""
         data = memoryview(attributes[Field.DATA])
         offset = number_in(attributes, Field.FILE_OFFSET)
+        self._inline = None
         self._tree.file_for_writing(path).write_streamed(offset, data)
         self.bytes_written += len(data)
         self._tree.report_content(path)
@@ -72,11 +81,35 @@ class Writes:
         self.bytes_written += end - start
         written_end = offset + end - start
         rest_of_sector = -written_end % _SMALLEST_SECTOR_BYTES
+        self._inline = None
         if length % _SMALLEST_SECTOR_BYTES and rest_of_sector:
             # The extent lies inline and stands for a whole sector; the kernel does not send the
             # zeros at its end, even if there is more of the file after it.
             self._punch_hole(file, written_end, rest_of_sector)
+            self._inline = path, written_end
         self._tree.report_content(path)
+
+    def settle_size(self, path: bytes, attributes: Attributes) -> bool:
+        """Grow a file that ends with an inline extent to its size; False if that is not known.
+
+        If a file ends where the sector of that extent ends, the kernel sends no size, and the
+        source must be asked. The command has the times of the file: they tell whether the source
+        has it at `path` already, or whether a rename of its directory is still to come.
+        """
+        inline, self._inline = self._inline, None
+        if inline is None or inline[0] != path or self._source is None:
+            return True
+        with source_errors(f"reading {os.fsdecode(path)!r}"):
+            try:
+                status = self._source.lstat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+        if status.st_ctime_ns != nanoseconds_in(attributes, Field.CTIME):
+            return False
+        if status.st_size > inline[1]:
+            self._tree.file_for_writing(path).truncate(status.st_size)
+            self._tree.report_content(path)
+        return True
 
     def _punch_hole(self, file: OpenFile, offset: int, length: int) -> None:
         self.bytes_written += file.punch_hole(offset, length, self.checkpoint)
@@ -84,6 +117,7 @@ class Writes:
     def truncate(self, path: bytes, attributes: Attributes) -> None:
         """Set the size."""
         size = number_in(attributes, Field.SIZE)
+        self._inline = None
         self._tree.file_for_writing(path).truncate(size)
         self._tree.report_content(path)
 
@@ -97,6 +131,7 @@ class Writes:
             raise UnexpectedCommand(f"has the unknown mode {mode} for {path!r}")
         elif not mode:
             self._tree.file_for_writing(path).grow(offset + length)
+        self._inline = None
         self._tree.report_content(path)
 
     def is_own_clone(self, attributes: Attributes) -> bool:
@@ -110,6 +145,7 @@ class Writes:
 
     def clone(self, path: bytes, attributes: Attributes) -> None:
         """Copy a range from a file of the sent snapshot or of its parent."""
+        self._inline = None
         source = self._open_origin(attributes)
         try:
             self._copy_range(source, path, attributes)
