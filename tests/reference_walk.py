@@ -81,7 +81,7 @@ class Referee:
         """Let the walk with batches go on with its proofs as a file returns them."""
         pair, file = (
             kept_proofs.Pair("source", 1, "target"),
-            kept_proofs.ProofFile(path, f"{path}.new"),
+            kept_proofs.ProofFile(path),
         )
         file.write(pair, self._judged.proven(Verification("complete"), 0.0))
         kept = file.read(pair)

@@ -39,6 +39,7 @@ from dsgmigd.request import LOSS_WORDS, VERIFY_LEVELS, Request, VerifyLevel, req
 from dsgmigd.service.journal import configure_logging
 from dsgmigd.target.native import find_native
 from dsgmigd.verification.discrepancy_file import DiscrepancyFile
+from dsgmigd.verification.kept_proofs import ProofFile
 
 AnyRun = TypeVar("AnyRun", bound=Run)
 
@@ -185,7 +186,12 @@ def _new(
 ) -> AnyRun:
     note = differences.add if differences else lambda _, __: None
     settings = context.config.settings()
-    return kind(job, settings, commands, progress, note=note, native=find_native())
+    return kind(
+        *(job, settings, commands, progress),
+        note=note,
+        native=find_native(),
+        kept_proofs=ProofFile(context.spool().layout.kept_proofs(job.repo)),
+    )
 
 
 def _work(

@@ -95,7 +95,7 @@ class Processing:
                 *(job, self.settings, self.commands, self.progress),
                 note=differences.add,
                 native=self.native,
-                kept_proofs=self._kept_proofs(),
+                kept_proofs=ProofFile(self.spool.layout.kept_proofs(claim.repo)),
             )
             self._begin()
             return Ending(migration.run())
@@ -111,11 +111,6 @@ class Processing:
             if self._defer_if_transient(error):
                 return None
             return _failed(error, migration)
-
-    def _kept_proofs(self) -> ProofFile:
-        layout, repo = self.spool.layout, self.claim.repo
-        temporary = layout.work_file(repo, "proofs", self.spool.instance)
-        return ProofFile(layout.kept_proofs(repo), temporary)
 
     def _permitted_options(self) -> Request:
         """Return the options; raise InvalidRequest if they are none, or not the submitter's."""

@@ -25,7 +25,7 @@ from typing import Literal
 from dsgmigd.errors import InvalidName
 from dsgmigd.names import RepoName, is_request_id, parse_repo_name
 
-WorkKind = Literal["claim", "result", "show", "discrepancies", "proofs"]
+WorkKind = Literal["claim", "result", "show", "discrepancies"]
 
 _REQUEST = ".request"
 _CLAIM = ".claim."
@@ -46,12 +46,12 @@ _WITHDRAWN = ".withdrawn"
 _INSTANCE_NUMBER = r"([1-9][0-9]{0,2})"
 _NUMBER = re.compile(_INSTANCE_NUMBER)
 _WORK_FILE = re.compile(
-    rf"(?:(.+)\.(claim|show|result|discrepancies|proofs)|(status))\.{_INSTANCE_NUMBER}"
+    rf"(?:(.+)\.(claim|show|result|discrepancies)|(status))\.{_INSTANCE_NUMBER}"
 )
 # What Emacs and macOS put beside a file: a lock, and the attributes of a foreign file system.
 _BESIDE_A_FILE = (".#", "._")
 # An instance writes these only while it holds the repository's lock.
-_UNDER_THE_REPOSITORY_LOCK = frozenset({"claim", "show", "discrepancies", "proofs"})
+_UNDER_THE_REPOSITORY_LOCK = frozenset({"claim", "show", "discrepancies"})
 
 
 @dataclass(frozen=True)

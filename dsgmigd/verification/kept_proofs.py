@@ -57,14 +57,12 @@ class Proven:
 
 
 class ProofFile:
-    """The proofs of one repository at `path`, written at `temporary` on the same file system.
+    """The proofs of one repository at `path`; whoever uses it holds the repository's lock."""
 
-    Whoever uses it holds the repository's lock.
-    """
-
-    def __init__(self, path: str, temporary: str) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
-        self._temporary = temporary
+        directory, name = os.path.split(path)
+        self._temporary = os.path.join(directory, f".{name}.new")  # no repository has such a name
 
     def write(self, pair: Pair, proven: Proven) -> None:
         """Keep what is proven of two snapshots, in place of what was kept before."""

@@ -1,6 +1,8 @@
 """Who extends a published dataset compares its new snapshots, and not again what was proven."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from dsgmigd.migration.progress import Progress
 from dsgmigd.migration.report import Report
 from dsgmigd.names import RepoName
 from dsgmigd.request import Request
-from dsgmigd.verification.kept_proofs import ProofFile
+from dsgmigd.verification.kept_proofs import Pair, ProofFile
 from dsgmigd.verification.verifier import Verifier
 from tests.integration.conftest import SPOOL_ID, Bed
 from tests.integration.processes import assert_clean
@@ -42,7 +44,7 @@ def walked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def migrate(made: Bed, **options: Any) -> Report:
     settings = read_config(str(made.config)).settings()
     job = Job(RepoName("SV"), Request(**options), "r1", SPOOL_ID)
-    proofs = ProofFile(str(kept_file(made)), f"{kept_file(made)}.new")
+    proofs = ProofFile(str(kept_file(made)))
     return Migration(job, settings, Commands(), Progress(repo="SV"), kept_proofs=proofs).run()
 
 
@@ -131,13 +133,34 @@ def test_what_somebody_put_in_place_of_the_snapshot_before_is_compared(
     ]
     bed.run("zfs", "destroy", f"{name}@s2")
     bed.run("zfs", "set", "readonly=off", name)
-    (fresh_bed.mountpoint / "SV/b").write_text("x")
+    (fresh_bed.mountpoint / "SV/b").write_text("something longer")
     bed.run("zfs", "snapshot", *properties, f"{name}@s2")
     walked.clear()
     series.push(writing(c="c"))
     with pytest.raises(VerificationFailed, match="s2: "):
         migrate(fresh_bed)
     assert walked == [2]
+
+
+def test_the_command_goes_on_from_what_it_proved(fresh_bed: Bed) -> None:
+    """It believes the file: an empty directory that stands for a subvolume there is one to it."""
+
+    def make_directory(tree: Path) -> None:
+        (tree / "d").mkdir()
+
+    series = new_series(fresh_bed, "SV", writing(a="a"), make_directory)
+    assert fresh_bed.migrate("SV")["outcome"] == "done"
+    path = fresh_bed.spool / ".dsgmigd/proofs/SV"
+    pair = Pair(**json.loads(path.read_bytes().splitlines()[0])["pair"])
+    file = ProofFile(str(path))
+    proven = file.read(pair)
+    assert proven is not None
+    file.write(pair, replace(proven, nested=["d"]))
+    series.push(writing(c="c"))
+    result = fresh_bed.migrate("SV")
+    assert result["outcome"] == "done"
+    assert "s2: 1 paths are nested subvolumes" in " ".join(result["warnings"])
+    assert_migrated(fresh_bed, "SV", series.directory, 3)
 
 
 def test_a_worker_keeps_proofs_where_only_root_reads(fresh_bed: Bed) -> None:

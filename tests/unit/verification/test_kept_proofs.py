@@ -34,7 +34,7 @@ PROVEN = Proven("complete", Capabilities(xattrs=False), 1234.5678, nested=[ODD],
 
 @pytest.fixture
 def file(tmp_path: Path) -> ProofFile:
-    return ProofFile(str(tmp_path / "SV"), str(tmp_path / "SV.new"))
+    return ProofFile(str(tmp_path / "SV"))
 
 
 def contents(found: WalkProofs) -> list[tuple[object, ...]]:
