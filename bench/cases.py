@@ -1,6 +1,6 @@
 """Measure named cases, of this checkout's dsgmigd and of another's, in turns.
 
-extend         a published dataset is extended by one snapshot
+extend         a published dataset is extended by one snapshot; beside it rsync and `zfs snapshot`
 unchanged      a later snapshot among few files, and among ten times as many that do not change
 small          100 files of which five change: what does not depend on the files
 repositories   100 such repositories in a spool, and four workers
@@ -19,14 +19,17 @@ from prices import known_prices
 from series import CHECKOUT, REPO, Program, Size, beds, build_all, build_series, write_config
 from several_workers import WORKERS, migrate_all
 from table import Table
+from ways import Place, by_bare_rsync
 
 Figures = dict[str, list[Cost]]
 Measure = Callable[[Path], Figures]
 LEVELS = ("complete", "changes")
-EXTENDED = Size(2_000, 5, 0.01)
+EXTENDED = Size(20_000, 3, 0.01)
 FEW, MANY = Size(500, 5, 0.02), Size(5_000, 5, 0.002)
 SMALL = Size(100, 5, 0.05)
 REPOSITORIES = 100
+BY_RSYNC = "bare rsync and zfs snapshot of the last one"
+BY_COMMAND = "the command that adds the last one"
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,13 @@ class Bench:
     """Where a case works."""
 
     source_root: Path
-    pool: str
+    pool: bed.FilePool
     directory: Path
 
     @contextmanager
     def target(self, checkout: Path, source_root: Path) -> Iterator[Program]:
         """Give the program of a checkout, configured for a dataset of its own."""
-        program, parent = Program(checkout, self.directory), f"{self.pool}/case"
+        program, parent = Program(checkout, self.directory), f"{self.pool.name}/case"
         write_config(program.config, self.directory / "spool", source_root, parent)
         bed.run("zfs", "create", parent)
         try:
@@ -50,16 +53,17 @@ class Bench:
 
 
 def extend(bench: Bench) -> Measure:
-    """Publish all snapshots but one; measure the command that adds the last."""
-    build_series(bench.source_root / REPO, EXTENDED)
+    """Publish all snapshots but one; measure the command that adds the last, and bare rsync."""
+    trees = build_series(bench.source_root / REPO, EXTENDED)
 
     def measure(checkout: Path) -> Figures:
-        found = {}
+        place = Place(trees, bench.pool, bench.directory)
+        found = {f"{EXTENDED}: {BY_RSYNC}": by_bare_rsync(place).costs[-1:]}
         for level in LEVELS:
             with bench.target(checkout, bench.source_root) as program:
                 program.migrate(REPO, "--verify", level, "--limit", str(EXTENDED.snapshots - 1))
                 cost = cost_of(lambda: program.migrate(REPO, "--verify", level))  # noqa: B023
-                found[f"{EXTENDED}: the command that adds one, {level}"] = [cost]
+                found[f"{EXTENDED}: {BY_COMMAND}, {level}"] = [cost]
         return found
 
     return measure
@@ -109,7 +113,8 @@ def repositories(bench: Bench) -> Measure:
 
     def measure(checkout: Path) -> Figures:
         cost = migrate_all(
-            *(repos, WORKERS, bench.source_root, bench.pool, bench.directory), checkout=checkout
+            *(repos, WORKERS, bench.source_root, bench.pool.name, bench.directory),
+            checkout=checkout,
         )
         return {f"{REPOSITORIES} repositories, each {SMALL}, {WORKERS} workers": [cost]}
 
@@ -144,7 +149,7 @@ def measure_case(name: str, checkouts: dict[str, Path], rounds: int) -> dict[str
     """Return the costs of all rounds, by checkout and figure."""
     found: dict[str, Figures] = {who: {} for who in checkouts}
     with beds(size_mib=4096) as (source_root, pool, directory):
-        measure = CASES[name](Bench(source_root, pool.name, directory))
+        measure = CASES[name](Bench(source_root, pool, directory))
         for _ in range(rounds):
             for who, checkout in checkouts.items():
                 for figure, costs in measure(checkout).items():
@@ -163,6 +168,8 @@ def print_case(name: str, found: dict[str, Figures], table: Table) -> None:
             print(f"    here is faster: {table.said(table.ratios(costs, there[figure]))}")
     if name == "unchanged":
         print_growth(found["here"], table)
+    if name == "extend":
+        print_gain(found["here"], table)
 
 
 def print_growth(found: Figures, table: Table) -> None:
@@ -170,6 +177,15 @@ def print_growth(found: Figures, table: Table) -> None:
     for level in LEVELS:
         few, many = (found[f"{size}: a later one, {level}"] for size in (FEW, MANY))
         print(f"  ten times the files, {level}: {table.said(table.ratios(few, many))}")
+
+
+def print_gain(found: Figures, table: Table) -> None:
+    """Print how many times as much bare rsync costs."""
+    for level in LEVELS:
+        ours, rsyncs = (
+            found[f"{EXTENDED}: {words}"] for words in (f"{BY_COMMAND}, {level}", BY_RSYNC)
+        )
+        print(f"  faster than bare rsync, {level}: {table.said(table.ratios(ours, rsyncs))}")
 
 
 if __name__ == "__main__":
