@@ -1,8 +1,8 @@
 """What a run proved of its last snapshot, in a file, for the run that goes on from there.
 
-The first line says what it holds for, each other line has one directory, and the last line is a
-hash of the others. A file that holds for anything else, or is damaged, proves nothing: the run
-compares the two trees again.
+The first line says what it holds for, each other line has some names of one directory, and the last
+line is a hash of the others. A file that holds for anything else, or is damaged, proves nothing:
+the run compares the two trees again.
 
 Raises: OSError, if the file cannot be written.
 """
@@ -101,7 +101,8 @@ def _lines_of(pair: Pair, proven: Proven) -> Iterator[Any]:
         "linked": proven.proofs.linked,
     }
     for path, directory in proven.proofs.directories.items():
-        yield [path, directory.inode, [_batch_to_json(batch) for batch in directory.batches]]
+        for batch in directory.batches:
+            yield [path, directory.inode, *_batch_to_json(batch)]
 
 
 def _checked_lines(file: Iterator[bytes]) -> Iterator[Any]:
@@ -121,10 +122,10 @@ def _parse(lines: Iterator[Any], pair: Pair) -> Proven | None:
     head = next(lines)
     if head["format"] != _FORMAT or head["pair"] != asdict(pair):
         return None
-    found = {
-        path: ProvenDirectory(inode, list(map(_batch_from_json, batches)))
-        for path, inode, batches in lines
-    }
+    found: dict[str, ProvenDirectory] = {}
+    for path, inode, *batch in lines:
+        directory = found.setdefault(path, ProvenDirectory(inode, []))
+        directory.batches.append(_batch_from_json(batch))
     return Proven(
         level=head["level"],
         capabilities=Capabilities(**head["capabilities"]),

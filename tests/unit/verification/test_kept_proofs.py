@@ -20,7 +20,7 @@ ODD = os.fsdecode(b"d/\xff\n")
 
 def proofs() -> WalkProofs:
     made = WalkProofs(linked={ODD: 2**63, "d/e": 7})
-    for path, inode, blocks in (("", 256, b"b" * 32), (ODD, 2**63, None)):
+    for path, inode, blocks in (("", 256, b"b" * 32), (ODD, 2**63, None), (ODD, 2**63, b"")):
         facts = BatchFacts(
             b"d" * 16, bytes(range(48)), (-5, 2**40), blocks, array("I", [0, NO_LINE, 7])
         )
