@@ -6,10 +6,9 @@ venv = .venv
 # A test that hangs fails, and says where. The first test in a machine builds what this boots from.
 pytest = $(venv)/bin/pytest -q --timeout 2400
 # Each test process has its own btrfs, its own pool and, without the kernel's ZFS, its own zfs-fuse.
-# Tests wait a part of their time: one process more than processors use all of it.
-parallel = -n $(shell expr $$(nproc) + 1) --maxprocesses 4 --dist worksteal
-# Two machines share a processor: each waits a part of its time.
-machines = -n $(shell expr $$(nproc) \* 2) --maxprocesses 8 --dist worksteal
+# Tests wait a part of their time: two processes, or two machines, share a processor.
+parallel = -n $(shell expr $$(nproc) \* 2) --maxprocesses 8 --dist worksteal
+machines = $(parallel)
 on_openzfs = tests/system/test_integration.py
 
 .PHONY: help demo demo-clean package package-test test test-long run-test short-tests run-test-long check unit \

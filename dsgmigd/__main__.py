@@ -2,11 +2,9 @@
 
 import sys
 
-import structlog
-
 from dsgmigd.cli import main as run_command_line
 from dsgmigd.host.encoding import enter_utf8_mode, escape_output
-from dsgmigd.service.journal import flush_journal
+from dsgmigd.host.log import get_logger
 
 
 def main() -> None:
@@ -16,7 +14,9 @@ def main() -> None:
     try:
         run_command_line()
     except Exception:  # noqa: BLE001 # the last resort: a bug, or a broken host
-        structlog.get_logger().critical("process.crashed", exc_info=True)
+        from dsgmigd.service.journal import flush_journal  # noqa: PLC0415 - see get_logger
+
+        get_logger().critical("process.crashed", exc_info=True)
         flush_journal()
         sys.exit(1)
 

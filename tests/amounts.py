@@ -25,10 +25,10 @@ ALL = "all"
 _AMOUNTS = {
     # Kills of a worker for each kind of target, or "all". Whether a point is reached depends on
     # timing; the test accepts 30 % that are not, rounded up.
-    "DSGMIGD_KILLS": ("3", "8", ALL),
+    "DSGMIGD_KILLS": ("2", "8", ALL),
     # Failing calls for each kind of target, or "kinds", or "all"; the same holds for their number.
     "DSGMIGD_FAILING_CALLS": ("2", "5", "kinds"),
-    "DSGMIGD_RANDOM_KILLS": ("5", "8", "500"),
+    "DSGMIGD_RANDOM_KILLS": ("4", "8", "500"),
     # Single faults in a target.
     "DSGMIGD_FAULTS": ("40", "180", "1000"),
     # Random histories by btrfs send, and by rsync.
@@ -41,7 +41,7 @@ _AMOUNTS = {
     # Pairs of trees that two walks compare.
     "DSGMIGD_PAIRS": ("25", "100", "5000"),
     # Releases of each package that become snapshots.
-    "DSGMIGD_RELEASES": ("6", "12", "16"),
+    "DSGMIGD_RELEASES": ("4", "12", "16"),
     # Series that an administrator meddles with.
     "DSGMIGD_MEDDLERS": ("1", "3", "3"),
     # Readers that are killed while zfs-fuse answers them.

@@ -1,7 +1,6 @@
 """The commands that work on one repository in the foreground: migrate, verify, plan."""
 
 import contextlib
-import logging
 import signal
 import sys
 import time
@@ -10,13 +9,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import click
-import structlog
 
 from dsgmigd.cli.context import Context, locked
 from dsgmigd.cli.output import (
     EXIT_DONE,
     EXIT_WARNINGS,
     exit_code,
+    log_beside_progress,
     progress_shown,
     say,
     say_json,
@@ -36,7 +35,6 @@ from dsgmigd.migration.result import Ending, Result
 from dsgmigd.migration.run import Run
 from dsgmigd.names import SnapshotName, parse_repo_name
 from dsgmigd.request import LOSS_WORDS, VERIFY_LEVELS, Request, VerifyLevel, request_from_mapping
-from dsgmigd.service.journal import configure_logging
 from dsgmigd.target.native import find_native
 from dsgmigd.verification.discrepancy_file import DiscrepancyFile
 from dsgmigd.verification.kept_proofs import ProofFile
@@ -44,8 +42,6 @@ from dsgmigd.verification.kept_proofs import ProofFile
 AnyRun = TypeVar("AnyRun", bound=Run)
 
 _HEADER = ("SNAPSHOT", "BY", "FILES", "BYTES", "READ", "ALREADY PROVEN", "DIFFERENCES", "SECONDS")
-_SILENT = logging.CRITICAL  # the highest that structlog 22.3 knows
-
 
 _differences_option = click.option(
     "--differences",
@@ -209,7 +205,8 @@ def _work(
     started_at, request_id = time.time(), str(uuid.uuid4())
     report, error = Report(), None
     file = DiscrepancyFile(differences) if differences else None
-    with logging_beside_progress(), _stopping_by_signal(progress), progress_shown(progress):
+    log_beside_progress()
+    with _stopping_by_signal(progress), progress_shown(progress):
         try:
             name = parse_repo_name(repo)
             with locked(context, name) as commands:
@@ -254,16 +251,6 @@ def _stopping_by_signal(progress: Progress) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def logging_beside_progress() -> Iterator[None]:
-    """Log to stderr, unless that is a terminal, which shows the progress line."""
-    if sys.stderr.isatty():
-        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_SILENT))
-    else:
-        configure_logging()
-    yield
 
 
 def _summary(result: dict[str, Any]) -> str:

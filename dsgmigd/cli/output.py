@@ -1,6 +1,7 @@
 """What commands print, and with which exit status they end."""
 
 import contextlib
+import logging
 import os
 import shlex
 import sys
@@ -39,6 +40,7 @@ EXIT_PIPE = 141  # as a shell says of a program that SIGPIPE ended
 
 _REFRESH_SECONDS = 0.5
 _END_SECONDS = 2.0
+_SILENT = logging.CRITICAL  # the highest that structlog 22.3 knows
 
 
 def exit_code(error: Explained) -> int:
@@ -124,6 +126,19 @@ def errors_as_exit_status() -> Iterator[None]:
         command = shlex.join(["sudo", "dsgmigd", *sys.argv[1:]])
         say(f"         this command must be run as root: {command}", err=True)
         sys.exit(EXIT_NOT_ROOT)
+
+
+def log_beside_progress() -> None:
+    """Log to stderr, unless that is a terminal, which shows the progress line."""
+    # Most commands log nothing: see dsgmigd.host.log.
+    import structlog  # noqa: PLC0415
+
+    from dsgmigd.service.journal import configure_logging  # noqa: PLC0415
+
+    if sys.stderr.isatty():
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_SILENT))
+    else:
+        configure_logging()
 
 
 @contextlib.contextmanager

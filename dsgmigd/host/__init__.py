@@ -17,6 +17,7 @@ FACE = (
     "file_errors",
     "hashing",
     "locks",
+    "log",
     "mount_namespace",
     "ownership",
     "regular",

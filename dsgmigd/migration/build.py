@@ -9,11 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from dsgmigd.dsg.push_line import Push
 from dsgmigd.dsg.tags import TagLink
 from dsgmigd.errors import DsgmigdError, SourceChanged, TargetFull
+from dsgmigd.host.log import get_logger
 from dsgmigd.host.terminal import shortened
 from dsgmigd.migration.bounds import TEXT_CHARACTERS
 from dsgmigd.migration.plan import Method, Step
@@ -75,7 +74,7 @@ class Build:
         self._report = report
         self._progress = progress
         self._refused: set[str] = set()
-        self._log = structlog.get_logger()
+        self._log = get_logger()
 
     def close(self) -> None:
         """End every program that is still running, and leave no mark to a snapshot to come."""

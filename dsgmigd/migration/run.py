@@ -7,10 +7,9 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-import structlog
-
 from dsgmigd.errors import DsgmigdError, InvalidName
 from dsgmigd.host.command import Commands
+from dsgmigd.host.log import get_logger
 from dsgmigd.migration.inventory import (
     describe_origins,
     describe_published,
@@ -73,7 +72,7 @@ class Run:
             warn=self.report.warnings.append,
         )
         self.publication = Publication(self.staging)
-        self.log = structlog.get_logger()
+        self.log = get_logger()
         self.allowed = (
             settings.allow_loss if job.request.allow_loss is None else job.request.allow_loss
         )

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
 from dsgmigd.errors import (
     AlreadyRunning,
     DsgmigdError,
@@ -25,6 +23,7 @@ from dsgmigd.errors import (
     StateTooNew,
 )
 from dsgmigd.host.file_errors import spool_errors
+from dsgmigd.host.log import get_logger
 from dsgmigd.migration.result import Ending, Result
 from dsgmigd.names import RepoName
 from dsgmigd.spool.control import Cancel
@@ -106,7 +105,7 @@ def clean_up(spool: Spool) -> None:
     except AlreadyRunning:
         return
     for error in failures:
-        structlog.get_logger().error("spool.failing", reason=error.message, hint=error.hint)
+        get_logger().error("spool.failing", reason=error.message, hint=error.hint)
 
 
 def _finish_withdrawn(spool: Spool) -> list[DsgmigdError]:

@@ -18,10 +18,9 @@ import stat
 import uuid
 from collections.abc import Callable, Iterator
 
-import structlog
-
 from dsgmigd.host.durable import sync_directory, write_durably
 from dsgmigd.host.file_errors import EXHAUSTED
+from dsgmigd.host.log import get_logger
 from dsgmigd.host.regular import open_regular
 from dsgmigd.names import RepoName
 from dsgmigd.spool.claim import Claim
@@ -193,7 +192,7 @@ def leaving_stuck_names() -> Iterator[None]:
     except OSError as error:
         if error.errno not in STUCK:
             raise
-        structlog.get_logger().error(
+        get_logger().error(
             "spool.stuck",
             name=os.path.basename(str(error.filename)),
             reason=str(error.strerror),

@@ -16,10 +16,9 @@ import os
 import uuid
 from typing import Any
 
-import structlog
-
 from dsgmigd.host.durable import reserve, sync_directory, write_durably, write_reserved
 from dsgmigd.host.encoding import to_json
+from dsgmigd.host.log import get_logger
 from dsgmigd.host.regular import read_json
 from dsgmigd.names import RepoName
 from dsgmigd.spool.claim_files import STUCK
@@ -116,7 +115,7 @@ class Results:
         except OSError as error:
             if error.errno not in STUCK:
                 raise
-            structlog.get_logger().warning("result.not_shown", name=os.path.basename(shown))
+            get_logger().warning("result.not_shown", name=os.path.basename(shown))
         with contextlib.suppress(FileNotFoundError):  # it stays too if it is shown already
             os.unlink(temporary)
         sync_directory(self._layout.directory)
@@ -144,7 +143,7 @@ def log_result(result: dict[str, Any], **also: object) -> None:
     between the two, the next owner of the claim writes it again with `replayed=1`, so it may come
     twice. If the journal is down, a record that it has not taken is lost.
     """
-    log, rows = structlog.get_logger(), result.get("snapshots", [])
+    log, rows = get_logger(), result.get("snapshots", [])
     fields = {
         "outcome": result["outcome"],
         "snapshots": len(rows),

@@ -4,6 +4,7 @@ import pytest
 import structlog.testing
 
 from dsgmigd import __main__ as program
+from dsgmigd.service import journal
 
 
 def test_a_bug_is_logged_with_its_traceback_and_ends_with_status_1(
@@ -15,7 +16,7 @@ def test_a_bug_is_logged_with_its_traceback_and_ends_with_status_1(
         raise KeyError("a bug")
 
     monkeypatch.setattr(program, "run_command_line", crash)
-    monkeypatch.setattr(program, "flush_journal", lambda: flushed.append(True))
+    monkeypatch.setattr(journal, "flush_journal", lambda: flushed.append(True))
     with structlog.testing.capture_logs() as logs, pytest.raises(SystemExit) as ended:
         program.main()
 

@@ -1,34 +1,10 @@
-"""Progress, logs and results of the commands in the foreground."""
+"""Results of the commands in the foreground."""
 
-import io
-import sys
-
-import pytest
-import structlog
-
-from dsgmigd.cli.migration import _summary, logging_beside_progress
+from dsgmigd.cli.migration import _summary
 from dsgmigd.migration.report import Report, SnapshotRow
 from dsgmigd.migration.result import Ending, Result
 from dsgmigd.request import LOSSES
 from dsgmigd.verification.findings import Loss, Verification
-
-
-class Terminal(io.StringIO):
-    """A stderr that a person looks at."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_on_a_terminal_the_progress_line_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-
-    with logging_beside_progress():
-        structlog.get_logger().error("snapshot.made")
-
-    assert terminal.getvalue() == ""
-    structlog.reset_defaults()
 
 
 def test_the_result_names_every_allowed_loss_in_words() -> None:

@@ -1,6 +1,7 @@
 """Exit statuses, and what commands print."""
 
 import errno
+import io
 import os
 import subprocess
 import sys
@@ -8,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from dsgmigd import errors
 from dsgmigd.cli import output
-from dsgmigd.cli.output import exit_code, table
+from dsgmigd.cli.output import exit_code, log_beside_progress, table
 from tests.unit.cli.commands import run
 from tests.unit.failing import failing
 
@@ -106,3 +108,21 @@ def test_an_error_output_that_is_full_changes_no_exit_status(
     with open("/dev/full", "wb") as full:
         process = start(config, command, stderr=full)
         assert process.wait(timeout=60) == 2
+
+
+class Terminal(io.StringIO):
+    """A stderr that a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_progress_line_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    log_beside_progress()
+    structlog.get_logger().error("snapshot.made")
+
+    assert terminal.getvalue() == ""
+    structlog.reset_defaults()
