@@ -263,6 +263,13 @@ class VerificationFailed(DsgmigdError):
     error_class = "permanent"
 
 
+class TargetDiffers(VerificationFailed):
+    """A published snapshot differs from its source or from its own manifests."""
+
+    code = "target_differs"
+    error_class = "permanent"
+
+
 class CrashLoop(DsgmigdError):
     """The worker crashed several times while processing the same request."""
 

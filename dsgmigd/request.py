@@ -12,21 +12,29 @@ import json
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeVar, get_args
 
 from dsgmigd.errors import InvalidRequest
+from dsgmigd.names import SnapshotName
 
 VerifyLevel = Literal["complete", "changes", "exhaustive", "structure"]
 Loss = Literal["xattr", "acl", "subsecond_mtime", "mtime_range", "push_log"]
 # The keys that can ask for less strictness than the configuration has.
-Loosening = Literal["replace", "allow_loss", "verify"]
+Loosening = Literal["replace", "allow_loss", "verify", "rebuild_from"]
 
 Word = TypeVar("Word", bound=str)
 
 VERIFY_LEVELS: tuple[VerifyLevel, ...] = get_args(VerifyLevel)
 # A snapshot that was verified at one level counts as verified at every weaker level too.
 VERIFY_STRENGTH: dict[str, int] = {"structure": 1, "changes": 2, "complete": 3, "exhaustive": 4}
+
+
+def stronger(one: VerifyLevel, other: VerifyLevel) -> VerifyLevel:
+    """Return the stronger of two levels of verification."""
+    return max(one, other, key=VERIFY_STRENGTH.__getitem__)
+
+
 LOSSES: tuple[Loss, ...] = get_args(Loss)
 LOOSENINGS: tuple[Loosening, ...] = get_args(Loosening)
 LOSS_WORDS: dict[Loss, str] = {
@@ -60,14 +68,11 @@ class Request:
     allow_loss: tuple[Loss, ...] | None = None
     note: str | None = None
     migration_tag: str | None = None
+    rebuild_from: SnapshotName | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the keys that were given, as in the body of a request."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(self).items()
-            if value is not None
-        }
+        return {key: _to_json(value) for key, value in vars(self).items() if value is not None}
 
 
 def parse_request(body: bytes) -> Request:
@@ -184,6 +189,12 @@ def _check_note(key: str, value: object) -> str:
     return value
 
 
+def _check_rebuild_from(key: str, value: object) -> SnapshotName:
+    if not isinstance(value, str) or not SnapshotName.is_valid(value):
+        raise _invalid(f"{key!r} must be the name of a snapshot, like s7; s1 rebuilds everything")
+    return SnapshotName.parse(value)
+
+
 def _check_migration_tag(key: str, value: object) -> str:
     if not isinstance(value, str) or not _TAG.fullmatch(value):
         raise _invalid(f"{key!r} must be a version like v1, v1.0.0 or v2-moved-to-zfs")
@@ -197,7 +208,14 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "allow_loss": check_losses,
     "note": _check_note,
     "migration_tag": _check_migration_tag,
+    "rebuild_from": _check_rebuild_from,
 }
+
+
+def _to_json(value: object) -> object:
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, SnapshotName) else value
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ _COMMANDS = (
     ("Datasets", "plan", "migration", "Show what a migration would do; change nothing."),
     ("Datasets", "migrate", "migration", "Migrate one repository now, without the queue."),
     ("Datasets", "verify", "migration", "Compare a published dataset with its source."),
+    ("Datasets", "rebuild", "rebuild", "Build a published dataset again; keep the existing one."),
     ("Datasets", "rollback", "rollback", "Restore the dataset that was replaced or extended."),
     ("Datasets", "purge", "rollback", "List or destroy datasets that were replaced and kept."),
     ("History", "log", "history", "List the snapshots of a published dataset, newest first."),

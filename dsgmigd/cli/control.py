@@ -133,7 +133,7 @@ def _options_to_retry(context: Context, spool: Spool, name: RepoName) -> Request
         )
     if last is None:
         raise NothingToRetry(f"{name} has no result yet", hint=f"dsgmigd submit {name}")
-    if last["outcome"] not in {"failed", "cancelled"}:
+    if last["outcome"] not in {"failed", "differs", "cancelled"}:
         raise NothingToRetry(
             f"the last request for {name} ended as {last['outcome']}",
             hint=f"submit a new request: dsgmigd submit {name}",

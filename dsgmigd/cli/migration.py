@@ -43,7 +43,7 @@ AnyRun = TypeVar("AnyRun", bound=Run)
 
 _HEADER = ("SNAPSHOT", "BY", "FILES", "BYTES", "READ", "ALREADY PROVEN", "DIFFERENCES", "SECONDS")
 
-_differences_option = click.option(
+differences_option = click.option(
     "--differences",
     type=click.Path(dir_okay=False),
     help="Write every difference to this file, one JSON object a line.",
@@ -55,7 +55,7 @@ _differences_option = click.option(
 @click.option("--limit", type=click.IntRange(1), help="Only the first LIMIT snapshots.")
 @click.option("--verify", type=click.Choice(VERIFY_LEVELS), help="Level of verification.")
 @click.option("--replace", is_flag=True, help="Build a new dataset; keep the existing one.")
-@_differences_option
+@differences_option
 @click.option("--migration-tag", metavar="vN", help="Add a tag for the last snapshot.")
 @click.option("--json", "is_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_obj
@@ -80,7 +80,7 @@ def migrate_command(
     """
     given = Request(limit, verify, replace or None, migration_tag=migration_tag)
     request = request_from_mapping(given.to_json())
-    _work(
+    work(
         *(context, Migration, repo, request, Migration.run),
         differences=differences,
         is_json=is_json,
@@ -101,7 +101,7 @@ def migrate_command(
     is_flag=True,
     help="Check the dataset against its own manifests; no source is needed.",
 )
-@_differences_option
+@differences_option
 @click.option("--json", "is_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_obj
 def verify_command(
@@ -131,7 +131,7 @@ def verify_command(
         compare = check.check if without_source else check.verify
         return compare(level=level, snapshot=wanted)
 
-    _work(
+    work(
         *(context, PublishedCheck, repo, Request(), verify),
         differences=differences,
         is_json=is_json,
@@ -190,7 +190,7 @@ def _new(
     )
 
 
-def _work(
+def work(
     context: Context,
     kind: type[AnyRun],
     repo: str,
@@ -265,8 +265,10 @@ def _summary(result: dict[str, Any]) -> str:
     ]
     target = result["target"]
     # What failed may have built no dataset yet.
-    where = f" in {target['dataset']}" if target and result["outcome"] != "failed" else ""
+    is_there = target and result["outcome"] not in {"failed", "differs"}
+    where = f" in {target['dataset']}" if is_there else ""
     mounted = f", mounted at {target['mountpoint']}" if target and target["mountpoint"] else ""
+    lines += _describe_verification(result)
     alone = ", against its own manifests only" if result["source"] is None else ""
     lines.append(
         f"{printable(result['repo'])}: {result['outcome']}{where}{printable(mounted)}{alone}"
@@ -276,6 +278,16 @@ def _summary(result: dict[str, Any]) -> str:
             f"{error['code']}: {printable(error['message'])}\n  {printable(error['hint'])}"
         )
     return "\n".join(lines)
+
+
+def _describe_verification(result: dict[str, Any]) -> list[str]:
+    """Return what this run verified, or else what is on record; nothing of what never was."""
+    if now := result["verified_now"]:
+        return [f"verified by this run: {now['snapshots']} snapshots, level {now['level']}"]
+    if last := result["last_verified"]:
+        when = f" at {last['at']}" if last["at"] else ""
+        return [f"this run verified nothing; on record: {last['level']}{when}"]
+    return []
 
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:

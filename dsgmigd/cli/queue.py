@@ -28,6 +28,7 @@ from dsgmigd.spool.submission import submit_request
 @click.option("--replace", is_flag=True, help="Build a new dataset; keep the existing one.")
 @click.option("--note", help="A text to repeat in the result.")
 @click.option("--migration-tag", metavar="vN", help="Add a tag for the last snapshot.")
+@click.option("--rebuild-from", metavar="sK", help="Build sK and all after it again.")
 @click.pass_obj
 def submit_command(
     context: Context,
@@ -39,6 +40,7 @@ def submit_command(
     replace: bool,
     note: str | None,
     migration_tag: str | None,
+    rebuild_from: str | None,
 ) -> None:
     """Submit requests; a running instance takes them.
 
@@ -52,7 +54,8 @@ def submit_command(
     if is_all == bool(repos):
         raise click.UsageError("name repositories, or give --all")
     given = Request(limit, verify, replace or None, note=note, migration_tag=migration_tag)
-    options = request_from_mapping(given.to_json())
+    rebuild = {"rebuild_from": rebuild_from} if rebuild_from else {}
+    options = request_from_mapping(given.to_json() | rebuild)
     if is_all:
         found = list_repositories(context.config.source_root)
         names, left_out = found.names, found.left_out

@@ -15,7 +15,9 @@ TEXT_CHARACTERS = 4096  # a path may be as long
 LIST_ITEMS = 200
 ROWS_CHARACTERS = 4 * 1024 * 1024
 
-_ONE_FOR_EACH_SNAPSHOT = frozenset({"snapshots", "plan.steps", "plan.rechecks"})
+_ONE_FOR_EACH_SNAPSHOT = frozenset(
+    {"snapshots", "on_record", "plan.steps", "plan.rechecks", "plan.verifies"}
+)
 _ROWS = "snapshots."
 
 

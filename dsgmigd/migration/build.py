@@ -20,7 +20,6 @@ from dsgmigd.migration.progress import Progress
 from dsgmigd.migration.report import Report, SnapshotRow
 from dsgmigd.migration.snapshot_writer import SnapshotWriter
 from dsgmigd.names import SnapshotName
-from dsgmigd.request import VERIFY_STRENGTH
 from dsgmigd.source.repository import (
     HeldSnapshot,
     Repository,
@@ -29,7 +28,9 @@ from dsgmigd.source.repository import (
     excluded_names,
 )
 from dsgmigd.target.dataset import Dataset
-from dsgmigd.target.layout import SNAPSHOT_HASH, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED
+from dsgmigd.target.layout import SNAPSHOT_HASH, SOURCE_IDENTITY, SOURCE_VERSION
+from dsgmigd.target.marks import verified_mark
+from dsgmigd.target.published_marks import PublishedMarks
 from dsgmigd.target.staging import Staging
 from dsgmigd.verification.schedule import SnapshotChecker
 
@@ -59,6 +60,7 @@ class Build:
         source: HeldSource,
         *,
         staging: Staging,
+        marks: PublishedMarks,
         writer: SnapshotWriter,
         checker: SnapshotChecker,
         report: Report,
@@ -68,6 +70,7 @@ class Build:
         self._held = source.held
         self._nested = source.nested
         self._staging = staging
+        self._marks = marks
         self._writer = writer
         self._checker = checker
         self._level = checker.level
@@ -93,11 +96,13 @@ class Build:
             )
         self._writer.load()
         # A mark below this run's level proves less than its verification is going to build on.
-        strength = VERIFY_STRENGTH.get(made.properties.get(VERIFIED, ""), 0)
-        is_verified_before = strength >= VERIFY_STRENGTH[self._level]
+        mark = verified_mark(made.properties)
+        is_verified_before = mark is not None and mark.is_at_least(self._level)
         owner = self._staging.owner_of(name)
         found = self._checker.go_on_after(held, owner, made, is_verified_before=is_verified_before)
         is_published = owner == self._staging.layout.target
+        if is_published:
+            self._marks.note(made, found.discrepancy_count, found.level, "source")
         self._report.raise_on_discrepancies(name, found, published=owner if is_published else None)
         self._writer.set_nested(found.nested_subvolumes)
         self._writer.set_linked(self._checker.linked())
@@ -227,7 +232,7 @@ class Build:
         if has_next and row.seconds + row.verify_seconds <= _REPEATED_SECONDS:
             self._staging.mark_with_next(name, self._level)
         else:
-            self._staging.mark_verified(self._staging.layout.staging, name, self._level)
+            self._staging.mark_verified(name, self._level)
 
     def _explain_full(self, error: TargetFull, held: HeldSnapshot) -> TargetFull:
         needed = allocated_bytes(held.path)

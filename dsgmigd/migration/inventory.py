@@ -4,13 +4,15 @@ import os
 from dataclasses import replace
 
 from dsgmigd.errors import DsgmigdError
+from dsgmigd.migration.report import Record
 from dsgmigd.migration.series import SourceSnapshot, TargetSnapshot, TargetState
 from dsgmigd.names import SnapshotName
-from dsgmigd.request import VERIFY_STRENGTH, VerifyLevel
+from dsgmigd.request import VerifyLevel
 from dsgmigd.source.pins import Pins
-from dsgmigd.source.repository import Repository
+from dsgmigd.source.repository import HeldSnapshot, Repository
 from dsgmigd.target.dataset import Dataset, Snapshot
-from dsgmigd.target.layout import SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED
+from dsgmigd.target.layout import SOURCE_IDENTITY, SOURCE_VERSION
+from dsgmigd.target.marks import differs_mark, verified_mark
 from dsgmigd.target.staging import Staging
 
 
@@ -55,10 +57,38 @@ def describe_origins(repository: Repository, target: TargetState) -> dict[str, s
     }
 
 
+def describe_cause(made: Snapshot, source: HeldSnapshot) -> str:
+    """Return what may have made a published snapshot differ from its source."""
+    if made.properties.get(SOURCE_VERSION) != str(source.version):
+        return "the source changed since it was migrated"
+    if source.subvolume is None:
+        return "the source is no subvolume, so nothing says whether it changed since"
+    return (
+        "the source did not change since it was migrated, so suspect the disks and the memory of "
+        "both sides"
+    )
+
+
 def describe_published(staging: Staging, target: Dataset) -> TargetState:
     """Return the published dataset as the plan sees it."""
-    state = describe_target(list(target.snapshots))
+    state = replace(describe_target(list(target.snapshots)), repo=staging.layout.repo)
     return replace(state, empty_dataset=target.name) if staging.is_empty(target) else state
+
+
+def describe_staging(staging: Staging, dataset: Dataset, weakest: VerifyLevel) -> TargetState:
+    """Return the staging dataset as the plan sees it; marks weaker than `weakest` do not count."""
+    chain = staging.read_chain(dataset)
+    state = describe_target(chain, weakest=weakest)
+    return replace(state, shared=max(len(chain) - len(dataset.snapshots), 0))
+
+
+def describe_record(target: Dataset) -> list[Record]:
+    """Return what the snapshots s1 … sN say of their verifications, in order."""
+    series = [one for one in target.snapshots if SnapshotName.is_valid(one.name)]
+    return [
+        Record(one.name, verified_mark(one.properties), differs_mark(one.properties))
+        for one in sorted(series, key=lambda one: SnapshotName.parse(one.name))
+    ]
 
 
 def describe_target(
@@ -69,14 +99,14 @@ def describe_target(
     for snapshot in snapshots:
         if not SnapshotName.is_valid(snapshot.name):
             continue
-        mark = snapshot.properties.get(VERIFIED)
+        mark = verified_mark(snapshot.properties)
         described.append(
             TargetSnapshot(
                 name=SnapshotName.parse(snapshot.name),
                 identity=snapshot.properties.get(SOURCE_IDENTITY),
                 version=int(snapshot.properties.get(SOURCE_VERSION, "0")),
-                is_verified=mark in VERIFY_STRENGTH
-                and VERIFY_STRENGTH[mark] >= VERIFY_STRENGTH.get(weakest or "", 0),
+                level=mark.level if mark and mark.is_at_least(weakest) else None,
+                differs=differs_mark(snapshot.properties),
             )
         )
     return TargetState(tuple(described))

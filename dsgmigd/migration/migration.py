@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import zip_longest
 
 from dsgmigd.dsg.tags import TagLink
-from dsgmigd.errors import DsgmigdError, InterruptedByStop, LossNotAllowed
+from dsgmigd.errors import DsgmigdError, InterruptedByStop, LossNotAllowed, TargetDiffers
 from dsgmigd.migration.build import Build, HeldSource
 from dsgmigd.migration.plan import Extend, Plan, Resume, describe_only_in_target
 from dsgmigd.migration.preflight import check_pushes, survey_snapshot
@@ -23,6 +23,7 @@ from dsgmigd.migration.report import Report
 from dsgmigd.migration.run import Run
 from dsgmigd.migration.snapshot_writer import SnapshotWriter
 from dsgmigd.names import SnapshotName
+from dsgmigd.request import stronger
 from dsgmigd.source.pins import Pins, describe_unpinned
 from dsgmigd.source.provenance import Pushes, find_tags, read_pushes
 from dsgmigd.source.repository import HeldSnapshot, Repository, find_repository
@@ -50,20 +51,7 @@ class Migration(Run):
     def _run(self) -> Report:
         self.progress.enter("plan")
         self.take_back()
-        repository, plan = self.survey_checked()
-        self.log.info("plan.made", **plan.to_json())
-        self.report.warnings += describe_only_in_target(plan)
-        pins = self.pins_in(repository)
-        try:
-            if plan.steps or plan.base or plan.rechecks:
-                with self.reading(pins):
-                    self._execute(repository, plan, pins)
-        except InterruptedByStop:
-            raise  # the pins stay: the next attempt continues from the same source
-        except BaseException:
-            self.release(pins)
-            raise
-        self.release(pins)
+        repository, plan = self._carry_out()
         mountpoint = self.target_facts().mountpoint
         if mountpoint is None:  # a crash came between publishing and mounting
             self._mount()
@@ -74,6 +62,35 @@ class Migration(Run):
             self.report.warnings += unpublished_tags(self.staging, tags)
         self.report.outcome = "up_to_date" if plan.is_up_to_date else "done"
         return self.report
+
+    def _carry_out(self) -> tuple[Repository, Plan]:
+        """Plan and execute; if the target turns out to differ and may be replaced, build anew."""
+        repository, plan = self.survey_checked()
+        try:
+            self._execute_pinned(repository, plan)
+        except TargetDiffers as error:
+            if not self.may_replace:
+                raise
+            self.report.snapshots.clear()  # what they found is in the warning and in the marks
+            self.report.warnings.append(f"the target is replaced: {error.message}")
+            repository, plan = self.survey_checked()
+            self._execute_pinned(repository, plan)
+        return repository, plan
+
+    def _execute_pinned(self, repository: Repository, plan: Plan) -> None:
+        self.log.info("plan.made", **plan.to_json())
+        self.report.warnings += describe_only_in_target(plan)
+        pins = self.pins_in(repository)
+        try:
+            if plan.base or plan.rechecks or plan.verifies:
+                with self.reading(pins):
+                    self._execute(repository, plan, pins)
+        except InterruptedByStop:
+            raise  # the pins stay: the next attempt continues from the same source
+        except BaseException:
+            self.release(pins)
+            raise
+        self.release(pins)
 
     def forecast(self, plan: Plan) -> list[str]:
         """Return what the result of this plan will warn of, as far as it is known before."""
@@ -127,8 +144,7 @@ class Migration(Run):
         held = {name: pins.hold(repository.snapshot(name)) for name in plan.wanted}
         self.report.warnings += describe_unpinned(held.values())
         self.staging.area.prepare()
-        if plan.rechecks:
-            self._recheck({name: held[name] for name in plan.rechecks})
+        self._compare_published(plan, held)
         if plan.base is None:
             return
         pushes = self._read_pushes(repository, plan)
@@ -152,11 +168,15 @@ class Migration(Run):
         made_from = {one.name: one.properties.get(SOURCE_IDENTITY, "") for one in snapshots}
         return {name: made_from[str(name)] for name in plan.only_in_target}
 
-    def _recheck(self, held: dict[SnapshotName, HeldSnapshot]) -> None:
-        """Compare published snapshots whose source changed since; record that they are equal."""
-        self.compare_with_source(held, "complete")
-        for name, one in held.items():
-            self.staging.mark_version(self.staging.layout.target, name, one.version)
+    def _compare_published(self, plan: Plan, held: dict[SnapshotName, HeldSnapshot]) -> None:
+        """Compare what the plan names of the target, in order, and record that it is equal."""
+        names = sorted({*plan.rechecks, *plan.verifies})
+        if names:
+            level = stronger(self.level, "complete") if plan.rechecks else self.level
+            try:
+                self.compare_with_source({name: held[name] for name in names}, level)
+            finally:
+                self.renew_record()
 
     def _read_pushes(self, repository: Repository, plan: Plan) -> Pushes:
         """Return who pushed the snapshots to build; raise if a loss of it is not allowed."""
@@ -201,6 +221,7 @@ class Migration(Run):
         return Build(
             source,
             staging=self.staging,
+            marks=self.marks,
             writer=writer,
             checker=self.checker(self.level, capabilities),
             report=self.report,
@@ -220,6 +241,7 @@ class Migration(Run):
         try:
             published = self.publication.publish(now, self.planned_target, identities)
             self.report.target = replace(self.target_facts(), replaced=published.replaced)
+            self.note_record(published.target)
         except DsgmigdError:
             with contextlib.suppress(DsgmigdError):  # otherwise the next request does it
                 self.take_back()

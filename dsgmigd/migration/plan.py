@@ -17,13 +17,17 @@ from dsgmigd.migration.series import (
     SourceSnapshot,
     TargetSnapshot,
     TargetState,
+    check_equal,
     check_meets,
+    differing_among,
     first_of,
+    kept_before,
     known_series,
     present_series,
     wanted_numbers,
 )
 from dsgmigd.names import SnapshotName
+from dsgmigd.request import VerifyLevel
 from dsgmigd.source.repository import shorten
 
 Method = Literal["send", "rsync"]
@@ -64,8 +68,9 @@ Base = Create | Resume | Extend
 class Plan:
     """What to do: `base`, then `steps`, then publish. Without `base` there is nothing to do.
 
-    `rechecks` are snapshots of the target whose source moved since: they are compared in full
-    before anything else, and a difference ends the run. `only_in_target` are snapshots that the
+    Before anything else, snapshots of the target are compared with their sources, and a difference
+    ends the run: `rechecks`, whose source moved since, in full; `verifies`, which were verified at
+    a weaker level than is asked for now, at that level. `only_in_target` are snapshots that the
     source does not have (any more): they stay, and nothing can be compared with them.
     """
 
@@ -73,6 +78,7 @@ class Plan:
     base: Base | None
     steps: tuple[Step, ...]
     rechecks: tuple[SnapshotName, ...] = ()
+    verifies: tuple[SnapshotName, ...] = ()
     replaces_target: bool = False
     only_in_target: tuple[SnapshotName, ...] = ()
 
@@ -91,6 +97,7 @@ class Plan:
             "base": base,
             "steps": [f"{step.snapshot} by {step.method}" for step in self.steps],
             "rechecks": [str(name) for name in self.rechecks],
+            "verifies": [str(name) for name in self.verifies],
             "replaces_target": self.replaces_target,
             "only_in_target": [str(name) for name in self.only_in_target],
         }
@@ -104,28 +111,69 @@ def make_plan(
     origins: Mapping[str, str] | None = None,
     limit: int | None = None,
     replace: bool = False,
+    rebuild_from: SnapshotName | None = None,
+    level: VerifyLevel | None = None,
 ) -> Plan:
     """Return what has to be done; `origins` has the directory of identities, for the evidence.
 
-    Raises NoSnapshots, SnapshotGap, and TargetExists when the target is not a prefix of the source
-    and `replace` is false.
+    With `rebuild_from`, that snapshot and all after it are built again, whatever the target has.
+    Raises NoSnapshots, SnapshotGap, TargetExists when the target is not a prefix of the source and
+    `replace` is false, and TargetDiffers when it is one, and a verification found differences.
     """
     wanted = wanted_numbers(source, limit)
     conflicts: list[str] = []
     if target is not None:
         known = known_series(source, target, wanted)
+        if rebuild_from is not None:
+            kept = kept_before(rebuild_from, known, target, source)
+            moved = _moved(known[:kept], target)
+            return _build_after(kept, known, staging, moved, _only_in_target(source, target, limit))
         conflicts = _conflicts(known, target, origins or {})
-        if not conflicts:
+        differing = differing_among(target, wanted)
+        if not conflicts and not (differing and replace):
+            check_equal(differing, target.repo)
             check_meets(known, target, wanted)
             only_in_target = _only_in_target(source, target, limit)
-            return _continue_target(known, target, staging, only_in_target)
+            return _continue_target(known, target, staging, only_in_target, level)
     series = present_series(source, wanted, may_renumber=target is None)
-    if target is not None and not replace:
+    if target is None:
+        return _build_new(series, staging)
+    if not replace:
         raise _target_exists(conflicts, target)
+    return _build_after(0, series, staging)
+
+
+def _build_new(series: Series, staging: TargetState | None) -> Plan:
     names = tuple(snapshot.name for snapshot in series)
     done = _matching_prefix(series, staging.snapshots) if staging else 0
-    base = Resume(names[done - 1]) if done else Create()
-    return Plan(names, base, _steps(series, done), replaces_target=target is not None)
+    return Plan(names, Resume(names[done - 1]) if done else Create(), _steps(series, done))
+
+
+def _build_after(
+    kept: int,
+    series: Series,
+    staging: TargetState | None,
+    rechecks: tuple[SnapshotName, ...] = (),
+    only_in_target: tuple[SnapshotName, ...] = (),
+) -> Plan:
+    """Return how to replace the target, of which the first `kept` snapshots stay.
+
+    What an interrupted run left counts only if it has the same snapshots of the target.
+    """
+    done = 0
+    if staging is not None and staging.shared == kept:
+        done = _matching_prefix(series, staging.snapshots)
+    base: Base = Extend(series[kept - 1].name) if kept else Create()
+    if done > kept:
+        base = Resume(series[done - 1].name)
+    return Plan(
+        tuple(snapshot.name for snapshot in series if snapshot.is_present),
+        base,
+        _steps(series, max(done, kept)),
+        rechecks,
+        replaces_target=True,
+        only_in_target=only_in_target,
+    )
 
 
 def describe_only_in_target(plan: Plan) -> list[str]:
@@ -153,12 +201,13 @@ def _continue_target(
     target: TargetState,
     staging: TargetState | None,
     only_in_target: tuple[SnapshotName, ...],
+    level: VerifyLevel | None,
 ) -> Plan:
     names = tuple(snapshot.name for snapshot in series if snapshot.is_present)
-    rechecks = tuple(
+    verifies = tuple(
         mine.name
         for mine, theirs in zip(series, _ordered(target.snapshots), strict=False)
-        if mine.version != theirs.version
+        if mine.is_present and theirs.is_weaker_than(level)
     )
     held = len(target.snapshots)
     base: Base | None = None
@@ -167,7 +216,14 @@ def _continue_target(
         done = _matching_prefix(series, staging.snapshots) if staging else 0
         base = Resume(series[done - 1].name) if done > held else Extend(series[held - 1].name)
         steps = _steps(series, max(done, held))
-    return Plan(names, base, steps, rechecks, only_in_target=only_in_target)
+    moved = _moved(series, target)
+    return Plan(names, base, steps, moved, verifies, only_in_target=only_in_target)
+
+
+def _moved(series: Series, target: TargetState) -> tuple[SnapshotName, ...]:
+    """Return the snapshots of the target whose source changed since."""
+    pairs = zip(series, _ordered(target.snapshots), strict=False)
+    return tuple(mine.name for mine, theirs in pairs if mine.version != theirs.version)
 
 
 def _steps(wanted: Series, done: int) -> tuple[Step, ...]:
@@ -189,7 +245,7 @@ def _matching_prefix(wanted: Series, held: tuple[TargetSnapshot, ...]) -> int:
             theirs.identity,
             theirs.version,
         )
-        if not (is_same and theirs.is_verified):
+        if not (is_same and theirs.is_verified and theirs.differs is None):
             break
         count += 1
     return count

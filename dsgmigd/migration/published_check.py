@@ -18,6 +18,7 @@ from dsgmigd.request import VerifyLevel
 from dsgmigd.target.dataset import Dataset, Snapshot
 from dsgmigd.target.layout import SNAPSHOT_HASH
 from dsgmigd.target.publication import find_target, snapshot_names
+from dsgmigd.target.published_marks import PublishedMarks
 from dsgmigd.target.staging import Staging
 from dsgmigd.verification.compare import Discrepancy
 from dsgmigd.verification.findings import Verification
@@ -74,8 +75,10 @@ def check_published(
     staging: Staging,
     asked: SnapshotName | None,
     verifier: ManifestVerifier,
+    *,
     report: Report,
     progress: Progress,
+    marks: PublishedMarks,
 ) -> None:
     """Check every snapshot of the target against its own manifest, whoever made it.
 
@@ -93,10 +96,11 @@ def check_published(
         started = time.monotonic()
         stamp = Stamp(snapshot.properties.get(SNAPSHOT_HASH), before.created_at if before else None)
         with staging.view(staging.layout.target, name) as root:
-            found = verifier.verify(
-                root, name.number, stamp, is_document_only=asked not in {None, name}
-            )
+            is_document_only = asked not in {None, name}
+            found = verifier.verify(root, name.number, stamp, is_document_only=is_document_only)
         found.add(_gap(name, before))
+        if found.discrepancy_count or not is_document_only:
+            marks.note(snapshot, found.discrepancy_count, found.level, "manifests")
         checked[name] = row.verification = found
         row.files, row.seconds = found.files, time.monotonic() - started
         progress.snapshots_done += 1
@@ -132,6 +136,8 @@ def _gap(name: SnapshotName, before: Snapshot | None) -> list[Discrepancy]:
 class PublishedCheck(Run):
     """Verifies a published dataset, against its source or by itself."""
 
+    is_verification = True
+
     def verify(self, *, level: VerifyLevel, snapshot: SnapshotName | None = None) -> Report:
         """Compare the published dataset with its source: every snapshot, or `snapshot`."""
         repository, plan = self.survey()
@@ -147,6 +153,7 @@ class PublishedCheck(Run):
                 self.report.warnings.append(f"not in the target yet: {', '.join(missing)}")
         finally:
             self.release(pins)
+            self.renew_record()
         self.report.outcome = "verified"
         return self.report
 
@@ -162,6 +169,14 @@ class PublishedCheck(Run):
             checkpoint=self.progress.checkpoint,
             note=self.note,
         )
-        check_published(self.staging, snapshot, verifier, self.report, self.progress)
+        try:
+            check_published(
+                *(self.staging, snapshot, verifier),
+                report=self.report,
+                progress=self.progress,
+                marks=self.marks,
+            )
+        finally:
+            self.renew_record()
         self.report.outcome = "verified"
         return self.report

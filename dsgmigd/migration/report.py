@@ -3,10 +3,12 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from dsgmigd.errors import VerificationFailed
+from dsgmigd.errors import TargetDiffers, VerificationFailed
 from dsgmigd.migration.plan import Method, Plan
 from dsgmigd.names import SnapshotName
+from dsgmigd.request import VERIFY_STRENGTH
 from dsgmigd.source.btrfs_send import SendProtocol
+from dsgmigd.target.marks import Differs, Verified, weakest
 from dsgmigd.target.publication import TargetFacts
 from dsgmigd.verification.compare import printable
 from dsgmigd.verification.findings import Loss, Verification, count_checks
@@ -64,11 +66,29 @@ class SnapshotRow:
         return document
 
 
+@dataclass(frozen=True)
+class Record:
+    """What the marks of one published snapshot say of its verifications."""
+
+    name: str
+    verified: Verified | None
+    differs: Differs | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return an item of the list `on_record` of a result."""
+        return {
+            "name": self.name,
+            "last_verified": self.verified.to_json() if self.verified else None,
+            "differs": self.differs.to_json() if self.differs else None,
+        }
+
+
 @dataclass
 class Report:
     """What one run found and did; filled while it runs, so that a failed request shows it too.
 
     `has_source` is false if the target was checked against its own manifests, and nothing else.
+    `on_record` is what the target's snapshots say of all verifications, those of this run included.
     """
 
     source: SourceFacts | None = None
@@ -78,27 +98,38 @@ class Report:
     outcome: Outcome = "done"
     has_source: bool = True
     snapshots: list[SnapshotRow] = field(default_factory=list)
+    on_record: list[Record] = field(default_factory=list)
     losses: dict[str, Loss] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     nested_subvolumes: set[str] = field(default_factory=set)
     has_unchecked_hashes: bool = False
 
     def raise_on_discrepancies(
-        self, name: SnapshotName, found: Verification, *, published: str | None = None
+        self,
+        name: SnapshotName,
+        found: Verification,
+        *,
+        published: str | None = None,
+        cause: str | None = None,
     ) -> None:
         """Raise VerificationFailed if there were differences; otherwise record the losses.
 
-        `published` is the dataset of the snapshot, unless it is what this run builds.
+        `published` is the dataset of the snapshot, unless it is what this run builds: then
+        TargetDiffers is raised, with the `cause` if it is known.
         """
         if found.discrepancy_count:
             asked = "source" if self.has_source else "its manifests"
-            remedy = "nothing was published from this run"
-            if published is not None:
-                remedy = _remedy(published, has_source=self.has_source)
-            raise VerificationFailed(
+            message = (
                 f"{name}: {found.discrepancy_count} differences between {asked} and target, "
-                f"first: {found.discrepancies[0]}",
-                hint=f"the result lists them; {remedy}",
+                f"first: {found.discrepancies[0]}"
+            )
+            if published is None:
+                raise VerificationFailed(
+                    message, hint="the result lists them; nothing was published from this run"
+                )
+            raise TargetDiffers(
+                f"{message}; {cause}" if cause else message,
+                hint=_remedy(published, name, has_source=self.has_source),
             )
         for kind, lost in found.losses.items():
             loss = self.losses.setdefault(kind, Loss(kind))
@@ -126,25 +157,41 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Return the part of a result that the migration itself fills."""
         source = self.source.to_json() if self.source else {}
+        last = weakest([one.verified for one in self.on_record])
         return {
             "source": source if self.has_source else None,
             "target": self.target.to_json() if self.target else {},
             "plan": self.plan.to_json() if self.plan else {},
-            "verification_level": self.level,
+            "verified_now": self._verified_now(),
+            "last_verified": last.to_json() if last else None,
+            "on_record": [one.to_json() for one in self.on_record],
             "snapshots": [row.to_json() for row in self.snapshots],
             "checks": count_checks(row.verification for row in self.snapshots if row.verification),
             "losses": [asdict(loss) for loss in self.losses.values()],
             "warnings": self.warnings,
         }
 
+    def _verified_now(self) -> dict[str, Any] | None:
+        """Return what this run verified, at the weakest of its levels; None if nothing."""
+        found = [row.verification for row in self.snapshots if row.verification]
+        if not found:
+            return None
+        return {
+            "level": min((one.level for one in found), key=VERIFY_STRENGTH.__getitem__),
+            "against": "source" if self.has_source else "manifests",
+            "snapshots": len(found),
+            "files_read": sum(one.files_read for one in found),
+            "files_proven": sum(one.files_proven for one in found),
+        }
 
-def _remedy(published: str, *, has_source: bool) -> str:
-    """Return what to do about a published dataset that is not what it should be.
 
-    A plan keeps every verified snapshot of its source, even with `replace`: the dataset is built
-    again only if it no longer has its name.
-    """
-    rebuild = f"zfs rename {published} {published}-old, then submit again"
+def _remedy(published: str, name: SnapshotName, *, has_source: bool) -> str:
+    """Return what to do about a published dataset that is not what it should be."""
+    repo = published.rpartition("/")[2]
+    rebuild = f"dsgmigd rebuild {repo} --from {name}"
     if has_source:
-        return f'if the source is right, {rebuild} ("replace": true would keep the dataset)'
-    return f"check the pool: zpool status -v; if there is still a source, {rebuild}"
+        return f"the result lists them; if the source is right: {rebuild}"
+    return (
+        "the result lists them; check the pool: zpool status -v; if there is still a source: "
+        f"{rebuild}"
+    )

@@ -1,8 +1,8 @@
 """The result of one request: what REPO.result.json contains.
 
-`outcome` is `done`, `up_to_date`, `verified`, `failed`, `cancelled` or `rejected`; the last three
-have an `error`. A result repeats the request, so that nobody takes an old result for the answer to
-a new request. docs/schemas/result.schema.json describes the format.
+`outcome` is `done`, `up_to_date`, `verified`, `differs`, `failed`, `cancelled` or `rejected`; the
+last four have an `error`. A result repeats the request, so that nobody takes an old result for the
+answer to a new request. docs/schemas/result.schema.json describes the format.
 """
 
 import platform
@@ -18,7 +18,12 @@ from dsgmigd.migration.report import Report
 
 SCHEMA = 1
 
-_OUTCOMES = {"invalid_request": "rejected", "invalid_name": "rejected", "cancelled": "cancelled"}
+_OUTCOMES = {
+    "invalid_request": "rejected",
+    "invalid_name": "rejected",
+    "cancelled": "cancelled",
+    "target_differs": "differs",
+}
 
 
 @dataclass(frozen=True)

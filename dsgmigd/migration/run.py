@@ -6,15 +6,18 @@ Raises: any DsgmigdError or Interruption.
 import contextlib
 import time
 from collections.abc import Iterator
+from typing import ClassVar
 
 from dsgmigd.errors import DsgmigdError, InvalidName
 from dsgmigd.host.command import Commands
 from dsgmigd.host.log import get_logger
 from dsgmigd.migration.inventory import (
+    describe_cause,
     describe_origins,
     describe_published,
+    describe_record,
     describe_source,
-    describe_target,
+    describe_staging,
 )
 from dsgmigd.migration.job import Job, Settings
 from dsgmigd.migration.plan import Plan, make_plan
@@ -29,9 +32,11 @@ from dsgmigd.source.repository import HeldSnapshot, Repository, find_repository
 from dsgmigd.target.area import check_target
 from dsgmigd.target.capabilities import Capabilities
 from dsgmigd.target.dataset import Dataset
+from dsgmigd.target.layout import REQUEST
 from dsgmigd.target.native import Native
 from dsgmigd.target.probe import probe_capabilities
 from dsgmigd.target.publication import Publication, TargetFacts, check_is_file_system
+from dsgmigd.target.published_marks import PublishedMarks
 from dsgmigd.target.staging import Staging
 from dsgmigd.target.zfs import Zfs
 from dsgmigd.verification.kept_proofs import ProofFile
@@ -44,7 +49,10 @@ class Run:
 
     `note` is called for every discrepancy. `native` is what needs no zfs command on this host.
     `kept_proofs` are those of the last run. `planned_target` is the target as the plan found it.
+    What earlier verifications found is no obstacle to another `is_verification`.
     """
+
+    is_verification: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -72,10 +80,13 @@ class Run:
             warn=self.report.warnings.append,
         )
         self.publication = Publication(self.staging)
+        self.marks = PublishedMarks(self.staging.zfs, self.staging.layout.target, job.request_id)
         self.log = get_logger()
         self.allowed = (
             settings.allow_loss if job.request.allow_loss is None else job.request.allow_loss
         )
+        replace = job.request.replace
+        self.may_replace = settings.replace_existing if replace is None else replace
         self.planned_target: Dataset | None = None
 
     def check_target(self) -> None:
@@ -101,8 +112,9 @@ class Run:
         self.planned_target = target
         self.note_target(target)
         check_is_file_system(target)
-        replace = self.job.request.replace
         published = describe_published(self.staging, target) if target else None
+        if published and self.is_verification:
+            published = published.without_differences()
         plan = make_plan(
             describe_source(
                 repository,
@@ -112,18 +124,24 @@ class Run:
             target=published,
             origins=describe_origins(repository, published) if published else None,
             staging=(
-                describe_target(self.staging.read_chain(staging), weakest=self.level)
-                if staging
-                else None
+                describe_staging(self.staging, staging, weakest=self.level) if staging else None
             ),
             limit=self.job.request.limit,
-            replace=self.settings.replace_existing if replace is None else replace,
+            replace=self.may_replace,
+            rebuild_from=self._rebuild_from(target),
+            level=self.level,
         )
         self._check_names(plan, target)
         self.report.plan = plan
         self.progress.snapshots_wanted = len(plan.wanted)
         self.progress.snapshots_done = len(plan.wanted) - len(plan.steps)
         return repository, plan
+
+    def _rebuild_from(self, target: Dataset | None) -> SnapshotName | None:
+        """Return from which snapshot to build again; None once this request has done so."""
+        if target is not None and target.properties.get(REQUEST) == self.job.request_id:
+            return None
+        return self.job.request.rebuild_from
 
     def _warn_of_source(self, repository: Repository, pins: Pins) -> None:
         limit = self.job.request.limit
@@ -150,6 +168,16 @@ class Run:
         """Record in the report where the target is."""
         mountpoint = target.mountpoint if target and target.is_mounted else None
         self.report.target = TargetFacts(self.staging.layout.target, mountpoint)
+        self.note_record(target)
+
+    def note_record(self, target: Dataset | None) -> None:
+        """Record in the report what the snapshots of the target say of their verifications."""
+        self.report.on_record = describe_record(target) if target else []
+
+    def renew_record(self) -> None:
+        """Read that again; a failure is not news, and leaves what was known."""
+        with contextlib.suppress(DsgmigdError):
+            self.note_record(self.staging.read_target())
 
     def target_facts(self) -> TargetFacts:
         """Return what the report says of the target, or its name as long as it says nothing."""
@@ -161,20 +189,23 @@ class Run:
         """Compare published snapshots with their sources; return those that the target lacks."""
         checker = self.checker(level, self.probe())
         dataset = self.staging.read_target()
-        created = {one.name: one.created_at for one in dataset.snapshots} if dataset else {}
-        there = [name for name in held if str(name) in created]
+        made = {one.name: one for one in dataset.snapshots} if dataset else {}
+        there = [name for name in held if str(name) in made]
         for name in there:
-            source = held[name]
+            source, snapshot = held[name], made[str(name)]
             self.progress.enter("verify", name)
             row = SnapshotRow(str(name), None, is_pinned=source.is_pinned)
             self.report.snapshots.append(row)
             started = time.monotonic()
             target = self.staging.layout.target
-            found = checker.check(source, target, created[str(name)], is_last=name == there[-1])
+            found = checker.check(source, target, snapshot.created_at, is_last=name == there[-1])
             row.files, row.verification = found.files, found
             row.seconds = time.monotonic() - started
-            self.report.raise_on_discrepancies(name, found, published=target)
-        return [str(name) for name in held if str(name) not in created]
+            self.marks.note(snapshot, found.discrepancy_count, found.level, "source")
+            cause = describe_cause(snapshot, source)
+            self.report.raise_on_discrepancies(name, found, published=target, cause=cause)
+            self.marks.note_version(snapshot, source.version)
+        return [str(name) for name in held if str(name) not in made]
 
     def probe(self) -> Capabilities:
         """Find out what the target can hold."""

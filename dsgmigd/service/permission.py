@@ -55,6 +55,8 @@ def _loosened(request: Request, settings: Settings) -> dict[Loosening, str]:
     found: dict[Loosening, str] = {}
     if request.replace and not settings.replace_existing:
         found["replace"] = 'existing = "refuse"'
+    if request.rebuild_from and not settings.replace_existing:
+        found["rebuild_from"] = 'existing = "refuse"'
     if set(request.allow_loss or ()) - set(settings.allow_loss):
         found["allow_loss"] = f"allow_loss = {json.dumps(list(settings.allow_loss))}"
     level = request.verify or settings.verify_level

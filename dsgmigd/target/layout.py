@@ -23,14 +23,16 @@ REQUEST = "request"
 SOURCE_IDENTITY = "source_uuid"
 SOURCE_VERSION = "source_ctransid"
 VERIFIED = "verified"
+# What the two say: see dsgmigd.target.marks.
+DIFFERS = "differs"
 SNAPSHOT_HASH = "snapshot_hash"
 # On a staging dataset: the name under which the target is kept, which made room for it.
 ASIDE = "aside"
 # On a kept dataset: "yes" if it was mounted by itself at a mountpoint of its own.
 MOUNTS_ITSELF = "mounts_itself"
 KEYS = (
-    *(REQUEST, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED, SNAPSHOT_HASH, ASIDE),
-    MOUNTS_ITSELF,
+    *(REQUEST, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED, DIFFERS, SNAPSHOT_HASH),
+    *(ASIDE, MOUNTS_ITSELF),
 )
 
 _MOMENT_FORMAT = "%Y%m%dT%H%M%SZ"

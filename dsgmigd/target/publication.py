@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from dsgmigd.errors import TargetChanged, TargetExists, TargetMissing
 from dsgmigd.names import SnapshotName
-from dsgmigd.request import VERIFY_STRENGTH
 from dsgmigd.target.dataset import Dataset
 from dsgmigd.target.kept_mountpoint import keep_unmounted, let_mount
-from dsgmigd.target.layout import ASIDE, KEYS, SOURCE_IDENTITY, VERIFIED
+from dsgmigd.target.layout import ASIDE, KEYS, SOURCE_IDENTITY
+from dsgmigd.target.marks import verified_mark
 from dsgmigd.target.published_mount import PublishedMount
 from dsgmigd.target.staging import Staging
 
@@ -73,7 +73,7 @@ class Publication:
         made_from = {
             one.name: one.properties.get(SOURCE_IDENTITY)
             for one in self._staging.read_chain(dataset)
-            if one.properties.get(VERIFIED) in VERIFY_STRENGTH
+            if verified_mark(one.properties)
         }
         lost = [str(name) for name in identities if made_from.get(str(name)) != identities[name]]
         if lost:

@@ -10,6 +10,7 @@ Raises: TargetChanged, TargetExists, and those of dsgmigd.target.zfs and dsgmigd
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from dsgmigd.errors import (
@@ -22,7 +23,8 @@ from dsgmigd.names import SnapshotName
 from dsgmigd.request import VerifyLevel
 from dsgmigd.target.area import Area, find_mountpoint
 from dsgmigd.target.dataset import Dataset, Snapshot
-from dsgmigd.target.layout import KEYS, REQUEST, SOURCE_VERSION, VERIFIED, DatasetLayout
+from dsgmigd.target.layout import KEYS, REQUEST, VERIFIED, DatasetLayout
+from dsgmigd.target.marks import Verified, mark_time
 from dsgmigd.target.mounts import zfs_mounts
 from dsgmigd.target.owned import Owned, destroy_with_snapshots, foreign_snapshots
 from dsgmigd.target.views import Views
@@ -55,7 +57,7 @@ class Staging:
         self._warn = warn
         self._owned = Owned(zfs, request_id)
         self._views = Views(self._owned, layout, warn)
-        self._unsettled: tuple[SnapshotName, VerifyLevel] | None = None
+        self._unsettled: tuple[SnapshotName, Verified] | None = None
 
     # What is there.
 
@@ -170,9 +172,9 @@ class Staging:
         if self._unsettled is None:
             self.zfs.snapshot(full, properties)
             return
-        name, level = self._unsettled
+        name, mark = self._unsettled
         marked = f"{self.layout.staging}@{name}"
-        self.zfs.mark_and_snapshot(marked, (VERIFIED, level), full, properties)
+        self.zfs.mark_and_snapshot(marked, (VERIFIED, str(mark)), full, properties)
         self._unsettled = None
 
     def drop_snapshot(self, name: SnapshotName) -> None:
@@ -207,9 +209,15 @@ class Staging:
                     f"{dataset.name}@{one.name} is not part of the series, and was destroyed"
                 )
 
-    def mark_verified(self, dataset: str, name: SnapshotName, level: VerifyLevel) -> None:
-        """Record on the snapshot itself that it was verified at `level`."""
-        self.zfs.set_property(f"{dataset}@{name}", VERIFIED, level)
+    def mark_verified(self, name: SnapshotName, level: VerifyLevel) -> None:
+        """Record on the snapshot itself that it was verified at `level`, just now."""
+        self._mark(name, self._mark_at(level))
+
+    def _mark_at(self, level: VerifyLevel) -> Verified:
+        return Verified(level, mark_time(time.time()), self._request_id)
+
+    def _mark(self, name: SnapshotName, mark: Verified) -> None:
+        self.zfs.set_property(f"{self.layout.staging}@{name}", VERIFIED, str(mark))
 
     def mark_with_next(self, name: SnapshotName, level: VerifyLevel) -> None:
         """Record it in the transaction of the next snapshot of staging, where that is possible.
@@ -217,19 +225,15 @@ class Staging:
         Until then, or until `settle_mark`, a crash makes this snapshot one that is not verified.
         """
         if self.zfs.joins_changes:
-            self._unsettled = name, level
+            self._unsettled = name, self._mark_at(level)
         else:
-            self.mark_verified(self.layout.staging, name, level)
+            self.mark_verified(name, level)
 
     def settle_mark(self) -> None:
         """Record what `mark_with_next` left to the next snapshot: there may be none."""
         if self._unsettled is not None:
-            self.mark_verified(self.layout.staging, *self._unsettled)
+            self._mark(*self._unsettled)
             self._unsettled = None
-
-    def mark_version(self, dataset: str, name: SnapshotName, version: int) -> None:
-        """Record on the snapshot itself with which version of its source it was compared."""
-        self.zfs.set_property(f"{dataset}@{name}", SOURCE_VERSION, str(version))
 
     @contextlib.contextmanager
     def view(self, dataset: str, snapshot: SnapshotName) -> Iterator[str]:

@@ -107,7 +107,7 @@ def test_4_verify_finds_what_was_edited_after_the_migration(fresh_bed: Bed) -> N
     os.utime(edited, ns=(times.st_atime_ns, times.st_mtime_ns))
     done = fresh_bed.dsgmigd("verify", "SV", check=False)
     assert done.returncode == 4, done.stdout + done.stderr
-    assert "verification_failed: s1" in done.stdout
+    assert "target_differs: s1" in done.stdout
     assert "data/file: content" in done.stdout
 
 
@@ -116,7 +116,7 @@ def test_verify_without_contents_does_not_claim_to_have_read_them(fresh_bed: Bed
     fresh_bed.dsgmigd("migrate", "SV")
     done = fresh_bed.dsgmigd("verify", "SV", "--level", "structure", "--json")
     result = json.loads(done.stdout)
-    assert result["verification_level"] == "structure"
+    assert result["verified_now"]["level"] == "structure"
     assert result["snapshots"][0]["verification"]["files_read"] == 0
     assert result["snapshots"][0]["verification"]["hashes_unchecked"] == 1
 

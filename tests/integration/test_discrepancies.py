@@ -30,7 +30,7 @@ def test_a_source_that_changed_after_publication_is_told_file_by_file(fresh_bed:
     rewrite(series.snapshot(1), "evil")
     fresh_bed.drop("SV")
     result = fresh_bed.wait_result("SV")
-    assert result["error"]["code"] == "verification_failed"
+    assert result["error"]["code"] == "target_differs"
     assert result["discrepancies_file"] == beside.name
     (row,) = result["snapshots"]
     lines = [json.loads(line) for line in beside.read_text().splitlines()]
@@ -46,7 +46,7 @@ def test_a_source_that_changed_after_publication_is_told_file_by_file(fresh_bed:
 
     all_of_them = fresh_bed.spool.parent / "all.jsonl"
     verified = fresh_bed.verified("SV", "--differences", str(all_of_them))
-    assert verified["error"]["code"] == "verification_failed"
+    assert verified["error"]["code"] == "target_differs"
     assert len(all_of_them.read_text().splitlines()) == len(lines)
     assert beside.exists(), "that of the queue stays with its result"
 

@@ -42,7 +42,7 @@ def full_walks(result: dict[str, Any]) -> list[str]:
 def test_changes_walks_the_first_every_tenth_and_the_last_snapshot(fresh_bed: Bed) -> None:
     series = long_series(fresh_bed)
     result = fresh_bed.migrate("SV", "--verify", "changes")
-    assert (result["outcome"], result["verification_level"]) == ("done", "changes")
+    assert (result["outcome"], result["verified_now"]["level"]) == ("done", "changes")
     assert full_walks(result) == ["s1", "s11", "s12"]
     rows = {row["name"]: row["verification"] for row in result["snapshots"]}
     assert rows["s1"]["entries"] > 30

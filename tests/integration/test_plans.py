@@ -304,7 +304,7 @@ def test_a_source_that_was_edited_after_its_migration_is_found_out(fresh_bed: Be
     write(series.snapshot(1) / "number", "7")
     series.push(all_of(writing(number="3")))
     result = fresh_bed.migrate("SV")
-    assert result["error"]["code"] == "verification_failed"
+    assert result["error"]["code"] == "target_differs"
     assert "number" in result["error"]["message"]
     assert guids(fresh_bed, "SV") == before
 

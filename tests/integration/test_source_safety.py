@@ -72,7 +72,7 @@ def test_what_changes_after_the_pin_is_not_in_the_result_and_is_found_later(
     with bed.snapshot_view(f"{fresh_bed.parent}/SV", "s3", view) as tree:
         assert differences(kept, tree) == []
     found = fresh_bed.verified("SV")
-    assert found["error"]["code"] == "verification_failed"
+    assert found["error"]["code"] == "target_differs"
     assert "s3: " in found["error"]["message"]
 
 

@@ -93,7 +93,7 @@ def test_one_snapshot_alone_is_compared_with_its_source(fresh_bed: Bed) -> None:
     assert (result["outcome"], rows(result)) == ("verified", [("s2", "complete")])
     assert result["snapshots"][0]["verification"]["files_read"] == 6
     result = verify(fresh_bed, "SV@s1", status=4)
-    assert result["error"]["code"] == "verification_failed"
+    assert result["error"]["code"] == "target_differs"
     assert found(result, "s1") == [("linked", "content"), ("data/file", "content")]
 
 
@@ -220,7 +220,7 @@ def test_at_level_structure_the_documents_alone_are_checked(fresh_bed: Bed) -> N
     copy_with_fault(fresh_bed, {"s1": removing("a"), "s3": break_chain})
     options = ("--without-source", "--level", "structure")
     result = verify(fresh_bed, "COPY", *options, status=4)
-    assert (result["verification_level"], found(result, "s1")) == ("structure", [])
+    assert (result["verified_now"]["level"], found(result, "s1")) == ("structure", [])
     assert found(result, "s3") == FAULTS["a broken chain"][2]
     assert verify(fresh_bed, "COPY@s2", *options)["outcome"] == "verified"
 

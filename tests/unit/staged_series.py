@@ -37,7 +37,7 @@ def take_snapshot(staging: Staging, name: SnapshotName, text: str) -> None:
     assert dataset is not None
     (Path(dataset.mountpoint) / "file").write_text(text)
     staging.snapshot(name, {SOURCE_IDENTITY: f"uuid-{name}", SOURCE_VERSION: str(name.number)})
-    staging.mark_verified(dataset.name, name, "complete")
+    staging.mark_verified(name, "complete")
 
 
 def publish(staging: Staging, when: str) -> str | None:

@@ -44,7 +44,7 @@ PURE = [
     *("dsg.entry", "dsg.entry_tree", "dsg.lines", "dsg.manifest", "dsg.metadata", "dsg.pushlog"),
     *("dsg.refused", "dsg.scope", "dsg.tags", "host.terminal"),
     *("maintenance.doctor.leftover", "migration.plan", "source.send_stream"),
-    *("target.capabilities", "target.layout", "target.zfs_errors"),
+    *("target.capabilities", "target.layout", "target.marks", "target.zfs_errors"),
     *("transfer.absent_paths", "verification.compare"),
     *("verification.entries", "verification.findings", "verification.link_groups"),
 ]
@@ -188,7 +188,7 @@ def test_the_configuration_is_known_to_the_command_line_only() -> None:
 ASK_THE_WALL_CLOCK = {
     *("cli.migration", "cli.rollback", "maintenance.repair", "migration.build"),
     *("migration.migration", "service.cancel", "service.processing", "service.queue"),
-    *("service.worker", "source.provenance"),
+    *("service.worker", "source.provenance", "target.published_marks", "target.staging"),
 }
 
 

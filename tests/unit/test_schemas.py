@@ -72,10 +72,12 @@ def test_code_and_schema_agree_on_any_document(document: object) -> None:
 
 def test_the_schema_names_every_outcome_level_and_loss() -> None:
     outcomes = RESULT["properties"]["outcome"]["enum"]
-    assert outcomes == [*("done", "up_to_date", "verified"), "failed", "cancelled", "rejected"]
+    assert outcomes == [
+        *("done", "up_to_date", "verified", "differs", "failed", "cancelled", "rejected")
+    ]
     assert set(get_args(Outcome)) <= set(outcomes)
     assert RESULT["properties"]["schema"]["const"] == SCHEMA
-    assert RESULT["properties"]["verification_level"]["enum"] == ["", *VERIFY_LEVELS]
+    assert RESULT["$defs"]["level"]["enum"] == list(VERIFY_LEVELS)
     losses = RESULT["$defs"]["losses"]["items"]["properties"]["loss"]["enum"]
     assert losses == list(LOSSES)
 

@@ -14,10 +14,10 @@ import os
 from dsgmigd.errors import InvalidName, TargetBusy, TargetChanged, TargetMissing, TargetUnwritable
 from dsgmigd.maintenance.doctor.leftover import Leftover, foreign
 from dsgmigd.names import DatasetName, RepoName, parse_repo_name
-from dsgmigd.request import VERIFY_STRENGTH
 from dsgmigd.target.area import check_target, find_mountpoint
 from dsgmigd.target.dataset import Dataset
-from dsgmigd.target.layout import KEYS, REQUEST, VERIFIED, DatasetLayout, split_replaced, view_owner
+from dsgmigd.target.layout import KEYS, REQUEST, DatasetLayout, split_replaced, view_owner
+from dsgmigd.target.marks import verified_mark
 from dsgmigd.target.native import MountsSnapshots
 from dsgmigd.target.owned import destroy_view, destroy_with_snapshots
 from dsgmigd.target.probe import PROBE_PREFIX, is_probe, remove_probe
@@ -153,7 +153,7 @@ class DatasetPlace:
         if self._is_half_published(layout):
             why = f"its publication was interrupted: `dsgmigd migrate {layout.repo}` completes it"
             return Leftover("staging", staging.name, why, "look", layout.repo, request_id)
-        verified = sum(one.properties.get(VERIFIED) in VERIFY_STRENGTH for one in staging.snapshots)
+        verified = sum(verified_mark(one.properties) is not None for one in staging.snapshots)
         why = f"verified snapshots: {verified}; the next migration continues after them"
         return Leftover("staging", staging.name, why, "discard", layout.repo, request_id)
 

@@ -27,6 +27,7 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "plan": [("SV",), ("SV", "--json"), (HOSTILE,)],
     "migrate": [("SV",), ("SV", "--json"), (HOSTILE,)],
     "verify": [("SV",), ("SV", "--without-source"), (f"SV@{HOSTILE}",), (HOSTILE,)],
+    "rebuild": [("SV",), ("SV", "--from", HOSTILE), (HOSTILE,)],
     "rollback": [("SV",), ("SV", "--to", HOSTILE), (HOSTILE,)],
     "purge": [("SV",), ("SV", HOSTILE), (HOSTILE,)],
     "log": [("SV",), (HOSTILE,)],

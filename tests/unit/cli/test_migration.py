@@ -31,5 +31,6 @@ def test_the_summary_says_what_was_not_checked_and_counts_all_seconds() -> None:
     assert lines[1].split()[-1] == "1.75"
     assert lines[2:] == [
         "not checked: push log data: compared only when a snapshot is made",
+        "verified by this run: 1 snapshots, level complete",
         "SV: done",
     ]

@@ -116,11 +116,12 @@ class World:
         kind: type[AnyRun],
         request: Request | None = None,
         progress: Progress | None = None,
+        request_id: str = "r1",
         **settings: Any,
     ) -> AnyRun:
         """Return new work for a request."""
         return kind(
-            Job(SV, request or Request(), "r1", SPOOL_ID),
+            Job(SV, request or Request(), request_id, SPOOL_ID),
             replace(self.settings, **settings),
             self.pool,
             progress or Progress(repo=SV),
@@ -138,6 +139,15 @@ class World:
     def mark(self, snapshot: str, key: str, dataset: str = "zsd/SV") -> str | None:
         """Return what dsgmigd wrote on a snapshot."""
         return self.zfs.properties(f"{dataset}@{snapshot}").get(PROPERTY_PREFIX + key)
+
+    def level(self, snapshot: str, dataset: str = "zsd/SV") -> str | None:
+        """Return the level at which a snapshot is marked as verified."""
+        text = self.mark(snapshot, "verified", dataset)
+        return text.partition(" ")[0] if text else None
+
+    def guid(self, name: str) -> str:
+        """Return what identifies a dataset or snapshot through every rename."""
+        return self.zfs.output("zfs", "get", "-Hp", "-o", "value", "guid", name).strip()
 
     def published(self, name: str = "file") -> str:
         """Return the content of a published file."""

@@ -74,7 +74,7 @@ def test_a_snapshot_verified_at_a_weaker_level_is_read_before_anything_is_built_
 @pytest.mark.parametrize(
     ("owner", "words"),
     [
-        ("pool/SV", "zfs rename pool/SV pool/SV-old"),
+        ("pool/SV", "dsgmigd rebuild SV --from s1"),
         ("pool/.dsgmigd/staging/SV", "nothing was published"),
     ],
 )
@@ -120,6 +120,7 @@ def resumed_build(
     return Build(
         HeldSource(cast("Any", None), {S1: held}, nested={}),
         staging=cast("Any", staging),
+        marks=cast("Any", SimpleNamespace(note=lambda *_: None)),
         writer=cast("Any", writer),
         checker=checker_of(verify, staging, level),
         report=Report(),
@@ -210,7 +211,7 @@ def recorded_build(
     staging = SimpleNamespace(
         layout=SimpleNamespace(staging="pool/SV"),
         snapshot=lambda name, _: done.append(f"snapshot {name}"),
-        mark_verified=lambda _, name, __: done.append(f"mark {name}"),
+        mark_verified=lambda name, _: done.append(f"mark {name}"),
         view=lambda *_: nullcontext("/view"),
     )
     return Build(
@@ -220,6 +221,7 @@ def recorded_build(
             nested=dict.fromkeys(streams, frozenset()),
         ),
         staging=cast("Any", staging),
+        marks=cast("Any", SimpleNamespace(note=lambda *_: None)),
         writer=writer,
         checker=checker_of(verify, staging, "complete"),
         report=Report(),
@@ -272,7 +274,7 @@ def test_what_does_not_fit_is_given_back_and_the_space_that_it_needs_is_named(
     assert caught.value.message.endswith(", 77 bytes are free in zsd")
     assert "resumes after the last verified snapshot" in caught.value.hint
     assert (world.zfs.mountpoint(STAGING) / "file").read_text() == "one"
-    assert world.mark("s1", "verified", STAGING) == "complete"
+    assert world.level("s1", STAGING) == "complete"
 
 
 @needs_rsync
@@ -316,7 +318,7 @@ def marks_at(world: World, wanted: tuple[str, str], found: list[str | None]) -> 
 
     def look(step: str, snapshot: str | None) -> None:
         if (step, snapshot) == wanted:
-            found.append(world.mark("s1", "verified", STAGING))
+            found.append(world.level("s1", STAGING))
 
     return Meddling(do=look)
 
@@ -332,7 +334,7 @@ def test_only_what_is_quickly_done_again_is_marked_with_the_next_snapshot(
     found: list[str | None] = []
     native_world.work(Migration, progress=marks_at(native_world, ("copy", "s2"), found)).run()
     assert found == [mark]
-    assert [native_world.mark(one, "verified") for one in ("s1", "s2")] == ["complete"] * 2
+    assert [native_world.level(one) for one in ("s1", "s2")] == ["complete"] * 2
 
 
 @needs_rsync
@@ -343,7 +345,7 @@ def test_a_run_that_is_stopped_leaves_no_verified_snapshot_without_its_mark(
     native_world.push(2, file="two")
     with pytest.raises(InterruptedByStop):
         native_world.work(Migration, progress=StopAt(when="copy", at=2)).run()
-    assert native_world.mark("s1", "verified", STAGING) == "complete"
+    assert native_world.level("s1", STAGING) == "complete"
     assert [row.name for row in native_world.migrate().snapshots] == ["s2"]
 
 
@@ -360,7 +362,7 @@ def test_a_snapshot_whose_mark_was_lost_in_a_crash_is_built_again(native_world: 
     with pytest.raises(InterruptedByStop):
         native_world.work(Migration, progress=Meddling(do=crash)).run()
     native_world.zfs.fake_native.core.fails = 0
-    assert native_world.mark("s1", "verified", STAGING) is None
+    assert native_world.level("s1", STAGING) is None
     assert [row.name for row in native_world.migrate().snapshots] == ["s1", "s2"]
     assert native_world.published() == "two"
 
@@ -376,7 +378,7 @@ def test_a_full_pool_loses_no_mark_that_waits(native_world: World) -> None:
 
     with pytest.raises(TargetFull):
         native_world.work(Migration, progress=Meddling(do=fill)).run()
-    assert native_world.mark("s1", "verified", STAGING) == "complete"
+    assert native_world.level("s1", STAGING) == "complete"
 
 
 @needs_rsync

@@ -90,11 +90,11 @@ def described(**properties: str) -> TargetSnapshot:
 
 def test_a_snapshot_is_described_by_its_marks() -> None:
     marks = {SOURCE_IDENTITY: "u", SOURCE_VERSION: "12", VERIFIED: "complete"}
-    assert described(**marks) == TargetSnapshot(S1, "u", 12, is_verified=True)
+    assert described(**marks) == TargetSnapshot(S1, "u", 12, level="complete")
 
 
 def test_a_snapshot_without_marks_is_not_ours_and_not_verified() -> None:
-    assert described() == TargetSnapshot(S1, None, 0, is_verified=False)
+    assert described() == TargetSnapshot(S1, None, 0, level=None)
 
 
 def test_snapshots_of_other_names_are_left_out() -> None:

@@ -17,6 +17,7 @@ from dsgmigd.errors import (
     SourceUnavailable,
     SourceUnreadable,
     TargetChanged,
+    TargetDiffers,
     TargetExists,
     TargetRefused,
     TargetUnavailable,
@@ -26,6 +27,7 @@ from dsgmigd.migration import migration as migration_module
 from dsgmigd.migration import run
 from dsgmigd.migration.migration import Migration
 from dsgmigd.migration.published_check import PublishedCheck
+from dsgmigd.names import SnapshotName
 from dsgmigd.request import Request
 from dsgmigd.source.pin_names import PINS_DIRECTORY
 from dsgmigd.source.pins import Pins
@@ -74,7 +76,7 @@ def test_every_snapshot_is_built_verified_and_published(world: World) -> None:
     ]
     assert report.target == TargetFacts("zsd/SV", str(world.zfs.mountpoint("zsd/SV")))
     assert world.snapshots() == ["s1", "s2"]
-    assert [world.mark(name, "verified") for name in ("s1", "s2")] == ["complete"] * 2
+    assert [world.level(name) for name in ("s1", "s2")] == ["complete"] * 2
     assert [world.mark(name, "source_uuid") for name in ("s1", "s2")] == [
         "directory:s1",
         "directory:s2",
@@ -585,26 +587,116 @@ def test_a_source_that_was_edited_ends_the_run_before_anything_is_built(world: W
     world.push(2, file="two")
     change_in_place(source / "file")
     touch_root(source)
-    with pytest.raises(VerificationFailed, match="s1: 1 differences") as caught:
+    with pytest.raises(TargetDiffers, match="s1: 1 differences") as caught:
         world.migrate()
-    assert "zfs rename zsd/SV zsd/SV-old, then submit again" in caught.value.hint
+    assert "dsgmigd rebuild SV --from s1" in caught.value.hint
     assert f"{AREA}/staging/SV" not in world.zfs.datasets
     assert world.snapshots() == ["s1"]
 
 
-def test_the_hint_after_differences_builds_a_damaged_dataset_again(world: World) -> None:
+def rebuild(first: int) -> Request:
+    return Request(rebuild_from=SnapshotName(first))
+
+
+@pytest.mark.parametrize("request_", [rebuild(1), Request(replace=True)])
+def test_a_damaged_dataset_is_never_up_to_date_until_it_is_built_again(
+    world: World, request_: Request
+) -> None:
     world.push(1, file="one")
     world.migrate()
     world.damage("s1")
-    with pytest.raises(VerificationFailed) as caught:
+    with pytest.raises(TargetDiffers, match="s1: 1 differences") as caught:
         world.work(PublishedCheck).verify(level="complete")
-    assert "zfs rename zsd/SV zsd/SV-old, then submit again" in caught.value.hint
-    assert world.migrate(Request(replace=True)).outcome == "up_to_date"
+    assert "dsgmigd rebuild SV --from s1" in caught.value.hint
+    for _ in range(2):
+        with pytest.raises(TargetDiffers, match="@s1 has 1 differences to its source, found at"):
+            world.migrate()
 
-    world.rename("zsd/SV", "zsd/SV-old")
-    assert world.migrate().outcome == "done"
+    report = world.migrate(request_, request_id="r2")
+    assert report.outcome == "done"
+    assert report.target is not None
+    assert world.snapshots(str(report.target.replaced)) == ["s1"], "what it held can be examined"
     assert world.work(PublishedCheck).verify(level="complete").outcome == "verified"
-    assert world.snapshots("zsd/SV-old") == ["s1"]
+    assert world.migrate().outcome == "up_to_date"
+
+
+def test_a_rebuild_keeps_the_snapshots_before_it(world: World) -> None:
+    for number, text in enumerate(("one", "two", "three"), 1):
+        world.push(number, file=text)
+    world.migrate()
+    guid = world.guid("zsd/SV@s1")
+    world.damage("s2")
+    with pytest.raises(TargetDiffers):
+        world.work(PublishedCheck).verify(level="complete")
+
+    report = world.migrate(rebuild(2), request_id="r2")
+
+    assert [(row.name, row.method) for row in report.snapshots] == [
+        ("s2", "rsync"),
+        ("s3", "rsync"),
+    ]
+    assert (world.snapshots(), world.published()) == (["s1", "s2", "s3"], "three")
+    assert world.guid("zsd/SV@s1") == guid
+    assert report.target is not None
+    assert world.snapshots(str(report.target.replaced)) == ["s2", "s3"]
+    assert world.migrate().outcome == "up_to_date"
+
+
+def test_a_request_that_has_rebuilt_does_not_do_so_again_after_a_crash(world: World) -> None:
+    world.push(1, file="one")
+    world.migrate()
+    assert world.migrate(rebuild(1), request_id="r7").outcome == "done"
+    again = world.migrate(rebuild(1), request_id="r7")
+    assert (again.outcome, again.snapshots) == ("up_to_date", [])
+
+
+def test_a_source_that_moved_and_differs_is_replaced_if_that_is_asked_for(world: World) -> None:
+    source = world.push(1, file="one")
+    world.migrate()
+    change_in_place(source / "file")
+    touch_root(source)
+    report = world.migrate(Request(replace=True))
+    assert report.outcome == "done"
+    assert [row.method for row in report.snapshots] == ["rsync"]
+    assert any("the target is replaced: s1: 1 differences" in one for one in report.warnings)
+    assert world.published() == (source / "file").read_text()
+
+
+def test_what_a_later_verification_does_not_find_differs_no_more(world: World) -> None:
+    source = world.push(1, file="one")
+    world.migrate()
+    change_in_place(source / "file")
+    with pytest.raises(TargetDiffers):
+        world.work(PublishedCheck).verify(level="complete")
+    change_in_place(source / "file")
+    world.work(PublishedCheck).verify(level="structure")
+    with pytest.raises(TargetDiffers):
+        world.migrate()
+    assert world.work(PublishedCheck).verify(level="complete").outcome == "verified"
+    assert world.migrate().outcome == "up_to_date"
+
+
+def test_a_stronger_level_is_verified_before_anything_is_said(world: World) -> None:
+    world.push(1, file="one")
+    world.migrate(Request(verify="structure"))
+    report = world.migrate(Request(verify="exhaustive"))
+    document = report.to_json()
+    assert (report.outcome, document["verified_now"]["level"]) == ("up_to_date", "exhaustive")
+    assert document["verified_now"]["files_read"] == 1
+    assert (document["last_verified"]["level"], world.level("s1")) == ("exhaustive", "exhaustive")
+
+    again = world.migrate(Request(verify="complete")).to_json()
+    assert again["verified_now"] is None
+    assert again["last_verified"] == document["last_verified"]
+
+
+def test_a_stronger_level_that_finds_differences_is_not_up_to_date(world: World) -> None:
+    world.push(1, file="one")
+    world.migrate(Request(verify="structure"))
+    world.damage("s1")
+    with pytest.raises(TargetDiffers, match="s1: 1 differences"):
+        world.migrate(Request(verify="exhaustive"))
+    assert world.level("s1") == "structure"
 
 
 def test_a_level_that_reads_no_contents_says_so_once(world: World) -> None:
@@ -621,12 +713,11 @@ def test_a_damaged_dataset_is_not_extended(world: World) -> None:
     world.migrate(Request(verify="structure"))
     world.push(2, file="two")
     world.damage("s1")
-    with pytest.raises(VerificationFailed, match="s1: 1 differences") as caught:
+    with pytest.raises(TargetDiffers, match="s1: 1 differences") as caught:
         world.migrate()
-    assert "zfs rename zsd/SV zsd/SV-old, then submit again" in caught.value.hint
+    assert "dsgmigd rebuild SV --from s1" in caught.value.hint
 
-    world.rename("zsd/SV", "zsd/SV-old")
-    assert world.migrate().outcome == "done"
+    assert world.migrate(rebuild(1), request_id="r2").outcome == "done"
     assert (world.snapshots(), world.published()) == (["s1", "s2"], "two")
 
 

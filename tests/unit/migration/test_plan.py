@@ -1,8 +1,9 @@
 """Plans: worlds in one line, what is there on the left, what has to be done on the right.
 
 A word is a snapshot and its marks: `s1` has the identity and version that its number gives, `s1!`
-another identity, `s1+` a newer version, `s1?` is not verified, `s1-` was not made by dsgmigd, `s1/`
-cannot be sent. A plan is written as its base, then its steps: `s1>s2` is sent, `s1~s2` is not.
+another identity, `s1+` a newer version, `s1?` is not verified, `s1_` at `structure` only, `s1*` is
+marked as different, `s1-` was not made by dsgmigd, `s1/` cannot be sent. A plan is written as its
+base, then its steps: `s1>s2` is sent, `s1~s2` is not.
 """
 
 import random
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsgmigd.errors import NoSnapshots, SnapshotGap, TargetExists
+from dsgmigd.errors import NoSnapshots, SnapshotGap, TargetDiffers, TargetExists
 from dsgmigd.migration.plan import (
     Create,
     Extend,
@@ -21,6 +22,8 @@ from dsgmigd.migration.plan import (
 )
 from dsgmigd.migration.series import SourceSnapshot, TargetSnapshot, TargetState
 from dsgmigd.names import SnapshotName
+from dsgmigd.request import VerifyLevel
+from dsgmigd.target.marks import Differs
 
 
 def source_of(words: str) -> list[SourceSnapshot]:
@@ -30,21 +33,26 @@ def source_of(words: str) -> list[SourceSnapshot]:
     ]
 
 
-def state_of(words: str | None) -> TargetState | None:
+def state_of(words: str | None, shared: int = 0) -> TargetState | None:
     if words is None:
         return None
     return TargetState(
-        tuple(
+        shared=shared,
+        snapshots=tuple(
             TargetSnapshot(
-                name, None if "-" in marks else identity, version, is_verified="?" not in marks
+                name,
+                None if "-" in marks else identity,
+                version,
+                level=None if "?" in marks else "structure" if "_" in marks else "complete",
+                differs=Differs(3, "complete", "source", "then", "r1") if "*" in marks else None,
             )
             for name, identity, version, marks in map(_read_word, words.split())
-        )
+        ),
     )
 
 
 def _read_word(word: str) -> tuple[SnapshotName, str, int, str]:
-    text = word.rstrip("!+?-/")
+    text = word.rstrip("!+?-/*_")
     marks = word[len(text) :]
     name = SnapshotName.parse(text)
     version = 100 + name.number + (1000 if "+" in marks else 0)
@@ -58,14 +66,19 @@ def plan(
     *,
     limit: int | None = None,
     replace: bool = False,
+    rebuild: str | None = None,
+    level: VerifyLevel | None = None,
+    shared: int = 0,
 ) -> str:
     return written(
         make_plan(
             source_of(source),
             target=state_of(target),
-            staging=state_of(staging),
+            staging=state_of(staging, shared),
             limit=limit,
             replace=replace,
+            rebuild_from=SnapshotName.parse(rebuild) if rebuild else None,
+            level=level,
         )
     )
 
@@ -86,6 +99,8 @@ def written(made: Plan) -> str:
     ]
     if made.rechecks:
         words.append("recheck " + " ".join(map(str, made.rechecks)))
+    if made.verifies:
+        words.append("verify " + " ".join(map(str, made.verifies)))
     if made.only_in_target:
         words.append("kept " + " ".join(map(str, made.only_in_target)))
     if made.replaces_target:
@@ -322,6 +337,116 @@ def test_an_interrupted_replacement_goes_on() -> None:
     assert made == "resume s1, s1>s2, replacing"
 
 
+# What a verification found.
+
+
+@pytest.mark.parametrize("target", ["s1* s2", "s1 s2*", "s1* s2* s3"])
+def test_what_is_marked_as_different_is_never_up_to_date(target: str) -> None:
+    with pytest.raises(TargetDiffers, match=r"@s[12] has 3 differences to its source") as caught:
+        plan("s1 s2 s3", target=target)
+    first = "s1" if "s1*" in target else "s2"
+    assert f"dsgmigd rebuild REPO --from {first}" in caught.value.hint
+
+
+def test_a_mark_beyond_the_limit_does_not_matter() -> None:
+    assert plan("s1 s2", target="s1 s2*", limit=1) == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("staging", "shared", "made"),
+    [
+        (None, 0, "create, >s1, s1>s2, replacing"),
+        ("s1", 0, "resume s1, s1>s2, replacing"),
+        ("s1* s2", 2, "create, >s1, s1>s2, replacing"),
+        ("s1 s2", 1, "create, >s1, s1>s2, replacing"),
+    ],
+)
+def test_what_differs_is_replaced_if_that_is_asked_for(
+    staging: str | None, shared: int, made: str
+) -> None:
+    target = "s1* s2"
+    assert plan("s1 s2", target=target, staging=staging, shared=shared, replace=True) == made
+
+
+@pytest.mark.parametrize(
+    ("first", "target", "made"),
+    [
+        ("s1", "s1 s2 s3", "create, >s1, s1>s2, s2>s3, replacing"),
+        ("s1", "s1* s2! s3-", "create, >s1, s1>s2, s2>s3, replacing"),
+        ("s2", "s1 s2* s3", "extend s1, s1>s2, s2>s3, replacing"),
+        ("s3", "s1 s2 s3*", "extend s2, s2>s3, replacing"),
+        ("s3", "s1 s2", "extend s2, s2>s3, replacing"),
+        ("s3", "s1+ s2 s3*", "extend s2, s2>s3, recheck s1, replacing"),
+    ],
+)
+def test_a_rebuild_keeps_what_is_before_it(first: str, target: str, made: str) -> None:
+    assert plan("s1 s2 s3", target=target, rebuild=first) == made
+
+
+@pytest.mark.parametrize(
+    ("staging", "shared", "made"),
+    [
+        ("s1 s2", 1, "resume s2, s2>s3, replacing"),
+        ("s1 s2 s3", 1, "resume s3, replacing"),
+        ("s1 s2* s3", 1, "extend s1, s1>s2, s2>s3, replacing"),
+        ("s1 s2 s3", 2, "extend s1, s1>s2, s2>s3, replacing"),
+        ("s1 s2 s3", 0, "extend s1, s1>s2, s2>s3, replacing"),
+    ],
+)
+def test_an_interrupted_rebuild_goes_on_only_after_its_own_work(
+    staging: str, shared: int, made: str
+) -> None:
+    target = "s1 s2* s3"
+    assert plan("s1 s2 s3", target=target, staging=staging, shared=shared, rebuild="s2") == made
+
+
+@pytest.mark.parametrize("before", ["s1*", "s1?", "s1!", "s1-"])
+def test_a_rebuild_keeps_nothing_that_is_not_proven(before: str) -> None:
+    with pytest.raises(TargetExists, match="before s2 cannot be kept: @s1"):
+        plan("s1 s2", target=f"{before} s2*", rebuild="s2")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "first", "missing"),
+    [
+        ("s2 s3", "s1 s2* s3", "s1", "s1"),
+        ("s1 s2", "s1 s2 s3", "s2", "s3"),
+        ("s1 s2", "s1 s2", "s3", "s3"),
+        ("s2 s3", "s1 s2 s3", "s2", "s1"),
+    ],
+)
+def test_a_rebuild_drops_nothing_that_the_source_no_longer_has(
+    source: str, target: str, first: str, missing: str
+) -> None:
+    with pytest.raises(SnapshotGap, match=f"{missing}"):
+        plan(source, target=target, rebuild=first)
+
+
+def test_a_rebuild_of_nothing_builds_everything() -> None:
+    assert plan("s1 s2", rebuild="s1") == "create, >s1, s1>s2"
+
+
+@pytest.mark.parametrize(
+    ("target", "level", "made"),
+    [
+        ("s1 s2", "complete", "nothing"),
+        ("s1_ s2", "complete", "nothing, verify s1"),
+        ("s1 s2", "exhaustive", "nothing, verify s1 s2"),
+        ("s1_ s2_", "structure", "nothing"),
+        ("s1_", "changes", "extend s1, s1>s2, verify s1"),
+        ("s1_+ s2", "complete", "nothing, recheck s1, verify s1"),
+    ],
+)
+def test_what_was_verified_at_a_weaker_level_is_verified_first(
+    target: str, level: VerifyLevel, made: str
+) -> None:
+    assert plan("s1 s2", target=target, level=level) == made
+
+
+def test_what_only_the_target_has_cannot_be_verified_again() -> None:
+    assert plan("s2", target="s1_ s2", level="complete") == "nothing, kept s1"
+
+
 MARKS = ["", "!", "+", "?", "-"]
 HELD = st.none() | st.lists(st.sampled_from(MARKS), max_size=6)
 
@@ -394,6 +519,7 @@ def test_a_plan_in_a_result_counts_what_is_wanted_and_lists_what_is_done() -> No
         "base": "extend s1",
         "steps": ["s2 by send", "s3 by rsync"],
         "rechecks": ["s1"],
+        "verifies": [],
         "replaces_target": False,
         "only_in_target": [],
     }

@@ -14,6 +14,7 @@ from dsgmigd.names import SnapshotName, parse_dataset_name, parse_repo_name
 from dsgmigd.target.dataset import PROPERTY_PREFIX
 from dsgmigd.target.layout import SNAPSHOT_HASH, DatasetLayout
 from dsgmigd.target.publication import find_target
+from dsgmigd.target.published_marks import PublishedMarks
 from dsgmigd.target.staging import Staging
 from dsgmigd.target.zfs import Zfs
 from dsgmigd.verification.findings import Verification
@@ -33,6 +34,7 @@ class Target:
         self.staging = Staging(Zfs(commands, sleep=lambda _: None), layout, "r1")
         self.staging.area.prepare()
         self.report = Report(has_source=False)
+        self.marks = PublishedMarks(self.staging.zfs, "zsd/SV", "r1")
 
     def create(self) -> Path:
         self.commands.output("zfs", "create", "zsd/SV")
@@ -51,7 +53,12 @@ class Target:
     def check(self, asked: SnapshotName | None = None) -> list[tuple[str, str, int]]:
         """Check it; return name, level and number of discrepancies of each row."""
         verifier = ManifestVerifier(level="complete", hash_threads=2)
-        check_published(self.staging, asked, verifier, self.report, Progress())
+        check_published(
+            *(self.staging, asked, verifier),
+            report=self.report,
+            progress=Progress(),
+            marks=self.marks,
+        )
         found = [(row.name, row.verification) for row in self.report.snapshots]
         return [(name, one.level, one.discrepancy_count) for name, one in found if one]
 
@@ -97,7 +104,12 @@ def test_each_check_is_told_when_the_snapshot_before_was_made(target: Target) ->
             return super().verify(root, number, stamp, is_document_only=is_document_only)
 
     recorder = Recorder(level="complete", hash_threads=2)
-    check_published(target.staging, None, recorder, target.report, Progress())
+    check_published(
+        *(target.staging, None, recorder),
+        report=target.report,
+        progress=Progress(),
+        marks=target.marks,
+    )
     published = target.staging.read_target()
     assert published is not None
     made = [snapshot.created_at for snapshot in published.snapshots]

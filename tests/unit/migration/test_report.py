@@ -34,22 +34,22 @@ def test_source_target_and_plan_are_written_key_by_key_in_this_order() -> None:
         plan=Plan((S1, S2), Extend(S1), (Step(S2, S1, "send"),), rechecks=(S1,)),
         level="changes",
     ).to_json()
-    shown = {key: document[key] for key in ("source", "target", "plan", "verification_level")}
+    shown = {key: document[key] for key in ("source", "target", "plan", "verified_now")}
     assert json.dumps(shown) == (
         '{"source": {"directory": "/source/SV-norm", "snapshots": 2}, '
         '"target": {"dataset": "zsd/SV", "mountpoint": "/zsd/SV", '
         '"replaced": "zsd/.dsgmigd/replaced/SV-20260101T000000Z"}, '
         '"plan": {"wanted": 2, "base": "extend s1", "steps": ["s2 by send"], '
-        '"rechecks": ["s1"], "replaces_target": false, "only_in_target": []}, '
-        '"verification_level": "changes"}'
+        '"rechecks": ["s1"], "verifies": [], "replaces_target": false, "only_in_target": []}, '
+        '"verified_now": null}'
     )
 
 
 def test_a_run_that_ended_before_it_looked_has_empty_objects() -> None:
     document = Report().to_json()
     assert list(document) == [
-        *("source", "target", "plan", "verification_level", "snapshots", "checks", "losses"),
-        "warnings",
+        *("source", "target", "plan", "verified_now", "last_verified", "on_record"),
+        *("snapshots", "checks", "losses", "warnings"),
     ]
     assert (document["source"], document["target"], document["plan"]) == ({}, {}, {})
     none = {"checked": 0, "failed": 0, "reason": "no snapshot was verified"}
@@ -107,8 +107,7 @@ def test_after_differences_in_a_published_dataset_the_hint_says_how_to_build_it_
     with pytest.raises(VerificationFailed) as caught:
         Report().raise_on_discrepancies(S1, found("a"), published="zsd/SV")
     assert caught.value.hint == (
-        "the result lists them; if the source is right, zfs rename zsd/SV zsd/SV-old, "
-        'then submit again ("replace": true would keep the dataset)'
+        "the result lists them; if the source is right: dsgmigd rebuild SV --from s1"
     )
 
 
@@ -116,8 +115,8 @@ def test_a_difference_from_its_own_manifests_may_be_the_pools_fault() -> None:
     with pytest.raises(VerificationFailed, match="between its manifests and target") as caught:
         Report(has_source=False).raise_on_discrepancies(S1, found("a"), published="zsd/SV")
     assert caught.value.hint == (
-        "the result lists them; check the pool: zpool status -v; if there is still a source, "
-        "zfs rename zsd/SV zsd/SV-old, then submit again"
+        "the result lists them; check the pool: zpool status -v; if there is still a source: "
+        "dsgmigd rebuild SV --from s1"
     )
 
 

@@ -70,7 +70,7 @@ def test_an_error_has_its_code_its_class_and_what_to_do() -> None:
 def test_a_failed_request_shows_what_was_done_before() -> None:
     report = Report(level="changes", warnings=["w"])
     result = written(Ending(report, FAILED))
-    assert (result["verification_level"], result["warnings"]) == ("changes", ["w"])
+    assert (result["verified_now"], result["warnings"]) == (None, ["w"])
 
 
 # What is repeated of the request.

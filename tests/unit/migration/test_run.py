@@ -239,7 +239,7 @@ def test_differences_are_reported_one_by_one_and_end_the_comparison(world: World
     work.note = note
     with pytest.raises(VerificationFailed, match="s1: 1 differences") as caught:
         work.compare_with_source(hold(world), "complete")
-    assert "zfs rename zsd/SV zsd/SV-old" in caught.value.hint
+    assert "dsgmigd rebuild SV --from s1" in caught.value.hint
     assert heard == [("s1", "file")]
     assert [row.name for row in work.report.snapshots] == ["s1"]
 

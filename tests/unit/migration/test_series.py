@@ -24,7 +24,10 @@ def target(*numbers: int, identity: str | None = "u", is_verified: bool = True) 
     return TargetState(
         tuple(
             TargetSnapshot(
-                SnapshotName(one), identity and f"{identity}{one}", one, is_verified=is_verified
+                SnapshotName(one),
+                identity and f"{identity}{one}",
+                one,
+                level="complete" if is_verified else None,
             )
             for one in numbers
         )

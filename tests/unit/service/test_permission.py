@@ -8,7 +8,7 @@ import pytest
 
 from dsgmigd.errors import InvalidRequest
 from dsgmigd.migration.job import Settings
-from dsgmigd.names import DatasetName
+from dsgmigd.names import DatasetName, SnapshotName
 from dsgmigd.request import LOOSENINGS, Loosening, Request
 from dsgmigd.service.permission import Permission
 
@@ -17,6 +17,7 @@ LOOSE: dict[Loosening, Request] = {
     "replace": Request(replace=True),
     "allow_loss": Request(allow_loss=("xattr", "acl")),
     "verify": Request(verify="changes"),
+    "rebuild_from": Request(rebuild_from=SnapshotName(2)),
 }
 
 
@@ -42,6 +43,10 @@ def test_every_key_that_can_loosen_has_a_case() -> None:
         ("replace", 'ask for "replace": true, because the configuration has existing = "refuse"'),
         ("allow_loss", 'ask for "allow_loss": ["xattr", "acl"], because.* allow_loss = ["acl"]'),
         ("verify", 'ask for "verify": "changes", because the configuration has level = "complete"'),
+        (
+            "rebuild_from",
+            'ask for "rebuild_from": "s2", because the configuration has existing = "refuse"',
+        ),
     ],
 )
 def test_a_member_may_not_loosen_what_the_configuration_says(key: Loosening, words: str) -> None:

@@ -203,7 +203,11 @@ def test_after_all_waits_the_failure_is_the_result(spool: Spool) -> None:
 
 # A worker does not make a result of them: they leave the claim as it is.
 NO_RESULT = {"spool_io"}
-NO_FAILURE = {"invalid_request": "rejected", "invalid_name": "rejected"}
+NO_FAILURE = {
+    "invalid_request": "rejected",
+    "invalid_name": "rejected",
+    "target_differs": "differs",
+}
 
 
 def every_error() -> dict[str, DsgmigdError]:
@@ -226,7 +230,7 @@ def every_error() -> dict[str, DsgmigdError]:
 
 def test_every_class_of_error_is_tried_below() -> None:
     kinds = {type(error) for error in every_error().values()}
-    assert kinds == set(DsgmigdError.__subclasses__()) - {SpoolFailing}
+    assert kinds == {*DsgmigdError.__subclasses__(), errors.TargetDiffers} - {SpoolFailing}
     assert {error.error_class for error in every_error().values()} == {
         *("transient", "permanent", "operator")
     }

@@ -12,10 +12,10 @@ from dsgmigd.errors import TargetChanged, TargetExists
 from dsgmigd.names import SnapshotName
 from dsgmigd.target import mounts
 from dsgmigd.target.dataset import PROPERTY_PREFIX, Dataset
-from dsgmigd.target.layout import KEYS
+from dsgmigd.target.layout import VERIFIED
+from dsgmigd.target.marks import verified_mark
 from dsgmigd.target.publication import Publication
 from dsgmigd.target.staging import Staging
-from dsgmigd.target.zfs import Zfs
 from tests.unit.fake_zfs import FakeZfs
 from tests.unit.staged_series import (
     AREA,
@@ -330,21 +330,24 @@ def test_a_view_that_an_interrupted_run_left_is_replaced(
         assert (Path(root) / "file").read_text() == "one"
 
 
-def test_marks_are_set_on_the_snapshot_itself(commands: FakeZfs, staging: Staging) -> None:
-    publish_series(staging, S1)
-    staging.mark_version("zsd/SV", S1, 77)
-    staging.mark_verified("zsd/SV", S1, "exhaustive")
-    found = commands.properties("zsd/SV@s1")
-    assert found[PROPERTY_PREFIX + "source_ctransid"] == "77"
-    assert found[PROPERTY_PREFIX + "verified"] == "exhaustive"
-    dataset = Zfs(commands).read("zsd/SV", KEYS)
+def test_marks_are_set_on_the_snapshot_itself(staging: Staging) -> None:
+    staging.create()
+    staging.snapshot(S1, {})
+    staging.mark_verified(S1, "exhaustive")
+    mark = verified_mark(staging.made_snapshot(S1).properties)
+    assert mark is not None
+    assert (mark.level, mark.request_id) == ("exhaustive", "r1")
+    assert mark.at is not None
+    dataset = staging.read_staging()
     assert isinstance(dataset, Dataset)
     assert dataset.properties == {"request": "r1"}
 
 
 def verified(commands: FakeZfs, name: SnapshotName) -> str | None:
-    """Return the mark on a snapshot of staging."""
-    return commands.properties(f"{AREA}/staging/SV@{name}").get(PROPERTY_PREFIX + "verified")
+    """Return the level of the mark on a snapshot of staging."""
+    properties = commands.properties(f"{AREA}/staging/SV@{name}")
+    mark = verified_mark({VERIFIED: properties.get(PROPERTY_PREFIX + VERIFIED, "")})
+    return mark.level if mark else None
 
 
 def test_a_mark_that_is_left_to_the_next_snapshot_comes_in_its_transaction(

@@ -120,7 +120,7 @@ def interrupt(world: World) -> World:
     staging.create()
     for number in (1, 2):
         staging.snapshot(SnapshotName(number), {SOURCE_IDENTITY: "u"})
-    staging.mark_verified(STAGING, SnapshotName(1), "complete")
+    staging.mark_verified(SnapshotName(1), "complete")
     mark = f"{PROPERTY_PREFIX}request={ID}"
     world.zfs.output("zfs", "clone", "-o", mark, f"{STAGING}@s2", VIEW)
     return world

@@ -1,0 +1,196 @@
+"""A published dataset that differs is said to differ by everybody, until it is mended.
+
+The way out is the command that the hint names.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bed
+import pytest
+
+from tests.integration.conftest import Bed
+from tests.integration.trees import (
+    Series,
+    all_of,
+    assert_migrated,
+    linking,
+    new_series,
+    set_read_only,
+    write,
+    writing,
+)
+
+PREFIX = "org.hrdag.dsgmigd:"
+COMMAND = re.compile(r"dsgmigd (rebuild SV --from s\d+)")
+
+
+def published(made: Bed) -> Series:
+    edits = (
+        all_of(writing(data__a="a", data__b="b", link="x"), linking("data/a", "data/hard")),
+        writing(data__a="changed", data__c="c"),
+    )
+    series = new_series(made, "SV", *edits)
+    assert made.migrate("SV")["outcome"] == "done"
+    return series
+
+
+def properties(snapshot: str) -> dict[str, str]:
+    """Return the user properties that are set on a snapshot itself."""
+    lines = bed.run("zfs", "get", "-Hp", "-s", "local", "-o", "property,value", "all", snapshot)
+    pairs = (line.split("\t", 1) for line in lines.splitlines())
+    return {key: value for key, value in pairs if key.startswith(PREFIX)}
+
+
+def guid(snapshot: str) -> str:
+    return bed.run("zfs", "get", "-Hp", "-o", "value", "guid", snapshot).strip()
+
+
+def mend(made: Bed, hint: str) -> dict[str, Any]:
+    """Run the command that a hint names; return its result."""
+    named = COMMAND.search(hint)
+    assert named, hint
+    command, *words = named[1].split()
+    done = made.dsgmigd(command, *words)
+    assert "SV: done" in done.stdout
+    return made.migrate("SV")
+
+
+# The target was tampered with.
+
+
+def change_a_mode(tree: Path) -> None:
+    (tree / "data/b").chmod(0o600)
+
+
+def change_a_time(tree: Path) -> None:
+    os.utime(tree / "data/b", (1, 1))
+
+
+def change_a_content(tree: Path) -> None:
+    times = (tree / "data/b").stat()
+    (tree / "data/b").write_text("B")
+    os.utime(tree / "data/b", ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def change_a_link(tree: Path) -> None:
+    (tree / "link").unlink()
+    (tree / "link").symlink_to("elsewhere")
+
+
+def split_a_hard_link(tree: Path) -> None:
+    shutil.copy2(tree / "data/hard", tree / "data/copy")
+    (tree / "data/copy").rename(tree / "data/hard")
+
+
+def change_the_manifest(tree: Path) -> None:
+    path = tree / ".dsg/last-sync.json"
+    path.write_bytes(path.read_bytes().replace(b"data/c", b"data/C"))
+
+
+def change_an_archive(tree: Path) -> None:
+    (path,) = (tree / ".dsg/archive").iterdir()
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+TAMPERINGS: dict[str, Callable[[Path], object]] = {
+    "content": change_a_content,
+    "name": lambda tree: (tree / "data/b").rename(tree / "data/B2"),
+    "mode": change_a_mode,
+    "time": change_a_time,
+    "link": change_a_link,
+    "hard link": split_a_hard_link,
+    "missing": lambda tree: (tree / "data/c").unlink(),
+    "extra": lambda tree: write(tree / "data/extra", "extra"),
+    "hidden": lambda tree: write(tree / ".hidden", "hidden"),
+    "manifest": change_the_manifest,
+    "archive": change_an_archive,
+}
+
+
+def tamper(made: Bed, change: Callable[[Path], object]) -> None:
+    """Make s2 again, with all that dsgmigd wrote on it, from what `change` made of the files."""
+    snapshot = f"{made.parent}/SV@s2"
+    marks = [f"-o{key}={value}" for key, value in properties(snapshot).items()]
+    change(made.mountpoint / "SV")
+    bed.run("zfs", "destroy", snapshot)
+    bed.run("zfs", "snapshot", *marks, snapshot)
+
+
+@pytest.mark.parametrize("what", TAMPERINGS)
+def test_a_dataset_that_was_tampered_with_is_found_marked_told_and_built_again(
+    fresh_bed: Bed, what: str
+) -> None:
+    series = published(fresh_bed)
+    target = f"{fresh_bed.parent}/SV"
+    first = guid(f"{target}@s1")
+    tamper(fresh_bed, TAMPERINGS[what])
+    tampered = guid(f"{target}@s2")
+
+    found = fresh_bed.verified("SV")
+    assert (found["outcome"], found["error"]["code"]) == ("differs", "target_differs")
+    assert "the source did not change since it was migrated" in found["error"]["message"]
+    marks = {one["name"]: one["differs"] for one in found["on_record"]}
+    assert marks["s1"] is None
+    assert marks["s2"]["count"] == found["snapshots"][-1]["verification"]["discrepancy_count"]
+
+    for command in ("migrate", "plan"):
+        told = fresh_bed.dsgmigd(command, "SV", check=False)
+        assert (told.returncode, "@s2 has" in told.stdout + told.stderr) == (4, True)
+    assert fresh_bed.migrate("SV")["verified_now"] is None
+
+    mended = mend(fresh_bed, found["error"]["hint"])
+    assert (mended["outcome"], mended["last_verified"]["level"]) == ("up_to_date", "complete")
+    assert_migrated(fresh_bed, "SV", series.directory, 2)
+    assert guid(f"{target}@s1") == first, "what was proven stays"
+    listed = bed.run("zfs", "list", "-Hr", "-o", "name", "-t", "snapshot", fresh_bed.parent).split()
+    (kept,) = (one for one in listed if "/replaced/" in one)
+    assert guid(kept) == tampered, "what it held can be examined"
+
+
+# The source moved after its publication.
+
+
+def edit(tree: Path) -> None:
+    (tree / "data/b").write_text("edited")
+
+
+MOVES: dict[str, Callable[[Path], object]] = {
+    "touch": lambda tree: (tree / "data/b").touch(),
+    "edit": edit,
+    "delete": lambda tree: (tree / "data/b").unlink(),
+}
+
+
+@pytest.mark.parametrize("what", MOVES)
+@pytest.mark.parametrize("is_extended", [False, True])
+def test_a_source_that_moved_after_its_publication_has_a_way_out(
+    fresh_bed: Bed, what: str, *, is_extended: bool
+) -> None:
+    series = published(fresh_bed)
+    set_read_only(series.snapshot(2), is_read_only=False)
+    MOVES[what](series.snapshot(2))
+    if is_extended:
+        series.push(writing(data__a="third"))
+    for _ in range(2):
+        found = fresh_bed.migrate("SV")
+        assert (found["outcome"], found["error"]["code"]) == ("differs", "target_differs")
+    first = fresh_bed.verified("SV")
+    assert "the source changed since it was migrated" in first["error"]["message"]
+
+    assert mend(fresh_bed, found["error"]["hint"])["outcome"] == "up_to_date"
+    assert_migrated(fresh_bed, "SV", series.directory, 2 + is_extended)
+
+
+def test_a_request_that_may_replace_needs_no_other_command(fresh_bed: Bed) -> None:
+    series = published(fresh_bed)
+    set_read_only(series.snapshot(2), is_read_only=False)
+    edit(series.snapshot(2))
+    result = fresh_bed.migrate("SV", "--replace")
+    assert (result["outcome"], result["plan"]["replaces_target"]) == ("done", True)
+    assert any("the target is replaced: s2: " in one for one in result["warnings"])
+    assert_migrated(fresh_bed, "SV", series.directory, 2)
