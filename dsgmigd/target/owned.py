@@ -95,7 +95,7 @@ def _is_half_made(zfs: Zfs, dataset: Dataset) -> bool:
         return False
     if dataset.origin is not None:
         try:
-            return zfs.written_bytes(dataset.name) == 0
+            return int(zfs.option(dataset.name, "written")) == 0
         except CommandFailed:  # zfs-fuse has no such property
             return False
     with target_errors(f"looking into {dataset.name}"):

@@ -96,6 +96,12 @@ class Zfs:
             found[name][key] = Found(value, source)
         return found
 
+    def local_values(self, name: str, key: str) -> dict[str, str]:
+        """Return a user property of everything from `name` down on which it is set itself."""
+        columns = ("-s", "local,received", "-o", "name,value")
+        output = self._zfs("get", "-Hpr", *columns, PROPERTY_PREFIX + key, name)
+        return dict(line.split("\t", 1) for line in output.splitlines())
+
     def children(self, name: str) -> tuple[str, ...]:
         """Return the names of the file systems directly below `name`."""
         output = self._zfs("list", "-H", "-r", "-d", "1", "-t", "filesystem", "-o", "name", name)
@@ -112,20 +118,13 @@ class Zfs:
         """Return the value of a native property."""
         return self._zfs("get", "-Hp", "-o", "value", key, name).strip()
 
-    def available_bytes(self, name: str) -> int:
-        """Return how many bytes can still be written below the dataset `name`."""
-        return int(self.option(name, "available"))
-
     def used_bytes(self, name: str) -> int:
         """Return how many bytes become free when the dataset `name` is destroyed."""
         return int(self.option(name, "used"))
 
-    def written_bytes(self, name: str) -> int:
-        """Return how much was written to `name` since its last snapshot, or since it was cloned.
-
-        Raises CommandFailed on zfs-fuse, which has no such property.
-        """
-        return int(self.option(name, "written"))
+    def available_bytes(self, name: str) -> int:
+        """Return how many bytes can still be written below the dataset `name`."""
+        return int(self.option(name, "available"))
 
     def create(self, name: str, options: Mapping[str, str], properties: Mapping[str, str]) -> None:
         """Create and mount the file system `name`; its parent must exist."""

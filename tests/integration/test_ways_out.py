@@ -3,6 +3,7 @@
 The way out is the command that the hint names.
 """
 
+import json
 import os
 import re
 import shutil
@@ -48,6 +49,12 @@ def properties(snapshot: str) -> dict[str, str]:
 
 def guid(snapshot: str) -> str:
     return bed.run("zfs", "get", "-Hp", "-o", "value", "guid", snapshot).strip()
+
+
+def differing(made: Bed) -> list[str]:
+    """Return the snapshots that doctor lists as different."""
+    listed = json.loads(made.dsgmigd("doctor", "--json", check=False).stdout)
+    return [one["where"] for one in listed["leftovers"] if one["kind"] == "differs"]
 
 
 def mend(made: Bed, hint: str) -> dict[str, Any]:
@@ -142,6 +149,7 @@ def test_a_dataset_that_was_tampered_with_is_found_marked_told_and_built_again(
         told = fresh_bed.dsgmigd(command, "SV", check=False)
         assert (told.returncode, "@s2 has" in told.stdout + told.stderr) == (4, True)
     assert fresh_bed.migrate("SV")["verified_now"] is None
+    assert differing(fresh_bed) == [f"{target}@s2"]
 
     mended = mend(fresh_bed, found["error"]["hint"])
     assert (mended["outcome"], mended["last_verified"]["level"]) == ("up_to_date", "complete")
@@ -150,6 +158,7 @@ def test_a_dataset_that_was_tampered_with_is_found_marked_told_and_built_again(
     listed = bed.run("zfs", "list", "-Hr", "-o", "name", "-t", "snapshot", fresh_bed.parent).split()
     (kept,) = (one for one in listed if "/replaced/" in one)
     assert guid(kept) == tampered, "what it held can be examined"
+    assert differing(fresh_bed) == []
 
 
 # The source moved after its publication.

@@ -179,7 +179,7 @@ class FakeZfs:
         return self.health + "\n"
 
     def _get(self, arguments: list[str]) -> str:
-        options, (keys, *names) = _parse(arguments, flags="Hpr", values="od", pairs="Hp")
+        options, (keys, *names) = _parse(arguments, flags="Hpr", values="ods", pairs="Hp")
         columns = options["o"][0].split(",")
         if not set(columns) <= _COLUMNS:
             raise _Failure(f"invalid column name '{columns}'", status=2)
@@ -191,15 +191,16 @@ class FakeZfs:
         subjects: list[FakeDataset | FakeSnapshot] = [self._subject(name, "open")]
         dataset = subjects[0]
         if "r" in options and isinstance(dataset, FakeDataset):
-            if options.get("d") != ["1"]:
-                raise _Failure("the fake knows depth 1 only", status=2)
             subjects += dataset.snapshots
-            subjects += [self.datasets[child] for child in self._children(name)]
+            below = self._below(name, is_deep=options.get("d") != ["1"])
+            subjects += below if "d" in options else self._with_snapshots(below)
         lines = []
         for subject in subjects:
             full = self._full_name(subject, dataset)
             for key in keys.split(","):
                 value, source = self._value(subject, key)
+                if source not in options.get("s", [source])[0].split(","):
+                    continue
                 row = {"name": full, "property": key, "value": value, "source": source}
                 lines.append("\t".join(row[column] for column in columns) + "\n")
         return "".join(lines)
@@ -371,6 +372,18 @@ class FakeZfs:
     def _tick(self) -> int:
         self._clock += 1
         return self._clock
+
+    def _below(self, name: str, *, is_deep: bool) -> list["FakeDataset"]:
+        below = sorted(one for one in self.datasets if one.startswith(f"{name}/"))
+        names = below if is_deep else self._children(name)
+        return [self.datasets[one] for one in names]
+
+    @staticmethod
+    def _with_snapshots(datasets: list["FakeDataset"]) -> list["FakeDataset | FakeSnapshot"]:
+        found: list[FakeDataset | FakeSnapshot] = []
+        for one in datasets:
+            found += [one, *one.snapshots]
+        return found
 
     def _children(self, name: str) -> list[str]:
         return sorted(one for one in self.datasets if one.rpartition("/")[0] == name)

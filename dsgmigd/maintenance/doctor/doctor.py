@@ -16,6 +16,7 @@ from typing import Protocol
 from dsgmigd.errors import DsgmigdError
 from dsgmigd.host.command import Commands
 from dsgmigd.maintenance.doctor.datasets import DatasetPlace
+from dsgmigd.maintenance.doctor.differing import DifferingPlace
 from dsgmigd.maintenance.doctor.leftover import Findings, Leftover, Treatment
 from dsgmigd.maintenance.doctor.pins import PinPlace
 from dsgmigd.maintenance.doctor.spool_files import TemporaryPlace
@@ -67,6 +68,7 @@ class Doctor:
         self._places: tuple[MakesPlace, ...] = (
             lambda _: PinPlace(source_root, spool.identity()),
             lambda run: DatasetPlace(run, parent, area),
+            lambda run: DifferingPlace(run, parent),
             lambda _: TemporaryPlace(spool),
         )
         self._leftovers: list[Leftover] = []
@@ -84,7 +86,8 @@ class Doctor:
                 repositories |= place.repositories()
                 unowned = place.unowned()
             except DsgmigdError as error:
-                self._problems.append(error.message)
+                if error.message not in self._problems:  # two places may be in one pool
+                    self._problems.append(error.message)
                 continue
             reachable.append(make)
             self._leftovers += [

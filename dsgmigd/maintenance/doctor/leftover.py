@@ -5,7 +5,7 @@ from typing import Literal
 
 from dsgmigd.names import RepoName
 
-Kind = Literal["pins", "view", "staging", "replaced", "probe", "temporary", "foreign"]
+Kind = Literal["pins", "view", "staging", "replaced", "probe", "temporary", "foreign", "differs"]
 
 # "remove": dsgmigd made it and no longer needs it. "discard": dsgmigd made it, and a migration
 # would continue it. "keep": it is meant to stay. "look": an administrator has to decide.
