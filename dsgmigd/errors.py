@@ -214,6 +214,13 @@ class TargetBusy(DsgmigdError):
     error_class = "transient"
 
 
+class TargetInUse(DsgmigdError):
+    """Others have something in the published dataset that must not be moved aside."""
+
+    code = "target_in_use"
+    error_class = "operator"
+
+
 class TargetRefused(DsgmigdError):
     """The target cannot store something that the source has, and no request may allow that."""
 

@@ -238,6 +238,8 @@ class Migration(Run):
         # Without a target no name is needed, and it may be longer than ZFS takes.
         is_taken = self.publication.has_replaced if self.planned_target else lambda _: False
         now = free_moment(time.time(), is_taken)
+        if self.planned_target:  # hours may have passed since the plan
+            self.check_others(self.staging.read_target())
         try:
             published = self.publication.publish(now, self.planned_target, identities)
             self.report.target = replace(self.target_facts(), replaced=published.replaced)

@@ -34,6 +34,7 @@ from dsgmigd.target.capabilities import Capabilities
 from dsgmigd.target.dataset import Dataset
 from dsgmigd.target.layout import REQUEST
 from dsgmigd.target.native import Native
+from dsgmigd.target.others import find_others
 from dsgmigd.target.probe import probe_capabilities
 from dsgmigd.target.publication import Publication, TargetFacts, check_is_file_system
 from dsgmigd.target.published_marks import PublishedMarks
@@ -132,10 +133,20 @@ class Run:
             level=self.level,
         )
         self._check_names(plan, target)
+        if plan.base is not None:
+            self.report.warnings += self.check_others(target)
         self.report.plan = plan
         self.progress.snapshots_wanted = len(plan.wanted)
         self.progress.snapshots_done = len(plan.wanted) - len(plan.steps)
         return repository, plan
+
+    def check_others(self, target: Dataset | None) -> list[str]:
+        """Return warnings of what moves aside with the target; raise TargetInUse if it may not."""
+        if target is None or target.is_volume:
+            return []
+        others = find_others(self.staging.zfs, target, self.progress.checkpoint)
+        may_replace = self.may_replace or self.job.request.rebuild_from is not None
+        return others.check_may_move(target.name, may_replace=may_replace)
 
     def _rebuild_from(self, target: Dataset | None) -> SnapshotName | None:
         """Return from which snapshot to build again; None once this request has done so."""

@@ -17,6 +17,7 @@ FACE = (
     "layout",
     "marks",
     "native",
+    "others",
     "owned",
     "probe",
     "publication",

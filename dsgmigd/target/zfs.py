@@ -109,10 +109,12 @@ class Zfs:
 
     def has_children(self, name: str) -> bool:
         """Say whether there is a file system or a volume below `name`."""
-        kinds = "filesystem,volume"
-        return self._zfs("list", "-H", "-r", "-d", "1", "-t", kinds, "-o", "name", name) != (
-            f"{name}\n"
-        )
+        return len(self.rows_of(name, "name")) > 1
+
+    def rows_of(self, name: str, *columns: str) -> list[list[str]]:
+        """Return these properties of `name`, and of each file system and volume directly below."""
+        below = ("-r", "-d", "1", "-t", "filesystem,volume", "-o", ",".join(columns))
+        return [line.split("\t") for line in self._zfs("list", "-H", *below, name).splitlines()]
 
     def option(self, name: str, key: str) -> str:
         """Return the value of a native property."""

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,3 +204,50 @@ def test_a_request_that_may_replace_needs_no_other_command(fresh_bed: Bed) -> No
     assert (result["outcome"], result["plan"]["replaces_target"]) == ("done", True)
     assert any("the target is replaced: s2: " in one for one in result["warnings"])
     assert_migrated(fresh_bed, "SV", series.directory, 2)
+
+
+# What others did in the published dataset.
+
+
+def test_changes_of_others_are_not_moved_aside_without_a_word(fresh_bed: Bed) -> None:
+    series = published(fresh_bed)
+    series.push(writing(data__a="third"))
+    time.sleep(1.1)  # the snapshot's creation is in whole seconds
+    write(fresh_bed.mountpoint / "SV/data/note", "of a user")
+    for _ in range(2):
+        refused = fresh_bed.migrate("SV")
+        assert refused["error"]["code"] == "target_in_use"
+        assert "data/note" in refused["error"]["message"]
+    assert fresh_bed.dsgmigd("plan", "SV", check=False).returncode == 1
+    assert (fresh_bed.mountpoint / "SV/data/note").read_text() == "of a user"
+
+    result = fresh_bed.migrate("SV", "--replace")
+    assert (result["outcome"], result["plan"]["base"]) == ("done", "extend s2")
+    assert any("data/note" in one for one in result["warnings"])
+    assert_migrated(fresh_bed, "SV", series.directory, 3)
+
+
+def test_what_was_only_read_is_extended(fresh_bed: Bed) -> None:
+    series = published(fresh_bed)
+    series.push(writing(data__a="third"))
+    time.sleep(1.1)
+    (fresh_bed.mountpoint / "SV/data/a").read_bytes()
+    os.utime(fresh_bed.mountpoint / "SV/.dsg")
+    bed.run("zfs", "snapshot", f"{fresh_bed.parent}/SV@daily")
+    result = fresh_bed.migrate("SV")
+    assert result["outcome"] == "done"
+    assert "only the replaced dataset has @daily" in result["warnings"]
+    assert_migrated(fresh_bed, "SV", series.directory, 3)
+
+
+def test_child_datasets_of_others_stay_where_they_are(fresh_bed: Bed) -> None:
+    series = published(fresh_bed)
+    child = f"{fresh_bed.parent}/SV/child"
+    bed.run("zfs", "create", child)
+    assert fresh_bed.migrate("SV")["outcome"] == "up_to_date"
+    series.push(writing(data__a="third"))
+    for options in ((), ("--replace",)):
+        refused = fresh_bed.migrate("SV", *options)
+        assert refused["error"]["code"] == "target_in_use"
+        assert child in refused["error"]["message"]
+    assert bed.run("zfs", "get", "-H", "-o", "value", "mounted", child).strip() == "yes"

@@ -207,6 +207,8 @@ class FakeZfs:
 
     def _list(self, arguments: list[str]) -> str:
         options, (name,) = _parse(arguments, flags="Hr", values="dto")
+        if options["o"] == ["name,written"]:
+            raise _Failure("bad property list: invalid property 'written'", status=2)
         expected = {"H": [], "r": [], "d": ["1"], "o": ["name"]}
         kinds = options.pop("t")
         if options != expected or kinds not in (["filesystem"], ["filesystem,volume"]):
