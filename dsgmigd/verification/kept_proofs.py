@@ -23,7 +23,7 @@ from dsgmigd.request import VERIFY_STRENGTH, VerifyLevel
 from dsgmigd.target.capabilities import Capabilities
 from dsgmigd.verification.walk_proofs import BatchFacts, BatchProofs, ProvenDirectory, WalkProofs
 
-_FORMAT = f"1 {sys.byteorder}"
+_FORMAT = f"2 {sys.byteorder}"
 _MODE = 0o600
 
 
@@ -41,12 +41,14 @@ class Proven:
     """What a full walk at `level` proved of two snapshots.
 
     `target_moment` is not later than the creation of the target's snapshot, in seconds since the
-    epoch. `nested` are the paths of nested subvolumes.
+    epoch. `manifest` is the digest of its manifest, if that was read. `nested` are the paths of
+    nested subvolumes.
     """
 
     level: VerifyLevel
     capabilities: Capabilities
     target_moment: float
+    manifest: bytes | None
     nested: list[str]
     proofs: WalkProofs
 
@@ -97,6 +99,7 @@ def _lines_of(pair: Pair, proven: Proven) -> Iterator[Any]:
         "level": proven.level,
         "capabilities": asdict(proven.capabilities),
         "target_moment": proven.target_moment,
+        "manifest": proven.manifest and _text_of(proven.manifest),
         "nested": proven.nested,
         "linked": proven.proofs.linked,
     }
@@ -130,6 +133,7 @@ def _parse(lines: Iterator[Any], pair: Pair) -> Proven | None:
         level=head["level"],
         capabilities=Capabilities(**head["capabilities"]),
         target_moment=head["target_moment"],
+        manifest=head["manifest"] and b64decode(head["manifest"]),
         nested=head["nested"],
         proofs=WalkProofs(found, head["linked"]),
     )

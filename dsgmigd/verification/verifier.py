@@ -119,7 +119,10 @@ class Verifier:
         result = Verification(self._level, note=partial(self._note, f"s{number}"))
         result.nested_subvolumes += kept.nested
         self._check_documents(
-            target_root, number, moments, result, push=None, is_verified_before=True
+            *(target_root, number, moments, result),
+            push=None,
+            is_verified_before=True,
+            right=kept.manifest,
         )
         self._proofs = kept.proofs
         return result
@@ -138,6 +141,7 @@ class Verifier:
             self._level,
             self._capabilities,
             target_moment,
+            manifest=self._documents.digest,
             nested=found.nested_subvolumes,
             proofs=self._proofs,
         )
@@ -163,10 +167,14 @@ class Verifier:
         *,
         push: Push | None,
         is_verified_before: bool,
+        right: bytes | None = None,
     ) -> ManifestView:
-        """Check everything in `.dsg/`; return what the manifest says."""
+        """Check everything in `.dsg/`; return what the manifest says.
+
+        `right` is the digest of a manifest that an earlier run found right.
+        """
         with target_errors(f"reading .dsg of s{number}"):
-            view = self._documents.read(target_root, number)
+            view = self._documents.read(target_root, number, right=right)
             result.add(view.discrepancies)
             result.add(
                 self._archives.check(

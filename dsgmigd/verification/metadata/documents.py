@@ -102,14 +102,22 @@ class Documents:
         self._known = Known()
         self._before: tuple[int, Document] | None = None
 
-    def read(self, root: str, number: int) -> ManifestView:
-        """Read and check `.dsg/` below `root`, which must be that of snapshot s`number`."""
+    @property
+    def digest(self) -> bytes | None:
+        """The digest of the last manifest that was read; None if it could not be read."""
+        return self._before[1].digest if self._before else None
+
+    def read(self, root: str, number: int, *, right: bytes | None = None) -> ManifestView:
+        """Read and check `.dsg/` below `root`, which must be that of snapshot s`number`.
+
+        `right` is the digest of its manifest if that was found right before.
+        """
         directory = os.path.join(root, ".dsg")
         view = ManifestView(SyncMessages(directory))
         before, self._before = self._before, None
         try:
             metadata_directory(root)
-            manifest = self._read_manifest(view, os.path.join(directory, "last-sync.json"))
+            manifest = self._read_manifest(view, os.path.join(directory, "last-sync.json"), right)
             messages = dict(view.sync_messages.document["snapshots"])
             view.messages = {name: one for name, one in messages.items() if isinstance(one, dict)}
             _check_entries(view, manifest)
@@ -130,9 +138,10 @@ class Documents:
             view.differ(".dsg", "metadata", "readable", f"unreadable: {error!r}")
         return view
 
-    def _read_manifest(self, view: ManifestView, path: str) -> Document:
+    def _read_manifest(self, view: ManifestView, path: str, right: bytes | None) -> Document:
         found = Known()
-        manifest = read_document(partial(read_packed, path, self._checkpoint), self._known, found)
+        read = partial(read_packed, path, self._checkpoint)
+        manifest = read_document(read, self._known, found, right=right)
         self._known = found
         view.metadata = dict(manifest.metadata)
         view.listing, view.entries_hash = manifest.listing, manifest.entries_hash

@@ -68,8 +68,19 @@ class Block:
 
 def block_of(text: bytes, paths: list[str]) -> Block:
     """Return the block of the lines in `text`, of which these are the paths."""
+    return _block(text, paths[0], paths[-1], len(paths))
+
+
+def block_of_right_lines(text: bytes) -> Block:
+    """Return the block of the lines in `text`, of which only the first and the last are read."""
+    lines = text.split(BETWEEN_LINES)
+    first, last = (split_line(line)[0] for line in (lines[0], lines[-1]))
+    return _block(text, first, last, len(lines))
+
+
+def _block(text: bytes, first: str, last: str, count: int) -> Block:
     packed = bytes(lz4.block.compress(text))
-    return Block(paths[0], paths[-1], len(paths), packed, xxhash.xxh3_128_digest(packed))
+    return Block(first, last, count, packed, xxhash.xxh3_128_digest(packed))
 
 
 def split_line(line: bytes) -> tuple[str, bytes]:

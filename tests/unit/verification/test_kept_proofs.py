@@ -29,7 +29,12 @@ def proofs() -> WalkProofs:
     return made
 
 
-PROVEN = Proven("complete", Capabilities(xattrs=False), 1234.5678, nested=[ODD], proofs=proofs())
+PROVEN = Proven(
+    *("complete", Capabilities(xattrs=False), 1234.5678),
+    manifest=b"m" * 16,
+    nested=[ODD],
+    proofs=proofs(),
+)
 
 
 @pytest.fixture
@@ -80,7 +85,7 @@ def test_proofs_of_another_version_are_none(
     file: ProofFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file.write(PAIR, PROVEN)
-    monkeypatch.setattr(kept_proofs, "_FORMAT", "2 little")
+    monkeypatch.setattr(kept_proofs, "_FORMAT", "3 little")
     assert file.read(PAIR) is None
 
 

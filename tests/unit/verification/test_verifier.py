@@ -12,9 +12,10 @@ from dsgmigd.errors import InterruptedByStop
 from dsgmigd.request import VerifyLevel
 from dsgmigd.target.capabilities import Capabilities
 from dsgmigd.verification.findings import Verification
+from dsgmigd.verification.metadata import manifest_reader
 from dsgmigd.verification.proof import Moments
 from dsgmigd.verification.verifier import Verifier
-from tests.unit.verification.metadata.dsg_documents import write_documents
+from tests.unit.verification.metadata.dsg_documents import Document, write_documents
 from tests.unit.verification.snapshot_pair import FILES, MTIME, World, calling_functions
 
 
@@ -101,6 +102,32 @@ def test_a_snapshot_that_was_verified_before_is_not_read_but_proves_the_next(
     first = series.verify(1, is_verified_before=True)
     assert (first.files_read, first.files_proven) == (0, 0)
     assert series.verify(2).files_proven == FILES
+
+
+def test_another_verifier_goes_on_from_what_one_proved(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Series(world, "complete"), Series(world, "complete")
+    kept = first.verifier.proven(first.verify(1), time.time() + 1000)
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest_reader, "_decode", None)  # no line is looked into again
+        found = second.verifier.go_on(str(world.target), 1, Moments(), kept)
+    assert found.discrepancies == []
+    assert second.verify(2).files_proven == FILES
+
+
+def test_who_goes_on_checks_a_manifest_that_is_another_one_now(world: World) -> None:
+    series = Series(world, "complete")
+    kept = series.verifier.proven(series.verify(1), time.time() + 1000)
+
+    def turn(entries: Document) -> None:
+        entries["a.txt"] = dict(reversed(entries["a.txt"].items()))
+
+    write_documents(world.target, 1, change=turn)
+    found = series.verifier.go_on(str(world.target), 1, Moments(), kept)
+    assert [(one.path, one.attribute) for one in found.discrepancies] == [
+        ("a.txt", "manifest entry")
+    ]
 
 
 def test_exhaustive_reads_everything_every_time(world: World) -> None:

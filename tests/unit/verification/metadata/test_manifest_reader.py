@@ -254,6 +254,38 @@ def test_parts_that_are_known_are_not_looked_into_again(decoded: list[str]) -> N
     assert 0 < len(decoded) < 100
 
 
+def test_a_document_that_was_right_is_not_looked_into_again(decoded: list[str]) -> None:
+    entries = {f"{number:06}": file_of(number) for number in range(2000)}
+    content = render({"entries": entries, "metadata": METADATA})
+    read = pieces_of(content, 10_000)
+    expected = read_document(read, Known(), Known())
+    decoded.clear()
+    known = Known()
+    found = read_document(read, Known(), known, right=digest_of([content]))
+    assert list(found.listing.lines()) == list(expected.listing.lines())
+    assert (found.entry_count, found.entries_hash) == (2000, expected.entries_hash)
+    assert (found.metadata, found.misshapen, found.digest) == (METADATA, [], expected.digest)
+    entries["001000"] = file_of(1000, "ben")
+    read_document(pieces_of(render({"entries": entries, "metadata": METADATA})), known, Known())
+    assert len(decoded) == 1
+
+
+@pytest.mark.parametrize("right", [b"", digest_of([b"another"]), None])
+def test_a_document_other_than_the_right_one_is_checked_line_by_line(right: bytes | None) -> None:
+    content = lines(member("a"), member("b").replace('"path":"b"', '"path":"c"'))
+    known, found = Known(), Known()
+    for _ in range(2):
+        document = read_document(pieces_of(content), known, found, right=right)
+        assert [path for path, _ in document.misshapen] == ["b"]
+        known, found = found, Known()
+
+
+def test_a_right_document_in_another_layout_is_read_as_any_other(whole: list[bytes]) -> None:
+    content = orjson.dumps({"entries": {"a": entry_of("a")}, "metadata": METADATA})
+    found = read_document(pieces_of(content), Known(), Known(), right=digest_of([content]))
+    assert (found.entry_count, whole) == (1, [content])
+
+
 def test_parts_of_known_lines_in_another_order_are_found_out(whole: list[bytes]) -> None:
     parts = [[file_of(number) for number in range(start, start + 99)] for start in (0, 100)]
     first, second = (
