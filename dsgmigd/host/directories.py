@@ -80,7 +80,7 @@ class Directories:
     @contextmanager
     def readable(self, path: bytes) -> Iterator[int]:
         """Give a descriptor of the directory `path` with which it can be listed and changed."""
-        descriptor = os.open(b".", _READ_DIRECTORY, dir_fd=self.open(path))
+        descriptor = _open_readable(self.open(path))
         try:
             yield descriptor
         finally:
@@ -88,8 +88,7 @@ class Directories:
 
     def names(self, path: bytes) -> list[str]:
         """Return the names in the directory `path`."""
-        with self.readable(path) as descriptor:
-            return os.listdir(descriptor)
+        return names_in(self.open(path))
 
     def lstat(self, path: bytes) -> os.stat_result:
         """Return the status of `path`; of a symbolic link, its own."""
@@ -127,3 +126,16 @@ class Directories:
         """Close every descriptor except that of the root."""
         while self._open:
             os.close(self._open.popitem()[1])
+
+
+def names_in(directory: int) -> list[str]:
+    """Return the names in an open directory."""
+    descriptor = _open_readable(directory)
+    try:
+        return os.listdir(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _open_readable(directory: int) -> int:
+    return os.open(b".", _READ_DIRECTORY, dir_fd=directory)

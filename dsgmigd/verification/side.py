@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
 
-from dsgmigd.host.directories import Directories
+from dsgmigd.host.directories import Directories, names_in
 from dsgmigd.host.hashing import hash_file
 from dsgmigd.host.status_table import StatusTable
 from dsgmigd.source.subvolume import EMPTY_SUBVOL_DIR_OBJECTID, FIRST_FREE_OBJECTID
@@ -42,6 +42,8 @@ class Side:
         self._translate = translate
         self._checkpoint = checkpoint
         self._reads_holes = reads_holes
+        # The directory that was opened last: most calls are for the same again.
+        self._latest = "", -1
         with self._errors("opening", root):
             self._directories = Directories(root)
             self.root_status = os.fstat(self._directories.root)
@@ -54,36 +56,49 @@ class Side:
 
     def open(self, path: str) -> int:
         """Return a descriptor of the directory `path`; valid while one more directory is opened."""
-        with self._errors("opening", path):
-            return self._directories.open(os.fsencode(path))
+        # No context for the errors, here and below: that takes longer than the calls themselves.
+        try:
+            return self._open(path)
+        except OSError as error:
+            raise self._error(error, "opening", path) from error
+
+    def _open(self, path: str) -> int:
+        if path != self._latest[0] or self._latest[1] < 0:
+            self._latest = "", -1  # opening another one may close it
+            self._latest = path, self._directories.open(os.fsencode(path))
+        return self._latest[1]
 
     def has_directory(self, path: str) -> bool:
         """Say whether `path` and all its parents are directories."""
         try:
-            self._directories.open(os.fsencode(path))
+            self._open(path)
         except OSError as error:
             if error.errno in _NO_DIRECTORY:
                 return False
-            raise self._translate(error, f"opening {printable(path)!r}") from error
+            raise self._error(error, "opening", path) from error
         return True
 
     def names(self, path: str) -> list[str]:
         """Return the names in the directory `path`."""
-        with self._errors("listing", path):
-            return self._directories.names(os.fsencode(path))
+        try:
+            return names_in(self._open(path))
+        except OSError as error:
+            raise self._error(error, "listing", path) from error
 
     def statuses(self, path: str, names: list[str]) -> list[os.stat_result | None]:
         """Return the status of each name in the directory `path`; None if it does not exist."""
         with self._errors("reading the names in", path):
-            directory = self._directories.open(os.fsencode(path))
+            directory = self._open(path)
             with suppress(FileNotFoundError):  # almost always, all of them exist
                 return [os.lstat(name, dir_fd=directory) for name in names]
             return [_status(name, directory) for name in names]
 
     def read_statuses(self, path: str, names: list[bytes], table: StatusTable) -> None:
         """Read the status of each name in the directory `path` into `table`."""
-        with self._errors("reading the names in", path):
-            table.read(self._directories.open(os.fsencode(path)), names)
+        try:
+            table.read(self._open(path), names)
+        except OSError as error:
+            raise self._error(error, "reading the names in", path) from error
 
     def has_one_file_system(self, table: StatusTable) -> bool:
         """Say whether every name in `table` exists and is on the file system of the root."""
@@ -126,7 +141,10 @@ class Side:
         try:
             yield
         except OSError as error:
-            raise self._translate(error, f"{action} {printable(path or '.')!r}") from error
+            raise self._error(error, action, path) from error
+
+    def _error(self, error: OSError, action: str, path: str) -> Exception:
+        return self._translate(error, f"{action} {printable(path or '.')!r}")
 
 
 def _status(name: str, directory: int) -> os.stat_result | None:

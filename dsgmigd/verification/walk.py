@@ -129,27 +129,32 @@ class Walk:
 
     def _common_names(self, path: str) -> list[str]:
         """Report the names that only one side has in the directory `path`; return the others."""
-        in_source, in_target = set(self._source.names(path)), set(self._target.names(path))
+        names, in_target = self._source.names(path), set(self._target.names(path))
         if not path:
-            in_source = {name for name in in_source if not is_excluded_name(os.fsencode(name))}
+            names = [name for name in names if not is_excluded_name(os.fsencode(name))]
             in_target.discard(os.fsdecode(DSG_DIRECTORY))
+        in_source = set(names)
         if in_source != in_target:
             for name in sorted(in_source - in_target):
                 self._context.differ(_join(path, name), "presence", _IN_SOURCE, "missing")
             for name in sorted(in_target - in_source):
                 self._context.differ(_join(path, name), "presence", _NOT_IN_SOURCE, "extra")
-            in_source &= in_target
-        return sorted(in_source)
+            return sorted(in_source & in_target)
+        names.sort()  # a file system often has them in order; a set never has
+        return names
 
     def _compare_names(self, place: Place, names: list[str]) -> list[Place]:
         """Compare the entries `names` of a directory; return the directories in it."""
         batch = self._batches.read(place, names)
         self._context.checkpoint()
         self._count_proven_files(batch.file_count)
+        others = batch.others()
+        if not others:
+            return []
         files: list[_File] = []
         directories: list[Place] = []
         source, target = self._source.open(place.path), self._target.open(place.path)
-        for index in batch.others():
+        for index in others:
             pair = Pair(_join(place.path, names[index]), names[index], source, target)
             found = self._compare_name(batch, index, pair)
             if isinstance(found, _File):
