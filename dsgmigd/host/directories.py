@@ -57,6 +57,10 @@ class Directories:
 
         This object owns it, and keeps it open while one more path is opened: a rename needs two.
         """
+        return self._open_by(path, _OPEN_DIRECTORY)
+
+    def _open_by(self, path: bytes, flags: int) -> int:
+        """Return a descriptor of the directory `path`; these `flags` if it is not open yet."""
         before, self._latest = self._latest, path
         missing: list[bytes] = []
         known = path
@@ -69,8 +73,9 @@ class Directories:
                 known
             )  # keeps the most recently used last
         for name in reversed(missing):
-            descriptor = os.open(name, _OPEN_DIRECTORY, dir_fd=descriptor)
             known = known + b"/" + name if known else name
+            by = flags if known == path else _OPEN_DIRECTORY
+            descriptor = os.open(name, by, dir_fd=descriptor)
             self._open[known] = descriptor
             if len(self._open) > _KEPT_OPEN:
                 oldest = next(one for one in self._open if one != before)
@@ -80,7 +85,7 @@ class Directories:
     @contextmanager
     def readable(self, path: bytes) -> Iterator[int]:
         """Give a descriptor of the directory `path` with which it can be listed and changed."""
-        descriptor = _open_readable(self.open(path))
+        descriptor = os.open(b".", _READ_DIRECTORY, dir_fd=self.open(path))
         try:
             yield descriptor
         finally:
@@ -88,7 +93,11 @@ class Directories:
 
     def names(self, path: bytes) -> list[str]:
         """Return the names in the directory `path`."""
-        return names_in(self.open(path))
+        if not path or path in self._open:
+            with self.readable(path) as descriptor:
+                return os.listdir(descriptor)
+        # A directory that is about to be read is opened once, not twice.
+        return os.listdir(self._open_by(path, _READ_DIRECTORY | os.O_NOFOLLOW))
 
     def lstat(self, path: bytes) -> os.stat_result:
         """Return the status of `path`; of a symbolic link, its own."""
@@ -126,16 +135,3 @@ class Directories:
         """Close every descriptor except that of the root."""
         while self._open:
             os.close(self._open.popitem()[1])
-
-
-def names_in(directory: int) -> list[str]:
-    """Return the names in an open directory."""
-    descriptor = _open_readable(directory)
-    try:
-        return os.listdir(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _open_readable(directory: int) -> int:
-    return os.open(b".", _READ_DIRECTORY, dir_fd=directory)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
 
-from dsgmigd.host.directories import Directories, names_in
+from dsgmigd.host.directories import Directories
 from dsgmigd.host.hashing import hash_file
 from dsgmigd.host.status_table import StatusTable
 from dsgmigd.source.subvolume import EMPTY_SUBVOL_DIR_OBJECTID, FIRST_FREE_OBJECTID
@@ -81,7 +81,8 @@ class Side:
     def names(self, path: str) -> list[str]:
         """Return the names in the directory `path`."""
         try:
-            return names_in(self._open(path))
+            self._latest = "", -1
+            return self._directories.names(os.fsencode(path))
         except OSError as error:
             raise self._error(error, "listing", path) from error
 

@@ -59,8 +59,29 @@ def test_a_symbolic_link_on_the_way_is_refused(tmp_path: Path, path: bytes) -> N
     (root / "a").mkdir(parents=True)
     (root / "link").symlink_to(outside)
     (root / "a" / "link").symlink_to(outside)
-    with Directories(str(root)) as tree, pytest.raises(NotADirectoryError):
-        tree.open(path)
+    with Directories(str(root)) as tree:
+        for ask in (tree.open, tree.names):
+            with pytest.raises(NotADirectoryError):
+                ask(path)
+
+
+def test_a_directory_is_opened_once_to_be_listed_and_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "c").touch()
+    opened, real = list[bytes](), os.open
+
+    def note(path: bytes, *more: int, **options: int) -> int:
+        opened.append(path)
+        return real(path, *more, **options)
+
+    with Directories(str(tmp_path)) as tree:
+        monkeypatch.setattr(os, "open", note)
+        assert tree.names(b"a/b") == ["c"]
+        assert os.lstat("c", dir_fd=tree.open(b"a/b")).st_size == 0
+        assert opened == [b"a", b"b"]
+        assert tree.names(b"a/b") == tree.names(b"a/b") == ["c"], "and again, from its beginning"
 
 
 def test_a_root_that_is_a_symbolic_link_is_refused(tmp_path: Path) -> None:
