@@ -164,15 +164,27 @@ class Listing:
         Sorted paths are found quickly.
         """
         found: list[Listed | None] = []
-        # Of the open block: its first path, that of the next one, and its lines.
-        first, following, lines = b"", b"", _NO_LINES
+        # Of the block: its first path, that of the next one, and its lines as soon as it is open.
+        block, first, following, lines = -1, b"", b"", _NO_LINES
         for path in paths:
             if not first <= path < following:
                 block = bisect_right(self._firsts, path) - 1
-                lines = self._lines(block) if block >= 0 else _NO_LINES
                 first, following = self._bounds(block)
+                lines = self._lines(block) if self._may_list(block, path) else _NO_LINES
+            elif lines is _NO_LINES and block >= 0:
+                lines = self._lines(block)
             found.append(lines.get(path))
         return found
+
+    def _may_list(self, block: int, path: bytes) -> bool:
+        """Return False if a block certainly does not list `path`: a directory, for example.
+
+        Whoever asks for one path of a block has its answer without splitting all of its lines.
+        """
+        if block < 0 or block in self._open:
+            return block >= 0
+        text = self._blocks[block].text()
+        return b"\\" in text or b'"%b":{' % path in text
 
     def _bounds(self, block: int) -> tuple[bytes, bytes]:
         """Return the first path of a block, and that of the next one."""

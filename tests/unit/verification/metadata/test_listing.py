@@ -85,6 +85,23 @@ def test_many_paths_are_found_as_each_is(paths: set[str], others: list[str]) -> 
         assert listing.find_each(encoded) == [listing.find(path) for path in asked]
 
 
+def test_a_path_that_is_not_listed_is_missed_without_splitting_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listing = listing_of({f"{directory}/{name}" for directory in "abc" for name in "123"}, 3)
+    split, real = list[int](), Block.numbered_lines
+
+    def note(block: Block, start: int) -> dict[bytes, tuple[int, bytes]]:
+        split.append(start)
+        return real(block, start)
+
+    monkeypatch.setattr(Block, "numbered_lines", note)
+    assert listing.find_each([b"a", b"b", b"c"]) == [None] * 3
+    assert split == []
+    assert listing.find_each([b"b/x", b"b/y", b"c/1"]) == [None, None, listing.find("c/1")]
+    assert split == [3, 6], "whoever asks for more of one block gets its lines"
+
+
 @given(st.sets(PATHS, min_size=1, max_size=30), PATHS, PATHS)
 def test_a_span_has_what_is_found_between_its_ends(paths: set[str], one: str, other: str) -> None:
     listing = listing_of(paths, 3)
