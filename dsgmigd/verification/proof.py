@@ -14,6 +14,7 @@ import os
 import struct
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 
 import xxhash
 
@@ -51,11 +52,18 @@ class Moments:
 
         In whole seconds since the epoch, cut. False says nothing of a single file.
         """
-        source_ns, target_ns = ((cut + 1) * _NANOSECONDS for cut in (source_ctime, target_ctime))
-        if self.target is None or target_ns > int(self.target * _NANOSECONDS) - _TICK_NS:
-            return False
-        earliest = min(self.source, default=math.inf)
-        return earliest == math.inf or source_ns <= int(earliest * _NANOSECONDS) - _CREATION_NS
+        latest_source, latest_target = self._latest
+        return source_ctime <= latest_source and target_ctime <= latest_target
+
+    @cached_property
+    def _latest(self) -> tuple[float, float]:
+        """The latest ctimes in source and target, cut, that come before all moments for certain."""
+        source, target = math.inf, -math.inf
+        if self.source:
+            source = (int(min(self.source) * _NANOSECONDS) - _CREATION_NS) // _NANOSECONDS - 1
+        if self.target is not None:
+            target = (int(self.target * _NANOSECONDS) - _TICK_NS) // _NANOSECONDS - 1
+        return source, target
 
 
 class Digests:
