@@ -139,5 +139,10 @@ def test_the_newest_archive_that_was_compared_already_is_remembered(world: World
 
 def test_what_an_earlier_run_verified_is_remembered_as_it_is(world: World) -> None:
     assert world.check(reads_none=True) == []
+    assert world.read == ["s3"]
+    assert world.check() == []
+    assert world.read == []
+    assert world.check(Moments(target=0.0)) == []
+    assert world.read == ["s1", "s2", "s3"]
     world.spoil("s1")
     assert world.check() == [(".dsg/archive", "s1")]
