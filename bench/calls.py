@@ -8,6 +8,7 @@ Left out are calls for memory, locks and the clock, pipes, and the start of othe
 they do: their number depends on the machine, and not on the files.
 """
 
+import compileall
 import os
 import random
 import re
@@ -138,6 +139,8 @@ def build_sizes(place: Place, edits: Sequence[Edit]) -> tuple[str, str]:
 
 def build(place: Place, repos: Mapping[str, tuple[int, Sequence[Edit]]]) -> None:
     """Build repositories of one snapshot with so many files, and one more for each edit."""
+    # Otherwise the first of two counts has what it takes to write all compiled modules.
+    compileall.compile_dir(place.checkout / "dsgmigd", quiet=2)
     trees = {repo: place.source_root / repo for repo in repos}
     for number in range(1, 2 + max(len(edits) for _, edits in repos.values())):
         time.sleep(SETTLE_SECONDS)
