@@ -54,6 +54,8 @@ _AMOUNTS = {
     # Whether system calls and transactions are counted. Only on a machine that does nothing else is
     # everything in time that the verifier need not read again, so that the counts are exact.
     "DSGMIGD_COUNTS": ("no", "no", "yes"),
+    # Histories of requests, verifications, damages and changes.
+    "DSGMIGD_CLAIMS": ("15", "100", "5000"),
     # Bodies of requests, and streams.
     "DSGMIGD_REQUESTS": ("5000", "20000", "1000000"),
     "DSGMIGD_STREAMS": ("2000", "2500", "100000"),

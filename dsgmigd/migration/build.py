@@ -101,7 +101,8 @@ class Build:
         owner = self._staging.owner_of(name)
         found = self._checker.go_on_after(held, owner, made, is_verified_before=is_verified_before)
         is_published = owner == self._staging.layout.target
-        if is_published:
+        # What was proven before was not read again: that is no verification to be put on record.
+        if is_published and (found.discrepancy_count or not is_verified_before):
             self._marks.note(made, found.discrepancy_count, found.level, "source")
         self._report.raise_on_discrepancies(name, found, published=owner if is_published else None)
         self._writer.set_nested(found.nested_subvolumes)
