@@ -38,6 +38,8 @@ _AMOUNTS = {
     "DSGMIGD_LARGE_HISTORIES": ("1", "2", "40"),
     # Names of one file, and names in one directory.
     "DSGMIGD_NAMES": ("2000", "2000", "10000"),
+    # Ways of tampering with a published snapshot.
+    "DSGMIGD_TAMPERINGS": ("4", "11", "11"),
     # Pairs of trees that two walks compare.
     "DSGMIGD_PAIRS": ("25", "100", "5000"),
     # Releases of each package that become snapshots.
