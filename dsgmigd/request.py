@@ -49,6 +49,7 @@ BODY_LIMIT_BYTES = 64 * 1024
 _LIMIT_MAXIMUM = 999_999_999
 _NOTE_LIMIT = 1_000
 _SHOWN_CHARACTERS = 100
+_ONLY_TO_MIGRATE = ("limit", "replace", "allow_loss", "migration_tag", "rebuild_from")
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _TRAILING_COMMA = re.compile(r",\s*[}\]]")
 # A document mark, an item of a list, or `key: value`.
@@ -69,6 +70,8 @@ class Request:
     note: str | None = None
     migration_tag: str | None = None
     rebuild_from: SnapshotName | None = None
+    verify_only: bool | None = None
+    without_source: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the keys that were given, as in the body of a request."""
@@ -132,7 +135,21 @@ def request_from_mapping(document: Mapping[str, Any]) -> Request:
     unknown = [key for key in document if key not in _CHECKS]
     if unknown:
         raise _invalid(f"unknown key {_shown(unknown[0])}{suggestion(unknown[0], _CHECKS)}")
-    return Request(**{key: _CHECKS[key](key, value) for key, value in document.items()})
+    request = Request(**{key: _CHECKS[key](key, value) for key, value in document.items()})
+    _check_together(request)
+    return request
+
+
+def _check_together(request: Request) -> None:
+    """Raise InvalidRequest for keys that contradict each other."""
+    given = request.to_json()
+    for key in _ONLY_TO_MIGRATE:
+        if request.verify_only and key in given:
+            raise _invalid(f"'verify_only' changes nothing, so {key!r} means nothing beside it")
+    if request.without_source and not request.verify_only:
+        raise _invalid("'without_source' is only for 'verify_only'")
+    if request.without_source and request.verify == "changes":
+        raise _invalid("the level 'changes' needs the source")
 
 
 def suggestion(word: str, valid: Iterable[str]) -> str:
@@ -175,7 +192,7 @@ def _check_limit(key: str, value: object) -> int:
     return value
 
 
-def _check_replace(key: str, value: object) -> bool:
+def _check_boolean(key: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise _invalid(f"{key!r} must be true or false")
     return value
@@ -204,11 +221,13 @@ def _check_migration_tag(key: str, value: object) -> str:
 _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "limit": _check_limit,
     "verify": check_verify_level,
-    "replace": _check_replace,
+    "replace": _check_boolean,
     "allow_loss": check_losses,
     "note": _check_note,
     "migration_tag": _check_migration_tag,
     "rebuild_from": _check_rebuild_from,
+    "verify_only": _check_boolean,
+    "without_source": _check_boolean,
 }
 
 

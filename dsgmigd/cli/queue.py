@@ -11,7 +11,7 @@ from dsgmigd.cli.output import EXIT_TRY_AGAIN, EXIT_USAGE, EXIT_WARNINGS, say, s
 from dsgmigd.errors import InvalidName
 from dsgmigd.host.terminal import printable
 from dsgmigd.names import RepoName, parse_repo_name
-from dsgmigd.request import VERIFY_LEVELS, Request, VerifyLevel, request_from_mapping
+from dsgmigd.request import VERIFY_LEVELS, Request, request_from_mapping
 from dsgmigd.source.root import list_repositories
 from dsgmigd.spool.claiming import list_deferrals
 from dsgmigd.spool.control import Pauses
@@ -29,18 +29,11 @@ from dsgmigd.spool.submission import submit_request
 @click.option("--note", help="A text to repeat in the result.")
 @click.option("--migration-tag", metavar="vN", help="Add a tag for the last snapshot.")
 @click.option("--rebuild-from", metavar="sK", help="Build sK and all after it again.")
+@click.option("--verify-only", is_flag=True, help="Verify what is published; change nothing.")
+@click.option("--without-source", is_flag=True, help="With --verify-only: by its own manifests.")
 @click.pass_obj
 def submit_command(
-    context: Context,
-    repos: tuple[str, ...],
-    *,
-    is_all: bool,
-    limit: int | None,
-    verify: VerifyLevel | None,
-    replace: bool,
-    note: str | None,
-    migration_tag: str | None,
-    rebuild_from: str | None,
+    context: Context, repos: tuple[str, ...], *, is_all: bool, **options: object
 ) -> None:
     """Submit requests; a running instance takes them.
 
@@ -53,15 +46,13 @@ def submit_command(
     """
     if is_all == bool(repos):
         raise click.UsageError("name repositories, or give --all")
-    given = Request(limit, verify, replace or None, note=note, migration_tag=migration_tag)
-    rebuild = {"rebuild_from": rebuild_from} if rebuild_from else {}
-    options = request_from_mapping(given.to_json() | rebuild)
+    request = request_from_mapping({key: value for key, value in options.items() if value})
     if is_all:
         found = list_repositories(context.config.source_root)
         names, left_out = found.names, found.left_out
     else:
         names, left_out = _parse_names(repos)
-    waiting = _submit(context.spool(), names, options)
+    waiting = _submit(context.spool(), names, request)
     for name, reason in left_out.items():
         say(f"{printable(name)}: not submitted: {printable(reason)}", err=True)
     if left_out:

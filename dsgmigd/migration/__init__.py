@@ -12,6 +12,8 @@ FACE = (
     "job",
     "migration",
     "progress",
+    "published_check",
     "report",
     "result",
+    "run",
 )

@@ -32,6 +32,7 @@ from dsgmigd.target.capabilities import Capabilities
 from dsgmigd.target.dataset import Dataset
 from dsgmigd.target.late_snapshots import settle_late_snapshots
 from dsgmigd.target.layout import SOURCE_IDENTITY, free_moment
+from dsgmigd.target.others import settle
 from dsgmigd.target.published_mount import Mounted
 from dsgmigd.verification.findings import Loss
 
@@ -239,6 +240,7 @@ class Migration(Run):
         is_taken = self.publication.has_replaced if self.planned_target else lambda _: False
         now = free_moment(time.time(), is_taken)
         if self.planned_target:  # hours may have passed since the plan
+            settle(self.commands, self.planned_target)
             self.check_others(self.staging.read_target())
         try:
             published = self.publication.publish(now, self.planned_target, identities)

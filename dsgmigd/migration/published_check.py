@@ -138,6 +138,11 @@ class PublishedCheck(Run):
 
     is_verification = True
 
+    def run(self) -> Report:
+        """Do what the request says."""
+        check = self.check if self.job.request.without_source else self.verify
+        return check(level=self.level)
+
     def verify(self, *, level: VerifyLevel, snapshot: SnapshotName | None = None) -> Report:
         """Compare the published dataset with its source: every snapshot, or `snapshot`."""
         repository, plan = self.survey()

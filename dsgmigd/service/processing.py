@@ -29,8 +29,10 @@ from dsgmigd.host.file_errors import spool_errors
 from dsgmigd.migration.job import Job, Settings
 from dsgmigd.migration.migration import Migration
 from dsgmigd.migration.progress import Progress
+from dsgmigd.migration.published_check import PublishedCheck
 from dsgmigd.migration.report import Report
 from dsgmigd.migration.result import Ending, Result, iso_time
+from dsgmigd.migration.run import Run
 from dsgmigd.request import Request
 from dsgmigd.service.permission import Permission
 from dsgmigd.service.policy import Retries
@@ -87,30 +89,31 @@ class Processing:
 
     def _attempt(self, differences: DiscrepancyFile) -> Ending | None:
         """Do the work; return how it ended, or None if the claim will be retried."""
-        migration = None
+        work = None
         try:
             claim, spool_id = self.claim, self.spool.identity()
             job = Job(claim.repo, self._permitted_options(), claim.request_id, spool_id)
-            migration = Migration(
+            kind = PublishedCheck if job.request.verify_only else Migration
+            work = kind(
                 *(job, self.settings, self.commands, self.progress),
                 note=differences.add,
                 native=self.native,
                 kept_proofs=ProofFile(self.spool.layout.kept_proofs(claim.repo)),
             )
             self._begin()
-            return Ending(migration.run())
+            return Ending(work.run())
         except (InterruptedByStop, SpoolFailing):
             raise
         except RequestCancelled as error:
-            return self._give_up(migration) if migration else Ending(error=error)
+            return self._give_up(work) if work else Ending(error=error)
         except CrashLoop as error:
-            if migration:
-                _try(migration.take_back, migration.report)
-            return _failed(error, migration)
+            if isinstance(work, Migration):
+                _try(work.take_back, work.report)
+            return _failed(error, work)
         except DsgmigdError as error:
             if self._defer_if_transient(error):
                 return None
-            return _failed(error, migration)
+            return _failed(error, work)
 
     def _permitted_options(self) -> Request:
         """Return the options; raise InvalidRequest if they are none, or not the submitter's."""
@@ -161,8 +164,10 @@ class Processing:
         )
         return True
 
-    def _give_up(self, migration: Migration) -> Ending:
+    def _give_up(self, migration: Run) -> Ending:
         """Clean up after a cancelled request; its staging dataset stays unless it is discarded."""
+        if not isinstance(migration, Migration):
+            return Ending(migration.report, RequestCancelled())
         _try(migration.take_back, migration.report)
         cancel_request = self.spool.control.cancel_for(self.claim.repo, self.claim.request_id)
         is_discarded = cancel_request is not None and cancel_request.discard
@@ -233,8 +238,8 @@ class Processing:
                 self.sleep(_TICK_SECONDS)
 
 
-def _failed(error: DsgmigdError, migration: Migration | None) -> Ending:
-    return Ending(migration.report if migration else Report(), error)
+def _failed(error: DsgmigdError, work: Run | None) -> Ending:
+    return Ending(work.report if work else Report(), error)
 
 
 def _try(action: Callable[[], None], report: Report) -> bool:

@@ -11,6 +11,7 @@ times count as written, and are no change.
 Raises: those of dsgmigd.target.zfs and dsgmigd.host.file_errors.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ from dsgmigd.host.file_errors import target_errors
 from dsgmigd.host.terminal import printable
 from dsgmigd.names import SnapshotName
 from dsgmigd.target.dataset import Dataset, Snapshot
+from dsgmigd.target.layout import pool_of
 from dsgmigd.target.mounts import zfs_mounts
-from dsgmigd.target.zfs import Zfs
+from dsgmigd.target.zfs import RunsCommands, Zfs
 
 _SHOWN = 5
 _NOTHING = ("0", "0B")  # as versions of zfs(8) spell it
@@ -68,6 +70,16 @@ class Others:
         if self.snapshots:
             warnings.append(f"{kept} @{_first(self.snapshots, ', @')}")
         return warnings
+
+
+def settle(commands: RunsCommands, target: Dataset) -> None:
+    """Let ZFS write out what users wrote to the published dataset: `written` counts it only then.
+
+    zfs-fuse has neither, and is not asked for `written`.
+    """
+    if target.is_mounted:
+        with contextlib.suppress(CommandFailed):
+            commands.output("zpool", "sync", pool_of(target.name))
 
 
 def find_others(zfs: Zfs, target: Dataset, checkpoint: Callable[[], None]) -> Others:

@@ -218,7 +218,7 @@ def test_changes_of_others_are_not_moved_aside_without_a_word(fresh_bed: Bed) ->
     series.push(writing(data__a="third"))
     time.sleep(1.1)  # the snapshot's creation is in whole seconds
     write(fresh_bed.mountpoint / "SV/data/note", "of a user")
-    for _ in range(2):
+    for _ in range(2):  # the first may find it only before it publishes
         refused = fresh_bed.migrate("SV")
         assert refused["error"]["code"] == "target_in_use"
         assert "data/note" in refused["error"]["message"]
@@ -226,7 +226,7 @@ def test_changes_of_others_are_not_moved_aside_without_a_word(fresh_bed: Bed) ->
     assert (fresh_bed.mountpoint / "SV/data/note").read_text() == "of a user"
 
     result = fresh_bed.migrate("SV", "--replace")
-    assert (result["outcome"], result["plan"]["base"]) == ("done", "extend s2")
+    assert (result["outcome"], result["plan"]["wanted"]) == ("done", 3)
     assert any("data/note" in one for one in result["warnings"])
     assert_migrated(fresh_bed, "SV", series.directory, 3)
 
@@ -255,3 +255,21 @@ def test_child_datasets_of_others_stay_where_they_are(fresh_bed: Bed) -> None:
         assert refused["error"]["code"] == "target_in_use"
         assert child in refused["error"]["message"]
     assert bed.run("zfs", "get", "-H", "-o", "value", "mounted", child).strip() == "yes"
+
+
+# Verification by the queue.
+
+
+def test_workers_verify_what_is_published(fresh_bed: Bed) -> None:
+    published(fresh_bed)
+    fresh_bed.start_worker(1)
+    fresh_bed.drop("SV", {"verify_only": True, "verify": "exhaustive"})
+    result = fresh_bed.wait_result("SV")
+    assert (result["outcome"], result["verified_now"]["level"]) == ("verified", "exhaustive")
+    assert result["last_verified"]["request_id"] == result["request_id"]
+
+    tamper(fresh_bed, change_a_content)
+    fresh_bed.drop("SV", {"verify_only": True, "without_source": True})
+    result = fresh_bed.wait_result("SV")
+    assert (result["outcome"], result["source"]) == ("differs", None)
+    assert differing(fresh_bed) == [f"{fresh_bed.parent}/SV@s2"]

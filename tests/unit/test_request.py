@@ -137,11 +137,35 @@ def test_a_frequent_mistake_is_named_with_what_to_write(body: bytes, words: str,
         ("note", None),
         ("note", "x" * 1001),
         ("note", "half \ud800 of a pair"),
+        ("rebuild_from", "7"),
+        ("rebuild_from", "s0"),
+        ("rebuild_from", 7),
+        ("verify_only", 1),
+        ("without_source", "yes"),
     ],
 )
 def test_a_value_of_the_wrong_type_or_range_is_refused_by_its_key(key: str, value: object) -> None:
     with pytest.raises(InvalidRequest, match=f"'{key}'"):
         request_from_mapping({key: value})
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"verify_only": True, "limit": 2}, "'limit' means nothing beside it"),
+        ({"verify_only": True, "rebuild_from": "s1"}, "'rebuild_from' means nothing beside it"),
+        ({"without_source": True}, "only for 'verify_only'"),
+        (
+            {"verify_only": True, "without_source": True, "verify": "changes"},
+            "the level 'changes' needs the source",
+        ),
+    ],
+)
+def test_keys_that_contradict_each_other_are_refused(
+    document: dict[str, object], words: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        request_from_mapping(document)
 
 
 def test_a_misspelt_key_is_refused_with_the_nearest_one() -> None:

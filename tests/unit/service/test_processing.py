@@ -15,6 +15,8 @@ from dsgmigd.host.command import Commands
 from dsgmigd.migration.job import Settings
 from dsgmigd.migration.migration import Migration
 from dsgmigd.migration.progress import Progress
+from dsgmigd.migration.published_check import PublishedCheck
+from dsgmigd.migration.report import Report
 from dsgmigd.names import DatasetName, RepoName
 from dsgmigd.service.permission import Permission
 from dsgmigd.service.policy import Retries
@@ -127,6 +129,38 @@ def test_a_cancelled_request_ends_for_good_without_another_attempt(spool: Spool)
     assert len(result["attempts"]) == 3
     assert spool.records.claims() == []
     assert spool.control.cancels() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "method"),
+    [
+        ('{"verify_only": true}', "verify"),
+        ('{"verify_only": true, "without_source": true}', "check"),
+    ],
+)
+def test_a_request_to_verify_only_migrates_nothing(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, body: str, method: str
+) -> None:
+    monkeypatch.setattr(Migration, "run", raising(AssertionError("migrated")))
+    asked: list[str] = []
+
+    def verify(_: PublishedCheck, *, level: str) -> Report:
+        asked.append(level)
+        return Report(outcome="verified")
+
+    monkeypatch.setattr(PublishedCheck, method, verify)
+    assert process(spool, claim_of(spool, body))["outcome"] == "verified"
+    assert asked == ["complete"]
+
+
+def test_a_cancelled_verification_ends_and_cleans_up_nothing(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("take_back", "discard", "release_pins"):
+        monkeypatch.setattr(Migration, name, raising(AssertionError(name)))
+    claim = claim_of(spool, '{"verify_only": true}')
+    result = process(spool, claim, Progress(cancel_requested=True))
+    assert (result["outcome"], result["warnings"]) == ("cancelled", [])
 
 
 @pytest.mark.parametrize("is_cancelled", [True, False])
