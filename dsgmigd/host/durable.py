@@ -4,12 +4,16 @@ Raises: OSError.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
 from collections.abc import Iterator
 
 from dsgmigd.host.regular import READ_SAFELY, open_regular
+from dsgmigd.host.syscalls import reserve_space
+
+_BLOCK_BYTES = 512  # stat(2), st_blocks
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -53,6 +57,40 @@ def write_reserved(path: str, content: bytes, mode: int) -> None:
             return
     # After a crash, the file may have a second name already, as a result: do not write into it.
     write_durably(path, content, mode)
+
+
+def reserve_beyond_end(descriptor: int, size_bytes: int) -> None:
+    """Let an open file have room for `size_bytes` more, or for half of them if it had that much.
+
+    A file system that never writes in place (btrfs, ZFS) does not guarantee the space.
+    """
+    status = os.fstat(descriptor)
+    if status.st_blocks * _BLOCK_BYTES >= status.st_size + size_bytes // 2:
+        return
+    try:
+        reserve_space(descriptor, status.st_size, size_bytes)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+
+
+def append_durably(descriptor: int, content: bytes) -> None:
+    """Append to a file that is open with O_APPEND, and sync it.
+
+    If that fails, the file is cut to what it was: the kernel may have dropped what it could not
+    write, and would say of the next fsync that all is well. After a crash, and if the cut fails
+    too, it may end with a part of `content`.
+    """
+    size = os.fstat(descriptor).st_size
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        os.fsync(descriptor)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, size)
+        raise
 
 
 def copy_durably(source: int, name: bytes, target: int, new_name: bytes) -> None:

@@ -46,6 +46,17 @@ def punch_hole(descriptor: int, offset: int, length: int) -> None:
         raise OSError(error, os.strerror(error))
 
 
+def reserve_space(descriptor: int, offset: int, length: int) -> None:
+    """Reserve space for `length` bytes at `offset`, also beyond the end of the file (fallocate(2)).
+
+    The file keeps its size. Raises OSError EOPNOTSUPP if the file system cannot.
+    """
+    mode = _FALLOC_FL_KEEP_SIZE
+    if _libc.fallocate(descriptor, mode, ctypes.c_int64(offset), ctypes.c_int64(length)):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
 def current_umask() -> int:
     """Return the umask of this process (proc(5)); umask(2) would change it."""
     with open("/proc/self/status", "rb") as file:

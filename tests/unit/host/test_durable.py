@@ -1,5 +1,6 @@
 """Files that are complete on disk or absent, files that are safe to open, and exact copies."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -7,12 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from dsgmigd.host import durable
 from dsgmigd.host.durable import (
+    append_durably,
     copy_durably,
     reserve,
+    reserve_beyond_end,
     write_durably,
     write_reserved,
 )
+from dsgmigd.host.syscalls import reserve_space
+from tests.unit.failing import failing
 
 
 @pytest.fixture
@@ -128,3 +134,71 @@ def test_a_reserved_file_with_a_second_name_is_replaced_and_not_written(tmp_path
 def test_without_a_reservation_a_file_is_written_all_the_same(tmp_path: Path) -> None:
     write_reserved(str(tmp_path / "file"), b"content", 0o640)
     assert (tmp_path / "file").read_bytes() == b"content"
+
+
+@pytest.fixture
+def appended(tmp_path: Path) -> Iterator[int]:
+    """A file with some content, open to be appended to."""
+    (tmp_path / "log").write_bytes(b"before\n")
+    descriptor = os.open(tmp_path / "log", os.O_RDWR | os.O_APPEND)
+    yield descriptor
+    os.close(descriptor)
+
+
+def test_what_is_appended_is_synced(
+    tmp_path: Path, appended: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    append_durably(appended, b"after\n")
+    assert (tmp_path / "log").read_bytes() == b"before\nafter\n"
+    assert synced == [appended]
+
+
+def test_an_append_in_pieces_is_whole(
+    tmp_path: Path, appended: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda where, content: real(where, content[:2]))
+    append_durably(appended, b"after\n")
+    assert (tmp_path / "log").read_bytes() == b"before\nafter\n"
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_of_an_append_that_fails_nothing_stays(
+    tmp_path: Path, appended: int, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr(os, call, failing(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        append_durably(appended, b"after\n")
+    assert (tmp_path / "log").read_bytes() == b"before\n"
+
+
+def test_room_beyond_the_end_is_reserved_when_half_of_it_is_used(
+    appended: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    real = reserve_space
+
+    def noting(descriptor: int, offset: int, length: int) -> None:
+        calls.append(offset)
+        real(descriptor, offset, length)
+
+    monkeypatch.setattr(durable, "reserve_space", noting)
+    for _ in range(10):
+        reserve_beyond_end(appended, 64 * 1024)
+        append_durably(appended, bytes(10_000))
+        status = os.fstat(appended)
+        assert status.st_blocks * 512 >= status.st_size
+    assert len(calls) in range(2, 6)
+    assert calls[0] == 7
+
+
+def test_a_file_system_that_reserves_nothing_is_no_error(
+    appended: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "reserve_space", failing(errno.EOPNOTSUPP))
+    reserve_beyond_end(appended, 64 * 1024)
+    monkeypatch.setattr(durable, "reserve_space", failing(errno.ENOSPC))
+    with pytest.raises(OSError, match="No space"):
+        reserve_beyond_end(appended, 64 * 1024)

@@ -15,6 +15,7 @@ from dsgmigd.host.syscalls import (
     mount_file_system,
     punch_hole,
     rename_noreplace,
+    reserve_space,
     unmount_file_system,
 )
 
@@ -93,3 +94,18 @@ def test_what_cannot_be_mounted_or_unmounted_is_an_error(tmp_path: Path) -> None
     with pytest.raises(OSError, match=str(tmp_path)) as caught:
         unmount_file_system(str(tmp_path))
     assert caught.value.errno in refused
+
+
+def test_space_is_reserved_beyond_the_end_of_a_file(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        file.write(b"x")
+        file.flush()
+        reserve_space(file.fileno(), 1, 1 << 20)
+        status = os.fstat(file.fileno())
+        assert (status.st_size, status.st_blocks * 512 >= 1 << 20) == (1, True)
+
+
+def test_space_cannot_be_reserved_in_a_file_that_is_only_readable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (tmp_path / "file").open("rb") as file, pytest.raises(OSError, match="Bad file"):
+        reserve_space(file.fileno(), 0, 4096)
