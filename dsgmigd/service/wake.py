@@ -13,7 +13,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.utils import BaseThread
 
-from dsgmigd.spool.layout import is_request_name
+from dsgmigd.spool.file_names import is_request_name
 
 # Not opening and reading: a woken worker reads the spool, and would wake itself for ever.
 _END_SECONDS = 5.0

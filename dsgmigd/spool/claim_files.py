@@ -33,7 +33,8 @@ from dsgmigd.spool.claim_record import (
     own_record,
 )
 from dsgmigd.spool.deferral import Deferral
-from dsgmigd.spool.layout import SpoolLayout, parse_claim_name
+from dsgmigd.spool.file_names import parse_claim_name
+from dsgmigd.spool.layout import SpoolLayout
 from dsgmigd.spool.rejected import move_to_rejected
 
 # A directory on which a user mounted a FUSE file system of his own is closed even to root.

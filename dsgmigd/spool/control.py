@@ -25,7 +25,8 @@ from dsgmigd.host.durable import sync_directory, write_durably
 from dsgmigd.host.locks import already_locked, try_lock
 from dsgmigd.host.regular import read_json
 from dsgmigd.names import RepoName
-from dsgmigd.spool.layout import ControlNames, SpoolLayout, parse_control_names
+from dsgmigd.spool.file_names import ControlNames, parse_control_names
+from dsgmigd.spool.layout import SpoolLayout
 
 _MODE = 0o600
 

@@ -14,7 +14,8 @@ from typing import Any
 from dsgmigd.host.encoding import to_json
 from dsgmigd.host.locks import Lock, already_locked, try_lock
 from dsgmigd.host.regular import read_json
-from dsgmigd.spool.layout import SpoolLayout, parse_instance_numbers
+from dsgmigd.spool.file_names import parse_instance_numbers
+from dsgmigd.spool.layout import SpoolLayout
 
 # A process that checks whether an instance runs holds its lock for a moment; so does a program
 # that an instance was just starting when it was killed.

@@ -1,14 +1,17 @@
-"""Every path of a spool: built here from names, and parsed back into names here.
+"""Every path of a spool, built from names; `file_names` parses them back.
 
     REPO.request                     a request
     REPO.claim.I                     a request that instance I claimed
     REPO.result.json                 the newest result of REPO
-    REPO.discrepancies.jsonl         all discrepancies that this result counts
+    REPO.verified.json               the last result in which snapshots were verified
+    REPO.discrepancies.jsonl         all discrepancies that the newest result counts
     .submit.ID                       a request that is being submitted
     rejected/                        files that could not be requests
     .dsgmigd/locks/REPO              the lock of a repository
     .dsgmigd/instances/I.lock|json   the lock and the last status of instance I
     .dsgmigd/results/REPO.ID.json    every result, but for old ones of rejected requests
+    .dsgmigd/results/ledger.jsonl    the ledger: one line for each act
+    .dsgmigd/ledger.lock             its lock
     .dsgmigd/proofs/REPO             what the last run proved of REPO, for the next one
     .dsgmigd/work/                   files that are renamed when they are complete
     .dsgmigd/control/                pauses, cancels and withdrawn requests
@@ -17,55 +20,30 @@ Nothing here looks at the disk. The caller passes names that were parsed (see ds
 """
 
 import os
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from dsgmigd.errors import InvalidName
-from dsgmigd.names import RepoName, is_request_id, parse_repo_name
+from dsgmigd.names import RepoName
 
-WorkKind = Literal["claim", "result", "show", "discrepancies"]
+WorkKind = Literal["claim", "result", "show", "discrepancies", "verified", "foreground"]
 
-_REQUEST = ".request"
-_CLAIM = ".claim."
+REQUEST_ENDING = ".request"
+CLAIM_MARK = ".claim."
 RESULT_ENDING = ".result.json"
-_DISCREPANCIES = ".discrepancies.jsonl"
-_SUBMISSION = ".submit."
-_PRIVATE = ".dsgmigd"
-_REJECTED = "rejected"
-_LOCK = ".lock"
+VERIFIED_ENDING = ".verified.json"
+_LEDGER = "ledger.jsonl"
+KEPT_ENDING = ".json"
+DISCREPANCIES_ENDING = ".discrepancies.jsonl"
+SUBMISSION_START = ".submit."
+PRIVATE = ".dsgmigd"
+REJECTED = "rejected"
+LOCK_ENDING = ".lock"
 _STATUS = ".json"
-_ALL = "all"
-_CANCEL = ".cancel"
-_INSTANCE = ".instance"
-_PAUSED = ".paused"
-_WITHDRAWN = ".withdrawn"
-
-# Instances have the numbers 1 to 999, each with one spelling: 01 is no number of an instance.
-_INSTANCE_NUMBER = r"([1-9][0-9]{0,2})"
-_NUMBER = re.compile(_INSTANCE_NUMBER)
-_WORK_FILE = re.compile(
-    rf"(?:(.+)\.(claim|show|result|discrepancies)|(status))\.{_INSTANCE_NUMBER}"
-)
-# What Emacs and macOS put beside a file: a lock, and the attributes of a foreign file system.
-_BESIDE_A_FILE = (".#", "._")
-# An instance writes these only while it holds the repository's lock.
-_UNDER_THE_REPOSITORY_LOCK = frozenset({"claim", "show", "discrepancies"})
-
-
-@dataclass(frozen=True)
-class WorkFile:
-    """What the name of a file in work/ says; `repo` is None for the status of an instance."""
-
-    kind: str
-    instance: int
-    repo: RepoName | None
-
-    @property
-    def is_under_the_repository_lock(self) -> bool:
-        """Say whether only the holder of the repository's lock writes this file."""
-        return self.kind in _UNDER_THE_REPOSITORY_LOCK
+ALL = "all"
+CANCEL_ENDING = ".cancel"
+INSTANCE_ENDING = ".instance"
+PAUSED_ENDING = ".paused"
+WITHDRAWN_ENDING = ".withdrawn"
 
 
 @dataclass(frozen=True)
@@ -77,7 +55,7 @@ class SpoolLayout:
     @property
     def rejected(self) -> str:
         """Return the directory of files that could not be requests."""
-        return os.path.join(self.directory, _REJECTED)
+        return os.path.join(self.directory, REJECTED)
 
     @property
     def locks(self) -> str:
@@ -112,7 +90,7 @@ class SpoolLayout:
     def own_directories(self) -> list[tuple[str, int]]:
         """Return (path, mode) of every directory that dsgmigd makes, parents first."""
         return [
-            (os.path.join(self.directory, _PRIVATE), 0o755),
+            (os.path.join(self.directory, PRIVATE), 0o755),
             (self.locks, 0o700),
             (self.work, 0o700),
             (self.control, 0o700),
@@ -124,23 +102,27 @@ class SpoolLayout:
 
     def request(self, name: str) -> str:
         """Return the path of a request; `name` may be invalid if the file was listed."""
-        return os.path.join(self.directory, name + _REQUEST)
+        return os.path.join(self.directory, name + REQUEST_ENDING)
 
     def submission(self, unique: str) -> str:
         """Return the path of a request that is being submitted."""
-        return os.path.join(self.directory, _SUBMISSION + unique)
+        return os.path.join(self.directory, SUBMISSION_START + unique)
 
     def claim(self, repo: RepoName, instance: int) -> str:
         """Return the path of the claim of `repo` by `instance`."""
-        return os.path.join(self.directory, f"{repo}{_CLAIM}{instance}")
+        return os.path.join(self.directory, f"{repo}{CLAIM_MARK}{instance}")
 
     def newest_result(self, repo: RepoName) -> str:
         """Return the path of the newest result of `repo`."""
         return os.path.join(self.directory, repo + RESULT_ENDING)
 
+    def verified_result(self, repo: RepoName) -> str:
+        """Return the path of the last result of `repo` in which snapshots were verified."""
+        return os.path.join(self.directory, repo + VERIFIED_ENDING)
+
     def discrepancies(self, repo: RepoName) -> str:
         """Return the path of the discrepancies that the newest result of `repo` counts."""
-        return os.path.join(self.directory, repo + _DISCREPANCIES)
+        return os.path.join(self.directory, repo + DISCREPANCIES_ENDING)
 
     def rejected_file(self, unique: str) -> str:
         """Return where a file goes that could not be a request."""
@@ -156,7 +138,27 @@ class SpoolLayout:
 
     def kept_result(self, repo: RepoName, request_id: str) -> str:
         """Return the path under which the result of one request is kept."""
-        return os.path.join(self.results, f"{repo}.{request_id}.json")
+        return os.path.join(self.results, f"{repo}.{request_id}{KEPT_ENDING}")
+
+    @property
+    def ledger(self) -> str:
+        """Return the path of the ledger, which no kept result can have."""
+        return os.path.join(self.results, _LEDGER)
+
+    @property
+    def ledger_lock(self) -> str:
+        """Return the path of the ledger's lock; members cannot open it."""
+        return self._private(f"ledger{LOCK_ENDING}")
+
+    def recorded_result(self, name: str) -> str:
+        """Return the path of a result by the name that the ledger has for it."""
+        above = self.directory if name.startswith(f"{REJECTED}/") else self.results
+        return os.path.join(above, name)
+
+    def recorded_name(self, path: str) -> str:
+        """Return the name that the ledger has for the result at `path`."""
+        is_rejected = os.path.dirname(path) == self.rejected
+        return os.path.relpath(path, self.directory if is_rejected else self.results)
 
     def kept_proofs(self, repo: RepoName) -> str:
         """Return the path of what the last run of `repo` proved."""
@@ -172,7 +174,7 @@ class SpoolLayout:
 
     def instance_lock(self, instance: int) -> str:
         """Return the path of the lock of `instance`."""
-        return os.path.join(self.instances, f"{instance}{_LOCK}")
+        return os.path.join(self.instances, f"{instance}{LOCK_ENDING}")
 
     def instance_status(self, instance: int) -> str:
         """Return the path of the last status of `instance`."""
@@ -184,117 +186,19 @@ class SpoolLayout:
 
     def cancel(self, repo: RepoName) -> str:
         """Return the path of the cancel of `repo`."""
-        return os.path.join(self.control, repo + _CANCEL)
+        return os.path.join(self.control, repo + CANCEL_ENDING)
 
     def pause(self, repo: RepoName | None, instance: int | None) -> str:
         """Return the path of the pause of a repository, an instance, or without either of all."""
         if repo is not None:
-            return os.path.join(self.control, repo + _PAUSED)
-        return os.path.join(self.control, _ALL if instance is None else f"{instance}{_INSTANCE}")
+            return os.path.join(self.control, repo + PAUSED_ENDING)
+        return os.path.join(
+            self.control, ALL if instance is None else f"{instance}{INSTANCE_ENDING}"
+        )
 
     def withdrawn(self, repo: RepoName, request_id: str) -> str:
         """Return the path of a request that was withdrawn and has no result yet."""
-        return os.path.join(self.control, f"{repo}.{request_id}{_WITHDRAWN}")
+        return os.path.join(self.control, f"{repo}.{request_id}{WITHDRAWN_ENDING}")
 
     def _private(self, name: str) -> str:
-        return os.path.join(self.directory, _PRIVATE, name)
-
-
-# From the names in a directory back to what they stand for. Whoever may write to the spool chooses
-# names there, so a name that does not parse is skipped, never an error.
-
-
-def is_request_name(name: str) -> bool:
-    """Say whether a file of that name, or path, is a request or wants to be one."""
-    return name.endswith(_REQUEST) and not os.path.basename(name).startswith(_BESIDE_A_FILE)
-
-
-def parse_request_name(name: str) -> str | None:
-    """Return the name before `.request`, valid or not; None if `name` ends otherwise."""
-    return name.removesuffix(_REQUEST) if is_request_name(name) else None
-
-
-def is_submission_name(name: str) -> bool:
-    """Say whether `name` is that of a request that is being submitted."""
-    return name.startswith(_SUBMISSION)
-
-
-def parse_claim_name(name: str) -> tuple[RepoName, int] | None:
-    """Return (repository, instance) of the name of a claim; None for another name."""
-    text, _, number = name.rpartition(_CLAIM)
-    repo, instance = _repo_or_none(text), _instance_or_none(number)
-    return (repo, instance) if repo and instance else None
-
-
-def is_spool_name(name: str) -> bool:
-    """Say whether dsgmigd or a submitter has a use for a file of that name in the spool."""
-    if name in {_PRIVATE, _REJECTED} or is_request_name(name) or is_submission_name(name):
-        return True
-    results = _stems([name], RESULT_ENDING) + _stems([name], _DISCREPANCIES)
-    return parse_claim_name(name) is not None or any(map(_repo_or_none, results))
-
-
-def parse_kept_result_name(name: str) -> str:
-    """Return the repository of the name of a kept result."""
-    return name.rsplit(".", 2)[0]
-
-
-def parse_instance_numbers(names: Iterable[str]) -> set[int]:
-    """Return the numbers of all instances that ever took their lock."""
-    numbers = map(_instance_or_none, _stems(names, _LOCK))
-    return {number for number in numbers if number}
-
-
-def parse_work_file_name(name: str) -> WorkFile | None:
-    """Return what the name of a file in work/ says; None if no instance uses that name."""
-    match = _WORK_FILE.fullmatch(name)
-    if match is None:
-        return None
-    repo = _repo_or_none(match[1]) if match[1] else None
-    if match[1] and repo is None:
-        return None
-    return WorkFile(match[2] or match[3], int(match[4]), repo)
-
-
-@dataclass(frozen=True)
-class ControlNames:
-    """What the names of the files in control/ say."""
-
-    is_all_paused: bool
-    paused_instances: frozenset[int]
-    paused_repositories: frozenset[str]
-    cancels: list[RepoName]
-    withdrawn: list[tuple[RepoName, str]]
-
-
-def parse_control_names(names: list[str]) -> ControlNames:
-    """Return what the names of the files in control/ say; other names are skipped."""
-    pairs = [stem.rpartition(".") for stem in _stems(names, _WITHDRAWN)]
-    return ControlNames(
-        is_all_paused=_ALL in names,
-        paused_instances=frozenset(
-            number for stem in _stems(names, _INSTANCE) if (number := _instance_or_none(stem))
-        ),
-        paused_repositories=frozenset(_stems(names, _PAUSED)),
-        cancels=[repo for stem in _stems(names, _CANCEL) if (repo := _repo_or_none(stem))],
-        withdrawn=[
-            (repo, request_id)
-            for text, _, request_id in sorted(pairs)
-            if (repo := _repo_or_none(text)) and is_request_id(request_id)
-        ],
-    )
-
-
-def _stems(names: Iterable[str], ending: str) -> list[str]:
-    return sorted(name.removesuffix(ending) for name in names if name.endswith(ending))
-
-
-def _instance_or_none(text: str) -> int | None:
-    return int(text) if _NUMBER.fullmatch(text) else None
-
-
-def _repo_or_none(text: str) -> RepoName | None:
-    try:
-        return parse_repo_name(text)
-    except InvalidName:
-        return None
+        return os.path.join(self.directory, PRIVATE, name)

@@ -1,7 +1,8 @@
 """Temporary files in the spool whose writer ended before it renamed them, and what nobody uses.
 
-In work/ an instance writes REPO.claim.I, REPO.show.I and REPO.discrepancies.I under the
-repository's lock, REPO.result.I and status.I at any time, and then renames each of them.
+In work/ an instance writes REPO.claim.I, REPO.show.I, REPO.verified.I and REPO.discrepancies.I
+under the repository's lock, REPO.result.I and status.I at any time, and then renames each of them.
+Under that lock too, a command in the foreground writes REPO.foreground.0 and REPO.verified.0.
 A submitter writes `.submit.ID` in the spool without a lock, so it may still be running.
 
 Raises: AlreadyRunning, OSError when the spool's file system fails.
@@ -12,7 +13,7 @@ import os
 
 from dsgmigd.maintenance.doctor.leftover import Leftover, foreign
 from dsgmigd.names import RepoName
-from dsgmigd.spool.layout import is_spool_name, parse_claim_name, parse_work_file_name
+from dsgmigd.spool.file_names import is_spool_name, parse_claim_name, parse_work_file_name
 from dsgmigd.spool.spool import Spool
 
 
@@ -69,7 +70,8 @@ class TemporaryPlace:
             has_no_writer = file.is_under_the_repository_lock
             if has_no_writer or not self._spool.instances.is_alive(file.instance):
                 path = os.path.join(self._spool.layout.work, name)
-                why = f"instance {file.instance} ended before it could rename it"
+                writer = f"instance {file.instance}" if file.instance else "a command"
+                why = f"{writer} ended before it could rename it"
                 found.append(Leftover("temporary", path, why, "remove", repo))
         return found
 
