@@ -122,7 +122,7 @@ class Processing:
         return options
 
     def _begin(self) -> None:
-        """Reserve the result's space and record the attempt: without both, no work begins."""
+        """Reserve what the ending needs and record the attempt: without both, no work begins."""
         if self.progress.cancel_requested:
             raise RequestCancelled
         if self.claim.crashes >= self.maximum_attempts:
@@ -134,6 +134,7 @@ class Processing:
         try:
             with spool_errors("recording that the work begins"):
                 self.spool.results.reserve(self.claim.repo)
+                self.spool.ledger.reserve()
                 self.spool.records.begin_attempt(self.claim, attempt)
                 self._has_begun = True
         except SpoolFailing:

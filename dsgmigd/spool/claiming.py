@@ -1,7 +1,8 @@
 """From a request to a claim, and from a claim to a result.
 
 Guarantees: one live worker per repository; a request ends in exactly one result, wherever a crash
-happens. Every function that ends a request publishes its result before it removes the file.
+happens. Every function that ends a request publishes its result, then writes its line in the
+ledger, then removes the file.
 
 Raises: StateTooNew, OSError when the spool's file system fails.
 """
@@ -14,6 +15,7 @@ from typing import Any
 from dsgmigd.errors import InvalidName, StateTooNew
 from dsgmigd.host.durable import sync_directory
 from dsgmigd.host.locks import Lock
+from dsgmigd.host.regular import read_json
 from dsgmigd.host.syscalls import rename_noreplace
 from dsgmigd.names import RepoName, parse_repo_name
 from dsgmigd.spool.claim import (
@@ -190,6 +192,7 @@ def end_deferral(spool: Spool, repo: RepoName) -> bool:
 def finish_claim(spool: Spool, claim: Claim, result: dict[str, Any]) -> None:
     """Publish the result of a claim, then remove the claim; may be repeated from any point."""
     spool.results.publish(claim.repo, claim.request_id, result)
+    spool.ledger.record_kept(claim.repo, claim.request_id, result)
     log_result(result)
     with leaving_stuck_names():
         os.unlink(claim.path)
@@ -202,6 +205,7 @@ def _finish_if_done(spool: Spool, claim: Claim) -> bool:
     if result is None:
         return False
     spool.results.show_again(claim.repo, claim.request_id)
+    spool.ledger.record_kept(claim.repo, claim.request_id, result, is_replayed=True)
     log_result(result, repo=claim.repo, request_id=claim.request_id, replayed=1)
     with leaving_stuck_names():
         os.unlink(claim.path)
@@ -215,6 +219,7 @@ def reject_claim(spool: Spool, claim: Claim, result: dict[str, Any]) -> None:
     May be repeated from any point.
     """
     spool.results.publish(claim.repo, claim.request_id, result)
+    spool.ledger.record_kept(claim.repo, claim.request_id, result)
     log_result(result)
     with leaving_stuck_names():
         unique = request_name(claim.repo, claim.request_id)
@@ -229,11 +234,13 @@ def reject_file(spool: Spool, refused: Unclaimable, result: dict[str, Any]) -> b
     valid repository name gets its result beside it in rejected/.
     """
     if refused.repo is None:
-        spool.results.write_rejected(refused.request_id, result)
-    elif spool.results.of_request(refused.repo, refused.request_id):
+        _answer_bad_name(spool, refused, result)
+    elif kept := spool.results.of_request(refused.repo, refused.request_id):
         spool.results.show_again(refused.repo, refused.request_id)
+        spool.ledger.record_kept(refused.repo, refused.request_id, kept, is_replayed=True)
     else:
         spool.results.publish(refused.repo, refused.request_id, result)
+        spool.ledger.record_kept(refused.repo, refused.request_id, result)
     is_moved = False
     with leaving_stuck_names():
         unique = refused.request_id
@@ -243,3 +250,14 @@ def reject_file(spool: Spool, refused: Unclaimable, result: dict[str, Any]) -> b
         is_moved = True
     sync_directory(spool.directory)
     return is_moved
+
+
+def _answer_bad_name(spool: Spool, refused: Unclaimable, result: dict[str, Any]) -> None:
+    path = spool.layout.rejected_result(refused.request_id)
+    kept = read_json(path)
+    if kept is None:
+        spool.results.write_rejected(refused.request_id, result)
+    told, is_replayed = kept or result, kept is not None
+    spool.ledger.record_result(
+        refused.name, refused.request_id, told, path, is_replayed=is_replayed
+    )

@@ -1,12 +1,14 @@
 """Results in the spool: the newest result of each repository for people, and every result, kept.
 
     REPO.result.json                   the newest result of REPO, by rename
-    REPO.discrepancies.jsonl           all discrepancies that it counts, if there are any
+    REPO.verified.json                 the last result that is a success and verified snapshots
+    REPO.discrepancies.jsonl           all discrepancies that the newest result counts, if any
     .dsgmigd/results/REPO.ID.json      every result, each written once; those of rejected requests
                                        go after a while (see dsgmigd.spool.rejected)
 
 A result is on disk under its own name before the name of the newest result moves to it. Its space
-is reserved before the work begins that it reports.
+is reserved before the work begins that it reports. That of a command in the foreground is kept, and
+never shown as the newest: that name is for the answers to requests.
 
 Raises: OSError when the spool's file system fails.
 """
@@ -14,6 +16,7 @@ Raises: OSError when the spool's file system fails.
 import contextlib
 import os
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from dsgmigd.host.durable import reserve, sync_directory, write_durably, write_reserved
@@ -22,7 +25,8 @@ from dsgmigd.host.log import get_logger
 from dsgmigd.host.regular import read_json
 from dsgmigd.names import RepoName
 from dsgmigd.spool.claim_files import STUCK
-from dsgmigd.spool.layout import SpoolLayout, parse_kept_result_name
+from dsgmigd.spool.file_names import parse_kept_result_name
+from dsgmigd.spool.layout import SpoolLayout
 from dsgmigd.spool.rejected import move_to_rejected
 
 _MODE = 0o644
@@ -43,14 +47,13 @@ class Results:
         return read_json(self._layout.newest_result(repo))
 
     def last(self, repo: RepoName) -> dict[str, Any] | None:
-        """Return the last of all kept results of `repo`, from where only dsgmigd writes."""
-        names = os.listdir(self._layout.results)
-        found = [
-            _read_kept(os.path.join(self._layout.results, name))
-            for name in names
-            if parse_kept_result_name(name) == repo
-        ]
-        results = [result for result in found if result]
+        """Return the last of all kept results of requests for `repo`.
+
+        They are read from where only dsgmigd writes.
+        """
+        names = map(parse_kept_result_name, os.listdir(self._layout.results))
+        found = [self.of_request(repo, name[1]) for name in names if name and name[0] == repo]
+        results = [result for result in found if result and not _is_of_foreground(result)]
         return max(results, key=lambda result: str(result.get("finished_at")), default=None)
 
     def of_request(self, repo: RepoName, request_id: str) -> dict[str, Any] | None:
@@ -63,8 +66,22 @@ class Results:
 
     def release(self, repo: RepoName) -> None:
         """Give reserved space back."""
-        with contextlib.suppress(OSError):  # a leftover harms nothing, and doctor finds it
-            os.unlink(self._temporary(repo))
+        _remove(self._temporary(repo))
+
+    def reserve_foreground(self, repo: RepoName) -> None:
+        """Reserve the space of the result of a command; the caller holds the repository's lock."""
+        reserve(self._foreground(repo), _RESERVED_BYTES, _MODE)
+
+    def release_foreground(self, repo: RepoName) -> None:
+        """Give that space back."""
+        _remove(self._foreground(repo))
+
+    def keep_foreground(self, repo: RepoName, request_id: str, result: dict[str, Any]) -> None:
+        """Keep the result of a command; the caller holds the repository's lock."""
+        write_reserved(self._foreground(repo), _as_bytes(result), _MODE)
+        os.link(self._foreground(repo), self._layout.kept_result(repo, request_id))
+        sync_directory(self._layout.results)
+        self._show_verified(repo, request_id, result)
 
     def publish(self, repo: RepoName, request_id: str, result: dict[str, Any]) -> None:
         """Keep a result and show it; what a user put under its name is replaced or moved away."""
@@ -73,15 +90,15 @@ class Results:
         with contextlib.suppress(FileExistsError):
             os.link(temporary, self._layout.kept_result(repo, request_id))
         sync_directory(self._layout.results)
-        self._show(repo, temporary)
+        self._show(temporary, self._layout.newest_result(repo))
+        self._show_verified(repo, request_id, result)
 
     def show_again(self, repo: RepoName, request_id: str) -> None:
         """Show the kept result of that request; any user may have written what is shown now."""
         temporary = self._layout.work_file(repo, "show", self._instance)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        os.link(self._layout.kept_result(repo, request_id), temporary)
-        self._show(repo, temporary)
+        self._link_kept(repo, request_id, temporary)
+        self._show(temporary, self._layout.newest_result(repo))
+        self._show_verified(repo, request_id, self.of_request(repo, request_id) or {})
 
     def discrepancies_path(self, repo: RepoName) -> str:
         """Return the path to which all discrepancies are written while they are found."""
@@ -104,8 +121,18 @@ class Results:
             return None
         return os.path.basename(shown)
 
-    def _show(self, repo: RepoName, temporary: str) -> None:
-        shown = self._layout.newest_result(repo)
+    def _show_verified(self, repo: RepoName, request_id: str, result: dict[str, Any]) -> None:
+        if has_verified(result):
+            temporary = self._layout.work_file(repo, "verified", self._instance)
+            self._link_kept(repo, request_id, temporary)
+            self._show(temporary, self._layout.verified_result(repo))
+
+    def _link_kept(self, repo: RepoName, request_id: str, temporary: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        os.link(self._layout.kept_result(repo, request_id), temporary)
+
+    def _show(self, temporary: str, shown: str) -> None:
         try:
             try:
                 os.rename(temporary, shown)
@@ -131,9 +158,29 @@ class Results:
     def write_rejected(self, unique: str, result: dict[str, Any]) -> None:
         """Write the result of a file without a valid repository name beside the rejected file."""
         write_durably(self._layout.rejected_result(unique), _as_bytes(result), _MODE)
+        sync_directory(self._layout.rejected)
 
     def _temporary(self, repo: RepoName) -> str:
         return self._layout.work_file(repo, "result", self._instance)
+
+    def _foreground(self, repo: RepoName) -> str:
+        return self._layout.work_file(repo, "foreground", 0)
+
+
+def has_verified(result: Mapping[str, Any]) -> bool:
+    """Say whether a run succeeded and compared at least one snapshot itself."""
+    rows = result.get("snapshots", ())
+    return not result.get("error") and any(row.get("verification") for row in rows)
+
+
+def _is_of_foreground(result: Mapping[str, Any]) -> bool:
+    # A request that `dsgmigd cancel` withdrew has no instance either, but somebody submitted it.
+    return result.get("instance") == 0 and "submitted_by" not in result
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):  # a leftover harms nothing, and doctor finds it
+        os.unlink(path)
 
 
 def log_result(result: dict[str, Any], **also: object) -> None:

@@ -5,9 +5,11 @@
                        a record: request id, options, attempts (see dsgmigd.spool.claim_record)
     REPO.result.json   the newest result of REPO; it repeats the request id and the options (see
                        dsgmigd.spool.results)
+    REPO.verified.json the last result in which snapshots were verified
     rejected/          files that could not be requests, unread (see dsgmigd.spool.rejected)
-    .dsgmigd/          private: locks/REPO, instances/I, results/ (all results), work/,
-                       control/ (see dsgmigd.spool.control), identity: the UUID of this spool
+    .dsgmigd/          private: locks/REPO, instances/I, results/ (all results, and the ledger:
+                       see dsgmigd.spool.ledger), work/, control/ (see dsgmigd.spool.control),
+                       identity: the UUID of this spool
 
 The legal states of a repository, and what recovery does with them:
 
@@ -17,7 +19,8 @@ The legal states of a repository, and what recovery does with them:
     claim of an instance that      no claim, unless it has a record of dsgmigd: left where it is
       never ran here
     claim, lock free, deferred     retrying: left until it is due
-    claim, result of the same id   done: only the claim is removed
+    claim, result of the same id   done: the ledger gets its line, if it lacks it, and the claim is
+                                   removed
     result                         done
 
 Operators add these states, with REPO.cancel and REPO.ID.withdrawn in control/:
@@ -48,9 +51,11 @@ from dsgmigd.host.locks import Lock, try_lock
 from dsgmigd.names import RepoName
 from dsgmigd.spool.claim_files import ClaimRecords, look_at, skipping_failures
 from dsgmigd.spool.control import Control
+from dsgmigd.spool.file_names import is_submission_name, parse_request_name
 from dsgmigd.spool.identity import make_identity, read_identity
 from dsgmigd.spool.instances import Instances
-from dsgmigd.spool.layout import SpoolLayout, is_submission_name, parse_request_name
+from dsgmigd.spool.layout import SpoolLayout
+from dsgmigd.spool.ledger import Ledger
 from dsgmigd.spool.location import (
     check_directory,
     check_own_directory,
@@ -73,6 +78,7 @@ class Spool:
         self.instances = Instances(self.layout, instance)
         self.records = ClaimRecords(self.layout, instance, self.instances.numbers)
         self.results = Results(self.layout, instance)
+        self.ledger = Ledger(self.layout, instance)
 
     def check(self) -> None:
         """Raise SpoolUnusable if the directory does not exist."""

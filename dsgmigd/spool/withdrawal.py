@@ -1,7 +1,7 @@
 """Taking a request out of the spool before any work on it; the caller holds `control.held()`.
 
 Guarantees: a withdrawn request gets exactly one result, wherever a crash happens: it stays in
-control/ under its id until that result is published.
+control/ under its id until that result is published and in the ledger.
 
 Raises: StateTooNew, OSError when the spool's file system fails.
 """
@@ -81,6 +81,7 @@ def publish_withdrawn(
     kept = spool.results.of_request(repo, request_id)
     if kept is None or spool.results.last(repo) == kept:
         spool.results.publish(repo, request_id, kept or result)
+    spool.ledger.record_kept(repo, request_id, kept or result, is_replayed=kept is not None)
     path = spool.control.withdrawn_path(repo, request_id)
     try:
         os.unlink(path)

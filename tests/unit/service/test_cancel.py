@@ -71,7 +71,7 @@ def files(spool: Spool) -> list[str]:
 
 def kept_results(spool: Spool) -> list[dict[str, Any]]:
     directory = Path(spool.directory, ".dsgmigd/results")
-    return [json.loads(path.read_text()) for path in directory.iterdir()]
+    return [json.loads(path.read_text()) for path in directory.glob("*.json")]
 
 
 def test_a_waiting_request_leaves_the_spool_with_a_result(asking: Spool) -> None:

@@ -23,4 +23,9 @@ def result_of(claim: Claim, **more: Any) -> dict[str, Any]:
 
 
 def kept_results(directory: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in (directory / ".dsgmigd/results").iterdir()]
+    return [json.loads(path.read_text()) for path in directory.glob(".dsgmigd/results/*.json")]
+
+
+def lines_of(spool: Spool) -> list[dict[str, Any]]:
+    """Return what the lines of the ledger say, the oldest first."""
+    return [json.loads(line) for line in spool.ledger.read()]

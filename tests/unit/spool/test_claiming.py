@@ -186,7 +186,7 @@ def test_a_refusal_that_a_crash_cuts_off_is_answered_once(
             effects.undo()
             assert count > 3
             break
-        answers = [*directory.glob(".dsgmigd/results/*"), *directory.glob("rejected/*.json")]
+        answers = [*directory.glob(".dsgmigd/results/*.json"), *directory.glob("rejected/*.json")]
         assert len(answers) == count + 1
 
 

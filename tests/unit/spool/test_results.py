@@ -11,7 +11,8 @@ import structlog.testing
 from dsgmigd.names import RepoName
 from dsgmigd.request import Request
 from dsgmigd.spool.claiming import finish_claim
-from dsgmigd.spool.results import log_result
+from dsgmigd.spool.ledger_line import Entry
+from dsgmigd.spool.results import has_verified, log_result
 from dsgmigd.spool.spool import Spool
 from dsgmigd.spool.submission import submit_request
 from tests.unit.spool.claims import SV, claimed, kept_results, result_of
@@ -73,7 +74,8 @@ def test_a_result_whose_name_is_taken_again_and_again_is_kept_and_the_journal_sa
     with structlog.testing.capture_logs() as logs:
         finish_claim(spool, claim, result_of(claim))
 
-    assert [entry["event"] for entry in logs] == ["result.not_shown", "request.finished"]
+    events = [entry["event"] for entry in logs]
+    assert events == ["result.not_shown", "ledger.recorded", "request.finished"]
     assert spool.results.newest(SV) is None
     assert spool.results.last(SV) == result_of(claim)
     assert spool.records.claims() == []
@@ -249,3 +251,68 @@ def test_a_result_without_rows_is_recorded_as_well() -> None:
 
     (told,) = logs
     assert (told["snapshots"], told["files"], told["duration_usec"]) == (0, 0, 0)
+
+
+VERIFIED: dict[str, Any] = {"error": None, "snapshots": [{"verification": {"level": "complete"}}]}
+
+
+@pytest.mark.parametrize(
+    ("result", "is_so"),
+    [
+        (VERIFIED, True),
+        ({**VERIFIED, "error": {"code": "verification_failed"}}, False),
+        ({**VERIFIED, "snapshots": [{"verification": None}]}, False),
+        ({**VERIFIED, "snapshots": []}, False),
+        ({"outcome": "up_to_date"}, False),
+        ({**VERIFIED, "snapshots": [{"verification": None}, *VERIFIED["snapshots"]]}, True),
+    ],
+)
+def test_a_result_has_verified_if_it_is_a_success_and_compared_a_snapshot(
+    result: dict[str, Any], *, is_so: bool
+) -> None:
+    assert has_verified(result) == is_so
+
+
+def test_what_verified_nothing_does_not_bury_what_did(spool: Spool, directory: Path) -> None:
+    publish(spool, "one", **VERIFIED)
+    shown = directory / "SV.verified.json"
+    assert shown.samefile(directory / ".dsgmigd/results/SV.one.json")
+    publish(spool, "two", outcome="up_to_date")
+    assert json.loads(shown.read_text())["request_id"] == "one"
+    publish(spool, "three", **VERIFIED)
+    assert json.loads(shown.read_text())["request_id"] == "three"
+    assert os.listdir(spool.layout.work) == []
+
+
+def test_what_was_verified_is_shown_again_too(spool: Spool, directory: Path) -> None:
+    publish(spool, "one", **VERIFIED)
+    shown = directory / "SV.verified.json"
+    shown.unlink()
+    make_directory(shown)
+    spool.results.show_again(SV, "one")
+    assert json.loads(shown.read_text())["request_id"] == "one"
+
+
+def test_the_result_of_a_command_is_kept_and_neither_shown_nor_the_last(
+    spool: Spool, directory: Path
+) -> None:
+    publish(spool, "one", finished_at="2001")
+    spool.results.reserve_foreground(SV)
+    result = {"instance": 0, "request_id": "run", "finished_at": "2002", **VERIFIED}
+    spool.results.keep_foreground(SV, "run", result)
+    spool.results.release_foreground(SV)
+    assert spool.results.of_request(SV, "run") == result
+    assert (spool.results.newest(SV) or {})["request_id"] == "one"
+    assert (spool.results.last(SV) or {})["request_id"] == "one"
+    assert json.loads((directory / "SV.verified.json").read_text()) == result
+    assert os.listdir(spool.layout.work) == []
+
+
+def test_the_result_of_a_withdrawn_request_is_one_of_a_request(spool: Spool) -> None:
+    publish(spool, "one", instance=0, submitted_by={"uid": 5}, finished_at="2001")
+    assert (spool.results.last(SV) or {})["request_id"] == "one"
+
+
+def test_the_ledger_is_no_result_of_a_repository_of_its_name(spool: Spool) -> None:
+    spool.ledger.append(Entry("pause", "done", 0))
+    assert spool.results.last(RepoName("ledger")) is None
