@@ -20,7 +20,7 @@ import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Self, TextIO
 
 import structlog
@@ -37,6 +37,8 @@ from dsgmigd.service.journal_record import (
 )
 
 BUFFERED_RECORDS: Final = 1000
+
+_SOCKET = "/run/systemd/journal/socket"
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 # journald is stopped (no listener, no socket) or does not read (queue full).
@@ -170,11 +172,15 @@ def is_journal_stream(environment: Mapping[str, str], descriptor: int) -> bool:
 
 
 def configure_logging(
-    *, instance: int | None = None, socket_path: str = "/run/systemd/journal/socket"
+    *,
+    instance: int | None = None,
+    socket_path: str | None = None,
+    is_for_journal: bool | None = None,
 ) -> None:
     """Direct every `structlog.get_logger()` of this process; `instance` goes with each record.
 
-    Nothing is filtered by level: journald does that per unit (LogLevelMax=).
+    Records go to the journal if `is_for_journal`, by default if stderr does. Nothing is filtered by
+    level: journald does that per unit (LogLevelMax=).
     """
     processors: list[Processor] = [
         merge_contextvars,
@@ -182,8 +188,10 @@ def configure_logging(
         add_log_level,
         format_exc_info,
     ]
-    if is_journal_stream(os.environ, 2):
-        factory: Any = JournalSink(socket_path)
+    if is_for_journal is None:
+        is_for_journal = is_journal_stream(os.environ, 2)
+    if is_for_journal:
+        factory: Any = JournalSink(socket_path or _SOCKET)
         processors += [TimeStamper(fmt="iso", utc=True), render_record]
     else:
         factory = LineSink(sys.stderr)
@@ -195,6 +203,25 @@ def configure_logging(
         logger_factory=factory,
         cache_logger_on_first_use=False,
     )
+
+
+@contextlib.contextmanager
+def logging_to_journal() -> Iterator[None]:
+    """Send what is logged in the block to the journal alone, unless logging is configured already.
+
+    Without a journal it is lost.
+    """
+    if structlog.is_configured():
+        yield
+        return
+    configure_logging(is_for_journal=True)
+    sink = structlog.get_config()["logger_factory"]
+    try:
+        yield
+    finally:
+        flush_journal()
+        structlog.reset_defaults()
+        sink.close()
 
 
 def flush_journal() -> None:

@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 import structlog
 
+from dsgmigd.service import journal
 from dsgmigd.service.journal import (
     JournalSink,
     LineSink,
     configure_logging,
     flush_journal,
     is_journal_stream,
+    logging_to_journal,
 )
 from dsgmigd.service.journal_record import encode_record, message_id, render_line
 from tests.unit.service.journal_records import decode_record
@@ -281,6 +283,30 @@ class TestConfiguration:
         journald.start()
         flush_journal()
         assert journald.messages() == [b"request.done"]
+
+    def test_a_command_tells_the_journal_alone_and_leaves_logging_as_it_was(
+        self,
+        journald: Journald,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setattr(journal, "_SOCKET", journald.path)
+        structlog.reset_defaults()
+        with logging_to_journal():
+            structlog.get_logger().info("ledger.recorded")
+        assert journald.messages() == [b"ledger.recorded"]
+        assert capsys.readouterr() == ("", "")
+        assert not structlog.is_configured()
+
+    def test_logging_that_is_configured_stays_so(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+        configure_logging()
+        with logging_to_journal():
+            structlog.get_logger().info("ledger.recorded")
+        assert "ledger.recorded" in capsys.readouterr().err
+        assert structlog.is_configured()
 
     def test_elsewhere_a_line_goes_to_stderr(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
