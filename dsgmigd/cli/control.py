@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+from dsgmigd.cli.acts import recorded
 from dsgmigd.cli.context import Context
 from dsgmigd.cli.output import EXIT_TRY_AGAIN, say
 from dsgmigd.errors import AlreadyRunning, NothingToRetry
@@ -17,6 +18,12 @@ from dsgmigd.spool.claiming import end_deferral
 from dsgmigd.spool.spool import Spool
 from dsgmigd.spool.submission import submit_request
 from dsgmigd.spool.withdrawal import claimed_request_id
+
+_RETRIES = {
+    "retried": "is retried now",
+    "submitted": "submitted",
+    "unchanged": "already queued",
+}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -38,7 +45,13 @@ def cancel_command(context: Context, repo: str, *, discard: bool) -> None:
                dsgmigd cancel SV --discard
     """
     name = parse_repo_name(repo)
-    ended = cancel(_spool(context), name, discard=discard)
+    spool = _spool(context)
+    with recorded(spool, "cancel", name, what="--discard" if discard else None) as act:
+        ended = cancel(spool, name, discard=discard)
+        act.request_id = ended.told_to_stop or ended.withdrawn[0]
+        act.outcome = "requested" if ended.told_to_stop else "done"
+        if len(ids := [*ended.withdrawn, *filter(None, [ended.told_to_stop])]) > 1:
+            act.what = " ".join([*filter(None, [act.what]), *ids])
     for request_id in ended.withdrawn:
         say(f"{name}: the waiting request is cancelled ({request_id})")
     if ended.told_to_stop:
@@ -70,9 +83,9 @@ def pause_command(
                dsgmigd pause --all
     """
     name = _paused(repo, instance, is_all=is_all)
-    control = _spool(context).control
-    with control.held():
-        control.pause(name, instance)
+    spool = _spool(context)
+    with spool.control.held(), recorded(spool, "pause", name, what=_what(name, instance)):
+        spool.control.pause(name, instance)
     say(f"{_words(name, instance)}: paused")
 
 
@@ -92,9 +105,10 @@ def resume_command(
                dsgmigd resume --all
     """
     name = _paused(repo, instance, is_all=is_all)
-    control = _spool(context).control
-    with control.held():
-        was_paused = control.resume(name, instance)
+    spool = _spool(context)
+    with spool.control.held(), recorded(spool, "resume", name, what=_what(name, instance)) as act:
+        was_paused = spool.control.resume(name, instance)
+        act.outcome = "done" if was_paused else "unchanged"
     say(f"{_words(name, instance)}: {'resumed' if was_paused else 'was not paused'}")
 
 
@@ -111,14 +125,19 @@ def retry_command(context: Context, repo: str) -> None:
     """
     name = parse_repo_name(repo)
     spool = _spool(context)
+    with recorded(spool, "retry", name) as act:
+        act.outcome = _retry(context, spool, name)
+    say(f"{name}: {_RETRIES[act.outcome]}")
+    if act.outcome == "unchanged":
+        sys.exit(EXIT_TRY_AGAIN)
+
+
+def _retry(context: Context, spool: Spool, name: RepoName) -> str:
     if end_deferral(spool, name):
         spool.control.nudge()
-        say(f"{name}: is retried now")
-        return
+        return "retried"
     is_new = submit_request(spool, name, _options_to_retry(context, spool, name))
-    say(f"{name}: {'submitted' if is_new else 'already queued'}")
-    if not is_new:
-        sys.exit(EXIT_TRY_AGAIN)
+    return "submitted" if is_new else "unchanged"
 
 
 def _options_to_retry(context: Context, spool: Spool, name: RepoName) -> Request:
@@ -157,6 +176,10 @@ def _paused(repo: str | None, instance: int | None, *, is_all: bool) -> RepoName
     if (repo is not None) + (instance is not None) + is_all != 1:
         raise click.UsageError("name a repository, or give --instance N, or --all")
     return None if repo is None else parse_repo_name(repo)
+
+
+def _what(repo: RepoName | None, instance: int | None) -> str | None:
+    return None if repo else _words(None, instance)
 
 
 def _words(repo: RepoName | None, instance: int | None) -> str:

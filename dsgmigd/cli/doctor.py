@@ -5,11 +5,13 @@ from dataclasses import asdict
 
 import click
 
+from dsgmigd.cli.acts import recorded
 from dsgmigd.cli.context import Context
 from dsgmigd.cli.output import EXIT_WARNINGS, say, say_json, table
 from dsgmigd.host.terminal import printable
 from dsgmigd.maintenance.doctor.doctor import Doctor
 from dsgmigd.maintenance.doctor.leftover import Findings, Leftover, Treatment
+from dsgmigd.spool.spool import Spool
 
 _HEADER = ("LEFT", "REPO", "REQUEST", "WHERE", "WHY", "FIX")
 _FIXES: dict[Treatment, str] = {
@@ -60,13 +62,24 @@ def doctor_command(
         parent=settings.target_parent,
         area=settings.area,
     )
-    findings = doctor.examine(treatments)
+    findings = _fix(doctor, context.spool(), treatments) if treatments else doctor.examine()
     if is_json:
         say_json(to_json(findings))
     else:
         say(to_text(findings))
     if not findings.is_clean:
         sys.exit(EXIT_WARNINGS)
+
+
+def _fix(doctor: Doctor, spool: Spool, treatments: list[Treatment]) -> Findings:
+    spool.prepare()
+    with recorded(spool, "doctor", what="--fix") as act:
+        findings = doctor.examine(treatments)
+        removed = [one.where for one in findings.leftovers if one.is_removed]
+        failed = sum(one.error is not None for one in findings.leftovers)
+        act.outcome = "failed" if failed else "done"
+        act.what = f"removed {len(removed)}, not removed {failed}: {', '.join(removed)}"
+    return findings
 
 
 def to_json(findings: Findings) -> dict[str, object]:
@@ -88,10 +101,10 @@ def to_text(findings: Findings) -> str:
 
 def _row(leftover: Leftover) -> tuple[str, ...]:
     names = (leftover.kind, leftover.repo or "-", leftover.request_id or "-")
-    return (*names, printable(leftover.where), printable(leftover.why), _fix(leftover))
+    return (*names, printable(leftover.where), printable(leftover.why), _fix_words(leftover))
 
 
-def _fix(leftover: Leftover) -> str:
+def _fix_words(leftover: Leftover) -> str:
     if leftover.is_removed:
         return "removed"
     if leftover.error is not None:

@@ -3,7 +3,6 @@
 import contextlib
 import signal
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from dsgmigd.cli.context import Context, locked
+from dsgmigd.cli.foreground import ForegroundRun, kept_run
 from dsgmigd.cli.output import (
     EXIT_DONE,
     EXIT_WARNINGS,
@@ -31,7 +31,7 @@ from dsgmigd.migration.migration import Migration
 from dsgmigd.migration.progress import Progress
 from dsgmigd.migration.published_check import PublishedCheck
 from dsgmigd.migration.report import Report
-from dsgmigd.migration.result import Ending, Result
+from dsgmigd.migration.result import Ending
 from dsgmigd.migration.run import Run
 from dsgmigd.names import SnapshotName, parse_repo_name
 from dsgmigd.request import LOSS_WORDS, VERIFY_LEVELS, Request, VerifyLevel, request_from_mapping
@@ -82,6 +82,7 @@ def migrate_command(
     request = request_from_mapping(given.to_json())
     work(
         *(context, Migration, repo, request, Migration.run),
+        act="migrate",
         differences=differences,
         is_json=is_json,
     )
@@ -133,6 +134,7 @@ def verify_command(
 
     work(
         *(context, PublishedCheck, repo, Request(), verify),
+        act="verify",
         differences=differences,
         is_json=is_json,
     )
@@ -197,47 +199,46 @@ def work(
     request: Request,
     action: Callable[[AnyRun], Report],
     *,
+    act: str,
     differences: str | None,
     is_json: bool,
 ) -> None:
     """Run `action` under the repository's lock, print progress and result, and exit."""
     progress = Progress(repo=repo)
-    started_at, request_id = time.time(), str(uuid.uuid4())
-    report, error = Report(), None
     file = DiscrepancyFile(differences) if differences else None
+    told = ForegroundRun(repo, request, file)
+    ending, result = Ending(), None
     log_beside_progress()
     with _stopping_by_signal(progress), progress_shown(progress):
         try:
             name = parse_repo_name(repo)
-            with locked(context, name) as commands:
-                job = Job(name, request, request_id, context.spool().identity())
+            with (
+                locked(context, name) as commands,
+                kept_run(context.spool(), act, name, told.request_id) as run,
+            ):
+                job = Job(name, request, told.request_id, context.spool().identity())
                 work = _new(kind, context, job, commands, progress, differences=file)
-                report = work.report
-                action(work)
-        except (DsgmigdError, Interruption) as caught:
-            error = caught
-    result = Result(
-        Ending(report, error),
-        request_id=request_id,
-        repo=repo,
-        request=request.to_json(),
-        instance=0,
-        started_at=started_at,
-        finished_at=time.time(),
-        warnings=_close(file),
-    ).to_json()
+                ending = _run(work, action)
+                result = told.result_of(ending)
+                run.keep(result)
+        except (DsgmigdError, Interruption) as error:
+            if result is None:
+                ending = Ending(error=error)
+                result = told.result_of(ending)
+            else:  # the work is done, and only its record is not
+                result["warnings"].append(f"{error.message}: {error.hint}")
     say(to_json(result, indent=1) if is_json else _summary(result))
-    if error:
-        sys.exit(exit_code(error))
+    if ending.error:
+        sys.exit(exit_code(ending.error))
     sys.exit(EXIT_WARNINGS if result["warnings"] else EXIT_DONE)
 
 
-def _close(file: DiscrepancyFile | None) -> list[str]:
-    """Close the file of differences; return a warning if they could not all be written."""
-    if file is None:
-        return []
-    file.close()
-    return [file.problem] if file.problem else []
+def _run(work: AnyRun, action: Callable[[AnyRun], Report]) -> Ending:
+    try:
+        action(work)
+    except (DsgmigdError, Interruption) as error:
+        return Ending(work.report, error)
+    return Ending(work.report)
 
 
 @contextlib.contextmanager

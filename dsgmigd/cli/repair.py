@@ -5,12 +5,13 @@ import sys
 
 import click
 
+from dsgmigd.cli.acts import recorded
 from dsgmigd.cli.context import Context, locked
 from dsgmigd.cli.output import EXIT_WARNINGS, say, say_json, table
 from dsgmigd.host.terminal import printable
-from dsgmigd.maintenance.newest_snapshot import newest_snapshot
-from dsgmigd.maintenance.repair import Difference, repair_metadata
-from dsgmigd.names import parse_repo_name
+from dsgmigd.maintenance.newest_snapshot import Newest, newest_snapshot
+from dsgmigd.maintenance.repair import Difference, Repair, repair_metadata
+from dsgmigd.names import RepoName, parse_repo_name
 
 _HEADER = ("PATH", "DIFFERENCE", "HOW", "DONE")
 
@@ -36,7 +37,7 @@ def repair_metadata_command(
     name = parse_repo_name(repo)
     layout = context.config.settings().layout(name)
     with locked(context, name) as commands, newest_snapshot(commands, layout) as newest:
-        repair = repair_metadata(newest, is_dry_run=is_dry_run)
+        repair = _repair(context, name, newest, is_dry_run=is_dry_run)
     rows = [_row(one, is_dry_run=is_dry_run) for one in repair.differences]
     if is_json:
         keys = ("path", "difference", "how", "done")
@@ -59,6 +60,17 @@ def repair_metadata_command(
         say(f"{mountpoint}/.dsg {words} snapshot {newest.name}")
     if rows and is_dry_run:
         sys.exit(EXIT_WARNINGS)
+
+
+def _repair(context: Context, name: RepoName, newest: Newest, *, is_dry_run: bool) -> Repair:
+    if is_dry_run:
+        return repair_metadata(newest, is_dry_run=True)
+    with recorded(context.spool(), "repair-metadata", name, what=str(newest.name)) as act:
+        repair = repair_metadata(newest, is_dry_run=False)
+        act.outcome = "done" if repair.differences else "unchanged"
+        act.what = f"{len(repair.differences)} paths as in {newest.name}"
+        act.what += f"; the old ones are in {repair.kept}" if repair.kept else ""
+    return repair
 
 
 def _row(one: Difference, *, is_dry_run: bool) -> tuple[str, str, str, str]:

@@ -5,6 +5,7 @@ import time
 
 import click
 
+from dsgmigd.cli.acts import recorded
 from dsgmigd.cli.context import Context, locked
 from dsgmigd.cli.output import EXIT_WARNINGS, say, table
 from dsgmigd.host.terminal import printable
@@ -36,7 +37,10 @@ def rollback_command(context: Context, repo: str, *, when: str | None) -> None:
     with locked(context, name) as commands:
         replaced = ReplacedTargets(commands, layout)
         now = free_moment(time.time(), replaced.moments().__contains__)
-        done = replaced.bring_back(when, now)
+        with recorded(context.spool(), "rollback", name, what=when) as act:
+            done = replaced.bring_back(when, now)
+            act.what = f"{done.brought} is {layout.target} again"
+            act.what += f", {done.aside} is kept" if done.aside else ""
     place = done.mounted.mountpoint
     where = f"mounted at {printable(place)}" if place else "not mounted"
     say(f"{done.brought} is {layout.target} again, {where}")
@@ -73,7 +77,8 @@ def purge_command(context: Context, repo: str, moments: tuple[str, ...], *, is_a
         kept = replaced.moments()
         rows = [(when, replaced.used_bytes(when), layout.replaced(when)) for when in kept]
         for when in kept if is_all else moments:
-            replaced.destroy(when)
+            with recorded(context.spool(), "purge", name, what=layout.replaced(when)):
+                replaced.destroy(when)
             say(f"{layout.replaced(when)}: destroyed")
     if not moments and not is_all:
         say(table(("TIME", "BYTES", "DATASET"), rows) if rows else f"{repo}: nothing is kept")
