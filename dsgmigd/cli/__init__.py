@@ -43,6 +43,12 @@ _COMMANDS = (
         "repair",
         "Restore .dsg/ from the newest snapshot.",
     ),
+    (
+        "Maintenance",
+        "ledger",
+        "ledger",
+        "Check or show the ledger, which has a line for each act.",
+    ),
     ("Service", "run", "run", "Process requests until SIGTERM, as dsgmigd@N.service does."),
     ("Service", "config", "configuration", "Check or show the configuration."),
 )

@@ -1,4 +1,4 @@
-"""What administrators do after publication: log, blame, repair, doctor.
+"""What administrators do after publication: log, blame, repair, doctor, ledger.
 
 Owns the commands that read a published dataset's own metadata, and the search for leftovers.
 Guarantees: history and blame write nothing; repair and doctor change only what dsgmigd made.
@@ -11,6 +11,7 @@ FACE = (
     "doctor.doctor",
     "doctor.leftover",
     "history",
+    "ledger_check",
     "newest_snapshot",
     "repair",
 )

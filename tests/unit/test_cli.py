@@ -46,7 +46,7 @@ def test_wrong_usage_ends_with_status_2_and_says_why(
 
 @pytest.mark.parametrize("command", main.list_commands(click.Context(main)))
 def test_every_command_has_help_with_an_example(config: Path, command: str) -> None:
-    names = ["check", "show"] if command == "config" else [None]
+    names = ["check", "show"] if command in {"config", "ledger"} else [None]
     for name in names:
         output = run(config, command, *([name] if name else []), "--help").output
         assert "Example" in output

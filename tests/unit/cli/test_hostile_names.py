@@ -9,6 +9,7 @@ import pytest
 from dsgmigd.cli import main
 from dsgmigd.cli import run as run_module
 from dsgmigd.names import RepoName
+from dsgmigd.spool.ledger_line import Entry
 from dsgmigd.spool.spool import Spool
 from tests.unit.cli.commands import run
 from tests.unit.dsg_series import write_series
@@ -34,6 +35,7 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "blame": [("SV", HOSTILE), ("SV", "a"), (HOSTILE, "a")],
     "doctor": [(), ("--fix",), ("--json",)],
     "repair-metadata": [("SV",), ("SV", "--dry-run"), (HOSTILE,)],
+    "ledger": [("check",), ("check", "--head", HOSTILE), ("show",), ("show", "--repo", HOSTILE)],
     "run": [("--instance", "1")],
     "config": [("check",), ("show",)],
 }
@@ -54,6 +56,8 @@ def hostile(tmp_path: Path, pool: FakeZfs, monkeypatch: pytest.MonkeyPatch) -> P
         (spool / name).touch()
     (Path(prepared.layout.work) / HOSTILE).touch()
     prepared.results.publish(RepoName("SV"), "id", {"outcome": HOSTILE, "request_id": "id"})
+    prepared.ledger.append(Entry(HOSTILE, HOSTILE, 1, {"uid": 1, "user": HOSTILE}, HOSTILE, "id"))
+    prepared.ledger.append(Entry("purge", "done", 0, what=HOSTILE, result=HOSTILE))
     pool.output("zfs", "create", "zsd/SV")
     root = pool.mountpoint("zsd/SV")
     write_series(root, {"a": "1"}, {HOSTILE.removesuffix("\udcff"): "1"})
