@@ -137,8 +137,8 @@ def ended_each_second(spool: Path, seconds: float) -> float:
 
 
 def count_files(directory: Path) -> int:
-    """Return how many files are in a directory; none if there is no directory yet."""
-    return len(os.listdir(directory)) if directory.exists() else 0
+    """Return how many results are in a directory; none if there is no directory yet."""
+    return len(list(directory.glob("*.json")))
 
 
 def has_waiting(spool: Path) -> bool:

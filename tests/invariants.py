@@ -11,9 +11,11 @@ the first request, `violations` whenever no worker is at work; both mount nothin
     I6  success in a result means: published, with hashes that follow from the manifests there
     I7  when nothing waits, nothing is left: no claim, no pin, no view, no staging
     I8  a request that is repeated finds everything up to date
+    I9  each result has a line in the ledger, each line is about what was, and the chain fits
 """
 
 import glob
+import hashlib
 import json
 import os
 import re
@@ -74,6 +76,7 @@ def violations(world: World, asked: Asked) -> list[str]:
         *_of_datasets(world),
         *_changed("I3", world.foreign, _foreign(world.parent)),
         *_changed("I4", world.source, _source(world.source_root)),
+        *ledger_violations(world.spool),
     ]
     for repo, count in asked.requests.items():
         results = _results(world, repo)
@@ -91,7 +94,12 @@ def violations(world: World, asked: Asked) -> list[str]:
 
 
 def _results(world: World, repo: str) -> list[dict[str, Any]]:
-    """Return all results of `repo`, the oldest first."""
+    """Return all results of requests for `repo`, the oldest first."""
+    return [result for result in _all_results(world, repo) if "submitted_by" in result]
+
+
+def _all_results(world: World, repo: str) -> list[dict[str, Any]]:
+    """Return all results of requests and of commands for `repo`, the oldest first."""
     kept = world.spool / ".dsgmigd/results"
     paths = kept.glob(f"{glob.escape(repo)}.*.json")
     results = [json.loads(path.read_bytes()) for path in paths]
@@ -121,13 +129,13 @@ def _of_results(
 
 def _finished(world: World, waiting: list[str], results: list[dict[str, Any]]) -> list[str]:
     ids = {result["request_id"] for result in results}
-    return [name for name in waiting if _record(world, name).get("request_id") in ids]
+    return [name for name in waiting if _record(world.spool / name).get("request_id") in ids]
 
 
-def _record(world: World, name: str) -> dict[str, Any]:
+def _record(path: Path) -> dict[str, Any]:
     """Return the claim record in a file of the spool; a claim that was not begun has none."""
     try:
-        return dict(json.loads((world.spool / name).read_bytes()))
+        return dict(json.loads(path.read_bytes()))
     except ValueError:
         return {}
 
@@ -154,6 +162,76 @@ def _lives(pid: int) -> bool:
         return b"dsgmigd" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+# I9: the ledger.
+
+
+def ledger_violations(spool: Path) -> list[str]:
+    """Return what is wrong with the ledger of a spool."""
+    return list(_of_ledger(spool))
+
+
+def _of_ledger(spool: Path) -> Iterator[str]:
+    kept = spool / ".dsgmigd/results"
+    ledger = kept / "ledger.jsonl"
+    content = ledger.read_bytes() if ledger.exists() else b""
+    lines, problems = _recounted(content)
+    yield from problems
+    told: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        told.setdefault(str(line["request_id"]), []).append(line)
+        if line["result"] is not None and line["outcome"] != "rejected":
+            path = kept / line["result"]
+            if not path.exists() or _sha256(path.read_bytes()) != line["result_sha256"]:
+                yield f"I9 line {line['seq']}: {line['result']} is gone or another"
+    for path in sorted(kept.glob("*.json")):
+        result = json.loads(path.read_bytes())
+        yield from _of_lines(spool, path.name, result, told.get(result["request_id"], []))
+
+
+def _of_lines(
+    spool: Path, name: str, result: dict[str, Any], lines: list[dict[str, Any]]
+) -> Iterator[str]:
+    """Judge the lines about one result; that of a claim that is left may be missing yet."""
+    ended = [line for line in lines if line["result"] == name]
+    if not ended:
+        is_begun = any(line["outcome"] == "begun" for line in lines)
+        claims = [_record(path) for path in spool.glob("*.claim.*")]
+        has_claim = result["request_id"] in {claim.get("request_id") for claim in claims}
+        if not is_begun and not has_claim:
+            yield f"I9 {name}: no line is about it"
+    elif ended[0]["outcome"] != result["outcome"]:
+        yield f"I9 {name}: its line says {ended[0]['outcome']}"
+    if not all(line.get("again") for line in ended[1:]):
+        yield f"I9 {name}: it has {len(ended)} lines"
+
+
+def _recounted(content: bytes) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the lines of a ledger, and what is wrong with their chain."""
+    lines: list[dict[str, Any]] = []
+    problems: list[str] = []
+    before, torn = None, b""
+    for piece in content.splitlines(keepends=True):
+        try:
+            line = dict(json.loads(piece)) if piece.endswith(b"\n") else {}
+        except ValueError:
+            line = {}
+        if not line:
+            torn += piece
+            continue
+        left = torn.removesuffix(b"\n")
+        if torn and line.get("torn") != {"bytes": len(left), "sha256": _sha256(left)}:
+            problems.append(f"I9 line {line['seq']}: something before it is no line")
+        if (line["seq"], line["before"]) != (len(lines) + 1, before):
+            problems.append(f"I9 line {line['seq']}: it does not follow line {len(lines)}")
+        lines.append(line)
+        before, torn = _sha256(piece), b""
+    return lines, [*problems, *(["I9: the ledger ends with a part of a line"] if torn else [])]
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 # I2, I3, I6: datasets and snapshots.
@@ -227,7 +305,7 @@ def _of_datasets(world: World) -> Iterator[str]:
 
 
 def _succeeded(world: World, repo: str) -> list[dict[str, Any]]:
-    return [result for result in _results(world, repo) if result["outcome"] in SUCCESS]
+    return [result for result in _all_results(world, repo) if result["outcome"] in SUCCESS]
 
 
 def _of_hashes(world: World, repo: str, results: list[dict[str, Any]]) -> Iterator[str]:

@@ -103,6 +103,8 @@ def _to_text(found: LedgerCheck, wanted: str | None) -> str:
     if found.repeated:
         numbers = ", ".join(map(str, found.repeated))
         lines.append(f"recorded again after a crash: line {numbers}")
+    if found.older:
+        lines.append(f"results from before the first line: {found.older}")
     lines.append(f"results as they were written: {found.results}; pruned: {found.pruned}")
     head = f"{found.head.line} {found.head.sha256}" if found.head else "none"
     lines.append(f"head: {head}")

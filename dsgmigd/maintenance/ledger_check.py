@@ -10,6 +10,7 @@ Raises: AlreadyRunning, StateTooNew, OSError when the spool's file system fails.
 import contextlib
 import os
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 from dsgmigd.errors import StateTooNew
@@ -46,7 +47,8 @@ class LedgerCheck:
 
     `pruned` counts results of rejected requests that are gone, `unended` lists the lines of
     commands that were begun and neither ended nor run now, as far as the ledger knows. `repeated`
-    are lines about a request that has another one, as after a crash. `has_wanted` says whether the
+    are lines about a request that has another one, as after a crash. `older` counts results from
+    before the first line, by the time of the file. `has_wanted` says whether the
     line with the hash that was asked for is in the chain.
     """
 
@@ -55,6 +57,7 @@ class LedgerCheck:
     problems: list[Problem] = field(default_factory=list)
     results: int = 0
     pruned: int = 0
+    older: int = 0
     recovered: int = 0
     repeated: list[int] = field(default_factory=list)
     unended: list[int] = field(default_factory=list)
@@ -115,9 +118,12 @@ class _Walk:
         self._named: set[str] = set()
         self._ended: set[str] = set()
         self._begun: dict[int, str | None] = {}
+        self._first_at = 0.0
 
     def take(self, line: Line) -> None:
         found, told = self.found, line.document
+        if found.head is None:
+            self._first_at = datetime.fromisoformat(told["at"]).timestamp()
         found.head = Head(line.seq, line.sha256)
         if line.sha256 == self._wanted:
             found.has_wanted = True
@@ -158,7 +164,11 @@ class _Walk:
         known = ending | {one for one in self._begun.values() if one}
         for name in sorted(kept - self._named):
             parsed = parse_kept_result_name(name)
-            if parsed is not None and parsed[1] not in known and not self._is_rejected(name):
+            if parsed is None or parsed[1] in known or self._is_rejected(name):
+                continue
+            if os.lstat(self._spool.layout.recorded_result(name)).st_mtime < self._first_at:
+                self.found.older += 1
+            else:
                 self._problem(name, None, "no line names it")
 
     def _is_rejected(self, name: str) -> bool:

@@ -127,7 +127,7 @@ def test_the_claim_of_a_dead_worker_does_not_wait_for_all_requests(fresh_bed: Be
         fresh_bed.drop(f"R{number}", "{}")
     fresh_bed.start_worker(1)
     kept = fresh_bed.spool / ".dsgmigd/results"
-    wait_for(lambda: kept.exists() and list(kept.iterdir()), "the first", made=fresh_bed)
+    wait_for(lambda: kept.exists() and list(kept.glob("*.json")), "the first", made=fresh_bed)
     dead, repo = Spool(str(fresh_bed.spool), instance=2), parse_repo_name("SV")
     submit_request(dead, repo, IMPOSSIBLE)
     claim = claim_request(dead, repo)

@@ -48,7 +48,7 @@ def scene(fresh_bed: Bed) -> Iterator[Scene]:
     fresh_bed.drop("SV")
     assert fresh_bed.wait_result("SV")["outcome"] == "done"
     fresh_bed.stop_workers()
-    (kept,) = (fresh_bed.spool / ".dsgmigd/results").iterdir()
+    (kept,) = (fresh_bed.spool / ".dsgmigd/results").glob("*.json")
     yield Scene(fresh_bed, series, world, kept)
     for result in (fresh_bed.spool / ".dsgmigd/results").iterdir():
         result.unlink()  # the faults made them what no result is
@@ -89,6 +89,23 @@ def unanswered(scene: Scene) -> None:
 
 def claimed_and_answered(scene: Scene) -> None:
     shutil.copy(scene.kept, scene.made.spool / "SV.claim.1")
+
+
+def ledger_of(scene: Scene) -> Path:
+    return scene.kept.with_name("ledger.jsonl")
+
+
+def with_a_changed_line(scene: Scene) -> None:
+    ledger = ledger_of(scene)
+    ledger.write_bytes(ledger.read_bytes().replace(b'"done"', b'"fine"'))
+
+
+def without_lines(scene: Scene) -> None:
+    ledger_of(scene).write_bytes(b"")
+
+
+def with_a_part_of_a_line(scene: Scene) -> None:
+    ledger_of(scene).write_bytes(b'{"seq": 1')
 
 
 def with_a_note_in_the_source(scene: Scene) -> None:
@@ -173,6 +190,16 @@ FAULTS: list[list[tuple[Callable[[Scene], object], str]]] = [
     ],
     [
         (destroying("SV"), "I6 SV: success, and"),
+    ],
+    [
+        (with_a_changed_line, "I9 SV."),
+    ],
+    [
+        (without_lines, "I9 SV."),
+        (with_a_part_of_a_line, "I9: the ledger ends"),
+    ],
+    [
+        (lambda scene: scene.rewrite(seconds=1), "I9 line 1: SV."),
     ],
     [
         (lambda scene: scene.rewrite(outcome="failed"), "I2 SV: published, and no result"),

@@ -148,6 +148,14 @@ def test_a_result_that_somebody_put_there_is_named(spool: Spool) -> None:
     assert found.problems == [Problem("SV.forged.json", None, "no line names it")]
 
 
+def test_results_from_before_the_ledger_are_counted_and_are_no_problem(spool: Spool) -> None:
+    path = Path(spool.layout.results) / "SV.old.json"
+    path.write_text('{"outcome": "done"}')
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    found = check_ledger(spool)
+    assert (found.is_intact, found.older) == (True, 1)
+
+
 def test_results_of_rejected_requests_may_be_gone_or_have_no_line(spool: Spool) -> None:
     member = {"uid": 4_000_000_000, "user": "ana"}
     for _ in range(8):
