@@ -5,16 +5,21 @@ What workers leave when they are killed or when calls fail, `test_every_kill` an
 """
 
 import json
+import re
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from tests.amounts import ALL, amount
 from tests.integration.conftest import Bed
-from tests.integration.processes import wait_started
+from tests.integration.processes import wait_for, wait_started
 from tests.integration.test_failing_spool import fill, small_spool
 from tests.integration.trees import new_series, write, writing
 from tests.invariants import ledger_violations
@@ -136,6 +141,108 @@ def test_a_pause_that_is_killed_at_any_call_is_never_made_without_a_line(fresh_b
         *(((), False), (("begun",), False), (("begun",), True), (("begun", "done"), True)),
     }
     assert check(fresh_bed)["is_intact"]
+
+
+# A request for what is not there is answered without a pool.
+MISSING = "NO"
+FAULTS = ("signal=KILL", "error=ENOSPC", "error=EIO")
+
+
+def traced(made: Bed, *expressions: str) -> tuple[str, ...]:
+    """Return how strace runs a worker and sees what it records in."""
+    names = (*PLACES, f"work/{MISSING}.result.1")
+    places = [word for name in names for word in ("-P", str(made.spool / ".dsgmigd" / name))]
+    words = [word for expression in expressions for word in ("-e", expression)]
+    log = str(made.logs / "strace.log")
+    return ("strace", "-f", "-qq", "-o", log, "--detach-on=execve", *places, *words)
+
+
+def wait_ready(made: Bed, worker: "subprocess.Popen[bytes]") -> None:
+    status = made.spool / ".dsgmigd/instances/1.json"
+    wait_for(lambda: worker.poll() is not None or status.exists(), "the worker", made=made)
+
+
+def answered(made: Bed, worker: "subprocess.Popen[bytes]") -> bool:
+    """Wait until a worker has ended a request, or itself; say whether the request is ended.
+
+    Who waits for his spool tries again in a new thread, to which the same happens.
+    """
+    made.drop(MISSING)
+    before = made.log(1).stat().st_size
+    names = (f"{MISSING}.request", f"{MISSING}.claim.1")
+
+    def is_ended() -> bool:
+        return not any((made.spool / name).exists() for name in names)
+
+    def is_over() -> bool:
+        has_waited = made.log(1).read_bytes()[before:].count(b"spool.failing") > 1
+        return worker.poll() is not None or has_waited or is_ended()
+
+    wait_for(is_over, "the end of the request or of the worker", made=made)
+    return is_ended()
+
+
+def points_of(made: Bed) -> list[tuple[str, str, int]]:
+    """Return every fault, call and time of a request that nobody disturbs."""
+    worker = made.start_worker(1, *traced(made, f"trace={','.join(CALLS)}"))
+    wait_started(made, 1)
+    assert answered(made, worker)
+    stop(made)
+    log = (made.logs / "strace.log").read_text(errors="replace")
+    seen = Counter(re.findall(r"^(\d+) +(\w+)\(", log, re.MULTILINE))
+    most: dict[str, int] = {}
+    for (_, call), count in seen.items():
+        most[call] = max(count, most.get(call, 0))
+    return [
+        (fault, call, when)
+        for fault in FAULTS
+        for call in sorted(most)
+        for when in range(1, most[call] + 1)
+        if fault == FAULTS[0] or call != "flock"
+    ]
+
+
+def stop(made: Bed) -> None:
+    made.stop_workers()
+    made.workers.clear()
+    for status in (made.spool / ".dsgmigd/instances").glob("*.json"):
+        status.unlink()
+
+
+@pytest.mark.sweep
+def test_a_request_has_one_line_wherever_its_worker_is_killed_or_its_spool_fails(
+    fresh_bed: Bed,
+) -> None:
+    points = points_of(fresh_bed)
+    wanted = amount("DSGMIGD_LEDGER_POINTS")
+    chosen = points if wanted == ALL else in_turns(points, int(wanted))
+    outcomes: Counter[str] = Counter()
+    for number, (fault, call, when) in enumerate(chosen, start=2):
+        worker = fresh_bed.start_worker(1, *traced(fresh_bed, f"inject={call}:{fault}:when={when}"))
+        wait_ready(fresh_bed, worker)
+        is_ended = answered(fresh_bed, worker)
+        outcomes[f"{fault} {'ended' if is_ended else 'died'}"] += 1
+        stop(fresh_bed)
+        if not is_ended:
+            fresh_bed.start_worker(2)
+            fresh_bed.wait_result(MISSING)
+            stop(fresh_bed)
+        place = f"{fault} at {call} {when}"
+        assert ledger_violations(fresh_bed.spool) == [], place
+        assert acts(fresh_bed).count(("request", "failed")) == number, place
+    print(f"{len(chosen)} of {len(points)} points: {dict(outcomes)}")  # noqa: T201
+    assert check(fresh_bed)["is_intact"]
+
+
+def in_turns(points: list[tuple[str, str, int]], size: int) -> list[tuple[str, str, int]]:
+    """Return a sample, always the same one, in which each call comes with each fault in turn."""
+    mixed = Random("ledger").sample(points, len(points))  # noqa: S311
+    seen: Counter[tuple[str, str]] = Counter()
+    turns = []
+    for point in mixed:
+        seen[point[:2]] += 1
+        turns.append((seen[point[:2]], point))
+    return [point for _, point in sorted(turns, key=itemgetter(0))][:size]
 
 
 def test_a_migration_that_is_killed_at_any_call_has_begun_and_ends_only_with_its_result(
