@@ -36,6 +36,7 @@ def rebuild_command(
     request: Request = request_from_mapping({"rebuild_from": first})
     work(
         *(context, Migration, repo, request, Migration.run),
+        act="rebuild",
         differences=differences,
         is_json=is_json,
     )

@@ -169,8 +169,7 @@ class Results:
 
 def has_verified(result: Mapping[str, Any]) -> bool:
     """Say whether a run succeeded and compared at least one snapshot itself."""
-    rows = result.get("snapshots", ())
-    return not result.get("error") and any(row.get("verification") for row in rows)
+    return not result.get("error") and result.get("verified_now") is not None
 
 
 def _is_of_foreground(result: Mapping[str, Any]) -> bool:

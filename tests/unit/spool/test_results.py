@@ -253,7 +253,7 @@ def test_a_result_without_rows_is_recorded_as_well() -> None:
     assert (told["snapshots"], told["files"], told["duration_usec"]) == (0, 0, 0)
 
 
-VERIFIED: dict[str, Any] = {"error": None, "snapshots": [{"verification": {"level": "complete"}}]}
+VERIFIED: dict[str, Any] = {"error": None, "verified_now": {"level": "complete"}}
 
 
 @pytest.mark.parametrize(
@@ -261,10 +261,8 @@ VERIFIED: dict[str, Any] = {"error": None, "snapshots": [{"verification": {"leve
     [
         (VERIFIED, True),
         ({**VERIFIED, "error": {"code": "verification_failed"}}, False),
-        ({**VERIFIED, "snapshots": [{"verification": None}]}, False),
-        ({**VERIFIED, "snapshots": []}, False),
+        ({**VERIFIED, "verified_now": None}, False),
         ({"outcome": "up_to_date"}, False),
-        ({**VERIFIED, "snapshots": [{"verification": None}, *VERIFIED["snapshots"]]}, True),
     ],
 )
 def test_a_result_has_verified_if_it_is_a_success_and_compared_a_snapshot(
