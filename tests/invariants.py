@@ -172,6 +172,12 @@ def ledger_violations(spool: Path) -> list[str]:
     return list(_of_ledger(spool))
 
 
+def whole_lines(spool: Path) -> list[dict[str, Any]]:
+    """Return what the lines of the ledger of a spool say, without what crashes left of some."""
+    ledger = spool / ".dsgmigd/results/ledger.jsonl"
+    return _recounted(ledger.read_bytes())[0] if ledger.exists() else []
+
+
 def _of_ledger(spool: Path) -> Iterator[str]:
     kept = spool / ".dsgmigd/results"
     ledger = kept / "ledger.jsonl"

@@ -21,6 +21,7 @@ def _read(name: str) -> dict[str, Any]:
 
 REQUEST = _read("request")
 RESULT = _read("result")
+LINE = _read("ledger")
 
 
 def _strict(node: Any) -> Any:
@@ -38,6 +39,7 @@ def _strict(node: Any) -> Any:
 
 
 _VALIDATOR = Draft202012Validator(_strict(RESULT))
+_LINES = Draft202012Validator(_strict(LINE))
 
 
 def faults(result: object) -> list[str]:
@@ -45,4 +47,12 @@ def faults(result: object) -> list[str]:
     return [
         f"{'/'.join(map(str, error.absolute_path))}: {error.message[:300]}"
         for error in _VALIDATOR.iter_errors(result)
+    ]
+
+
+def line_faults(line: object) -> list[str]:
+    """Return what of a line of the ledger is not as docs/schemas/ledger.schema.json says."""
+    return [
+        f"{'/'.join(map(str, error.absolute_path))}: {error.message[:300]}"
+        for error in _LINES.iter_errors(line)
     ]

@@ -78,9 +78,13 @@ class Ledger:
         self._rejections = RejectionLines()
 
     def reserve(self) -> None:
-        """Reserve the space of the lines of an act, so that they fit if the spool fills up."""
+        """Reserve the space of the lines of an act, so that they fit if the spool fills up.
+
+        Raises OSError also if the ledger is damaged, so that none could be appended.
+        """
         with self._opened() as descriptor:
             reserve_beyond_end(descriptor, _RESERVED_BYTES)
+            _read_tail(descriptor, _NEAR_BYTES)
 
     def append(self, entry: Entry) -> Line:
         """Append the line of an act; it is on disk on return."""

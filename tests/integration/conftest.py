@@ -20,7 +20,8 @@ import pytest
 from tests.integration import zfs_kind
 from tests.integration.mount_namespace import enter_own_mount_namespace
 from tests.integration.trees import delete_subvolumes
-from tests.result_schema import faults
+from tests.invariants import whole_lines
+from tests.result_schema import faults, line_faults
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TOOLS = ("btrfs", "mkfs.btrfs", "losetup", "mount", "rsync", "setfacl", "strace", "zfs", "zpool")
@@ -229,6 +230,8 @@ def fresh_bed(state: Path, btrfs_root: Path, pool: bed.FilePool) -> Iterator[Bed
         yield made
         for kept in (made.spool / ".dsgmigd/results").glob("*.json"):
             assert faults(json.loads(kept.read_bytes())) == [], kept.name
+        for line in whole_lines(made.spool):
+            assert line_faults(line) == [], line
     finally:
         made.stop_workers()
         bed.unmount_below(own)

@@ -11,7 +11,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from operator import itemgetter
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -22,7 +21,7 @@ from tests.integration.conftest import Bed
 from tests.integration.processes import wait_for, wait_started
 from tests.integration.test_failing_spool import fill, small_spool
 from tests.integration.trees import new_series, write, writing
-from tests.invariants import ledger_violations
+from tests.invariants import ledger_violations, whole_lines
 
 # Where the lines and the results of commands are written.
 PLACES = ("ledger.lock", "results", "results/ledger.jsonl", "work/SV.foreground.0", "control/new")
@@ -33,16 +32,8 @@ REPOS = ("R1", "R2", "R3", "R4", "R5", "R6")
 __all__ = ("small_spool",)
 
 
-def lines_of(made: Bed) -> list[dict[str, Any]]:
-    ledger = made.spool / ".dsgmigd/results/ledger.jsonl"
-    if not ledger.exists():
-        return []
-    pieces = ledger.read_bytes().splitlines(keepends=True)
-    return [json.loads(piece) for piece in pieces if piece.endswith(b"\n")]
-
-
 def acts(made: Bed) -> list[tuple[str, str]]:
-    return [(line["act"], line["outcome"]) for line in lines_of(made)]
+    return [(line["act"], line["outcome"]) for line in whole_lines(made.spool)]
 
 
 def check(made: Bed) -> dict[str, Any]:
@@ -90,7 +81,7 @@ def test_every_act_on_a_dataset_has_its_lines(published: Bed) -> None:
     ]
     found = check(published)
     assert (found["is_intact"], found["results"], found["unended"]) == (True, 5, [])
-    purge = next(line for line in lines_of(published) if line["act"] == "purge")
+    purge = next(line for line in whole_lines(published.spool) if line["act"] == "purge")
     assert f"{published.parent}/.dsgmigd/replaced/SV-" in purge["what"]
     verified = json.loads((published.spool / "SV.verified.json").read_bytes())
     assert verified["outcome"] == "verified"
@@ -118,7 +109,7 @@ def kills(made: Bed, *command: str) -> Iterator[list[tuple[str, str]]]:
     """
     for call in CALLS:
         for when in range(1, 30):
-            before = len(lines_of(made))
+            before = len(whole_lines(made.spool))
             is_killed = kill_at(made, call, when, *command)
             yield acts(made)[before:]
             if not is_killed:
@@ -281,10 +272,7 @@ def test_workers_and_commands_that_append_at_once_make_one_chain(fresh_bed: Bed)
     assert check(fresh_bed)["is_intact"]
 
 
-def test_a_worker_that_was_killed_behind_its_result_is_recorded_by_the_next(
-    fresh_bed: Bed,
-) -> None:
-    """And what was left of its line is told."""
+def test_what_a_power_cut_left_of_a_line_is_told_by_the_next(fresh_bed: Bed) -> None:
     new_series(fresh_bed, "SV", writing(a="a"))
     fresh_bed.start_worker(1)
     fresh_bed.drop("SV")
@@ -297,17 +285,7 @@ def test_a_worker_that_was_killed_behind_its_result_is_recorded_by_the_next(
     fresh_bed.start_worker(2)
     fresh_bed.drop("SV")
     fresh_bed.wait_result("SV")
-    assert acts_with_torn(ledger) == ["recovered", "request"]
-
-
-def acts_with_torn(ledger: Path) -> list[str]:
-    found = []
-    for piece in ledger.read_bytes().splitlines():
-        try:
-            found.append(json.loads(piece)["act"])
-        except ValueError:
-            continue
-    return found
+    assert [act for act, _ in acts(fresh_bed)] == ["recovered", "request"]
 
 
 def test_in_a_full_spool_no_command_begins(small_spool: Bed) -> None:

@@ -211,8 +211,9 @@ def test_what_was_torn_is_told_with_length_and_hash(spool: Spool) -> None:
 
 def test_a_ledger_of_something_else_is_not_appended_to(spool: Spool) -> None:
     path_of(spool).write_bytes(b"x" * (2 << 20))
-    with pytest.raises(OSError, match="has no line in its last MiB: move"):
-        spool.ledger.append(PAUSE)
+    for action in (spool.ledger.reserve, partial(spool.ledger.append, PAUSE)):
+        with pytest.raises(OSError, match="has no line in its last MiB: move"):
+            action()
     assert path_of(spool).stat().st_size == 2 << 20
 
 
