@@ -28,6 +28,7 @@ from dsgmigd.spool.control import Cancel
 from dsgmigd.spool.deferral import Moment
 from dsgmigd.spool.results import Results
 from dsgmigd.spool.spool import Spool
+from tests.unit.failing import failing
 
 SV = RepoName("SV")
 AT_ONCE = Retries(for_seconds=0)
@@ -362,6 +363,17 @@ def test_nothing_begins_without_the_space_for_its_result(
     adopted = adopt_claim(spool, SV, 3)
     assert adopted is not None
     assert adopted.attempts == ()
+
+
+def test_nothing_begins_without_the_space_for_its_line_in_the_ledger(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dsgmigd.host.durable.reserve_space", failing(errno.ENOSPC))
+    claim = claim_of(spool)
+    with pytest.raises(SpoolFailing, match="recording that the work begins failed"):
+        process(spool, claim)
+    assert claim.attempts == ()
+    assert spool.records.claims() == [("SV", 3)]
 
 
 def test_an_attempt_that_may_be_noted_but_did_not_begin_is_no_crash(

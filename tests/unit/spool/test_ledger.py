@@ -75,6 +75,16 @@ def test_whoever_may_enter_the_spool_may_read_it_and_nobody_else_may_lock_it(spo
     assert stat.S_IMODE(Path(spool.layout.ledger_lock).stat().st_mode) == 0o600
 
 
+def test_the_name_of_a_new_ledger_is_on_disk_with_its_first_line(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(ledger_module, "sync_directory", synced.append)
+    spool.ledger.append(PAUSE)
+    spool.ledger.append(PAUSE)
+    assert synced == [spool.layout.results]
+
+
 def test_a_line_is_told_to_the_journal_with_its_hash(spool: Spool) -> None:
     with structlog.testing.capture_logs() as logs:
         line = spool.ledger.append(PAUSE)
@@ -183,7 +193,8 @@ def torn_of(content: bytes) -> bytes | None:
     rest = b"".join(pieces[whole[-1] + 1 :])
     if not rest:
         return None
-    return b"" if rest.endswith(b"}") and b'"before"' in rest and b"\n" not in rest else rest
+    is_whole = rest.endswith(b"}") and b'"before"' in rest and b"\n" not in rest
+    return b"" if is_whole else rest.removesuffix(b"\n")
 
 
 def lines_of_json(spool: Spool) -> list[dict[str, Any]]:

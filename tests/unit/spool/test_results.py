@@ -208,6 +208,15 @@ def test_the_result_of_an_impossible_name_lies_beside_the_rejected_file(
     assert path.stat().st_mode & 0o777 == 0o644
 
 
+def test_the_result_of_an_impossible_name_is_on_disk_before_its_line(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr("dsgmigd.spool.results.sync_directory", synced.append)
+    spool.results.write_rejected("id", {"outcome": "rejected"})
+    assert synced == [spool.layout.rejected]
+
+
 ERROR = {"code": "target_full", "message": "no space", "hint": "make some"}
 ROWS = [{"files": 2, "bytes": 10}, {"files": 3, "bytes": 5}]
 COUNTS = {"snapshots": 2, "files": 5, "bytes": 15, "duration_usec": 1_500_000}
