@@ -61,7 +61,7 @@ class StatusTable:
             raise ValueError(f"{len(names)} names in a table of {len(self._slots)}")
         self._end = len(names) * _STATX_WORDS
         self._absent = set()
-        # A loop in Python takes half as long again.
+        # Not a loop in Python: there may be millions of names.
         asked = map(_statx, repeat(directory), names, _ALL_FLAGS, _ALL_FIELDS, self._slots)
         results = list(asked)
         if any(results):
