@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import bed
@@ -149,10 +150,8 @@ class Writer:
 
     def write_changed(self) -> None:
         """Make the manifest again, after a few files changed."""
-        leaves = (path for path, _ in self._manifest.leaves())
-        paths = [path for path, _ in zip(leaves, range(CHANGED_FILES), strict=False)]
-        for path in paths:
-            self._manifest.content_changed(path)
+        for entry in list(islice(self._manifest.entries(), CHANGED_FILES)):
+            self._manifest.content_changed(json.loads(entry)["path"].encode())
         self._settle_and_write()
 
     def _settle_and_write(self) -> None:

@@ -25,6 +25,9 @@ _IGNORED_SUFFIXES = (b".pyc", b".tmp")
 # client's own: it also accepts other digits than ASCII, and a line feed at the end.
 _BACKUP = re.compile(r"~\d{8}T\d{6}-\d{4}~$")
 
+# It follows the path, in which every quotation mark is escaped.
+_USER = re.compile(rb'","user":"([^"]*)","')
+
 
 @dataclass(frozen=True)
 class Described:
@@ -87,6 +90,14 @@ def describe(entry: bytes) -> Described:
     """Return the content of `entry`."""
     document = json.loads(entry)
     return Described(document["user"], document.get("hash"), document.get("reference"))
+
+
+def user_of(entry: bytes) -> str:
+    """Return who pushed `entry`: much faster than `describe`."""
+    found = _USER.search(entry)
+    if found is None or b"\\" in found[1]:
+        return describe(entry).user
+    return found[1].decode()
 
 
 def path_in_json(entry: bytes) -> bytes:

@@ -1,50 +1,62 @@
-"""The entries of one snapshot as a tree that follows the changes of a replay.
+"""The entries of one snapshot, which follow the changes of a replay.
 
 A `Manifest` receives every change of the staging directory (it is a replay's listener) and records
 which entries are stale. `refresh` then reads only the files of stale entries and settles each. The
-cost of a step is proportional to what changed; renaming a directory costs what is in it.
+cost of a step is proportional to what changed; renaming a directory costs what is in it. The memory
+it takes is that of the compressed lines, of those that changed also as they were before the step,
+and of a limited number of changes.
 
-Paths are bytes. A name that no manifest lists (a hidden one, for example) is not in the tree.
-Unchanged entries keep their bytes, and with them the user who pushed them. An entry is changed if
-its path, its content or its link target changed.
+Paths are bytes. A name that no manifest lists (a hidden one, for example) is never recorded, and
+what has no entry is forgotten when it is settled. Unchanged entries keep their bytes, and with them
+the user who pushed them. An entry is changed if its path, its content or its link target changed.
+
+A step is all changes, then all reading, then `finish_step`.
 
 Raises: ValueError, for an entry that is not valid.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dsgmigd.dsg.entry import (
     describe,
     file_entry,
+    is_listed,
     is_listed_link,
+    is_listed_name,
     link_entry,
-    path_in_json,
-    to_json,
+    user_of,
 )
-from dsgmigd.dsg.entry_tree import (
-    EntryTree,
-    Folder,
-    Leaf,
+from dsgmigd.dsg.entry_tree import EntryTree
+from dsgmigd.dsg.lines import Lines
+from dsgmigd.dsg.link_names import LinkNames
+from dsgmigd.dsg.stale import (
+    STALE,
     Staleness,
     Written,
-    leaves_below,
-    path_of,
+    digest_in,
+    is_stale,
+    marked,
+    written_in,
 )
-from dsgmigd.dsg.lines import Lines
 
-_SETTLED_AT_ONCE = 10_000
-# If more paths change, all lines are rendered again: that takes less memory than the paths.
-_REMEMBERED_PATHS = 100_000
+# Few: each may be a directory whose names wait until it is finished.
+_SETTLED_AT_ONCE = 100
+_READ_FROM_LINES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class StaleEntry:
-    """An entry to settle; without `needs_content`, its digest is still valid."""
+    """An entry to settle, with what is still known of it."""
 
     path: bytes
-    leaf: Leaf
-    needs_content: bool
+    digest: str | None = None
+    written: Written | None = None
+
+    @property
+    def needs_content(self) -> bool:
+        """Whether the content must be read: its hash is not valid."""
+        return self.digest is None
 
 
 class Manifest:
@@ -52,28 +64,25 @@ class Manifest:
 
     def __init__(self) -> None:
         self._tree = EntryTree()
-        self._stale: dict[Leaf, None] = {}
-        self._before: dict[bytes, bytes] = {}
-        self._linked: dict[int, set[Leaf]] = {}
-        self._inodes: dict[Leaf, int] = {}
+        self._before = Lines()
+        self._links = LinkNames()
         # How stale all names of an inode are at least: it is marked once, however many go.
         self._group_staleness: dict[int, Staleness] = {}
-        self._lines: Lines | None = None
-        self._touched: set[bytes] = set()
+        # What has to be settled, the last one first: directories, and sorted names in each. None
+        # until all changes of the step are known.
+        self._waiting: list[tuple[bytes, list[bytes]]] | None = None
 
     # Called by a replay.
 
     def created(self, path: bytes) -> None:
         """Add a new file at `path`."""
-        leaf = Leaf(None, b"")
-        if self._tree.put(path, leaf):
-            self._mark(leaf, Staleness.CONTENT)
+        self._tree.put(path, STALE)
+        self._tree.merge_if_many()
 
     def written(self, path: bytes, digest: str, size: int, mtime_ns: int) -> None:
         """Record what a new file has: settling it needs nothing else unless it changes again."""
-        node = self._tree.find(path)
-        if isinstance(node, Leaf):
-            node.written = Written(digest, size, mtime_ns).pack()
+        if self._tree.get(path) is not None:
+            self._tree.replace(path, Written(digest, size, mtime_ns).record())
 
     def linked(self, existing: bytes, path: bytes) -> None:
         """Add a hard link; both names become stale, so that they are recognized as one file.
@@ -90,77 +99,82 @@ class Manifest:
 
     def created_directory(self, path: bytes) -> None:
         """Add a new directory at `path`."""
-        self._tree.put(path, Folder(None, b""))
+        self._tree.make_directory(path)
+        self._tree.merge_if_many()
 
     def removed(self, path: bytes) -> None:
         """Remove what is at `path`."""
-        node = self._tree.take(path)
-        if node is not None:
-            for leaf_path, leaf in leaves_below(node, path):
-                self._remember(leaf_path, leaf)
-                self._drop(leaf)
+        self._tree.remove(path)
+        self._tree.merge_if_many()
+        for link in self._links.remove(path):
+            if link.staleness is not Staleness.FRESH:
+                # The change that was reported by this name must reach the names that stay.
+                self.mark_link_group(link.inode, link.staleness)
 
     def renamed(self, old: bytes, new: bytes) -> None:
         """Move what is at `old` to `new`, replacing what is at `new`."""
         self.removed(new)
-        node = self._tree.take(old)
-        if node is None:
+        if not is_listed(new):
+            self.removed(old)
+        elif self._tree.rename(old, new):
+            self._links.rename(old, new)
+            self._tree.merge_if_many()
+        else:
             self.created(new)
-            return
-        is_kept = self._tree.put(new, node)
-        for leaf_path, leaf in leaves_below(node, old):
-            self._remember(leaf_path, leaf)
-            if is_kept:
-                self._mark(leaf, Staleness.ATTRIBUTES)
-            else:
-                self._drop(leaf)
 
     def content_changed(self, path: bytes) -> bool:
-        """Mark the content of the file at `path` as stale; False if the path is not listed."""
-        return self._mark_at(path, Staleness.CONTENT)
+        """Mark the content of the file at `path` as stale; False if the path is not known."""
+        return self._mark(path, Staleness.CONTENT) or self._tree.has_directory(path)
 
     def times_changed(self, path: bytes) -> bool:
-        """Mark the times at `path` as stale; False if the path is not listed."""
-        return self._mark_at(path, Staleness.ATTRIBUTES)
+        """Mark the times at `path` as stale; False if the path is not known."""
+        return self._mark(path, Staleness.ATTRIBUTES) or self._tree.has_directory(path)
 
     def link_group_changed(self, inode: int) -> None:
-        """Mark all names of a file as stale that changed through a name that is not listed."""
+        """Mark all names of a file as stale that changed through a name that is not known."""
         self.mark_link_group(inode, Staleness.CONTENT)
 
     # Called by the reader of files.
 
     def has_stale(self) -> bool:
-        """Say whether any entry is stale."""
-        return bool(self._stale)
+        """Say whether any entry is stale. From now on no change of the step may come."""
+        if self._waiting is None:
+            self._waiting = [(b"", self._tree.stale_in_memory()[::-1])]
+        while self._waiting and not self._waiting[-1][1]:
+            self._waiting.pop()
+        if not self._waiting and (paths := self._tree.stale_in_lines(_READ_FROM_LINES)):
+            self._waiting.append((b"", paths[::-1]))
+        return bool(self._waiting)
 
     def take_stale(self) -> list[StaleEntry]:
-        """Return the latest stale entries, by path; there may be more, and settling adds some.
+        """Return some stale entries, sorted by path; there may be more, and settling adds some.
 
         The latest come first, so that few wait at any time while new directories are found.
         """
-        count = min(len(self._stale), _SETTLED_AT_ONCE)
-        leaves = [self._stale.popitem()[0] for _ in range(count)]
-        stale = sorted((path_of(leaf), id(leaf), leaf) for leaf in leaves)
+        if not self.has_stale() or not self._waiting:
+            return []
+        directory, names = self._waiting[-1]
+        some = [directory + name for name in names[: -_SETTLED_AT_ONCE - 1 : -1]]
+        del names[-_SETTLED_AT_ONCE:]
+        records = ((path, self._tree.get(path)) for path in some)
         return [
-            StaleEntry(path, leaf, leaf.staleness is Staleness.CONTENT or leaf.entry is None)
-            for path, _, leaf in stale
+            StaleEntry(path, digest_in(record or STALE), written_in(record or STALE))
+            for path, record in records
+            if record is None or is_stale(record)
         ]
 
     def settle_file(
         self, stale: StaleEntry, *, user: str, size: int, mtime: float, digest: str | None
     ) -> None:
         """Make the entry of a regular file; without `digest`, its digest is still valid."""
-        leaf = stale.leaf
-        if digest is None:
-            digest = describe(leaf.entry).digest if leaf.entry else None
+        digest = digest or stale.digest
         if digest is None:
             raise ValueError(f"no digest for {stale.path!r}")
-        before = self._entry_before(stale)
-        described = describe(before) if before else None
-        if described and described.digest == digest:
-            user = described.user
+        before = self._before.find(stale.path)
+        if before and digest_in(before) == digest:
+            user = user_of(before)
         entry = file_entry(stale.path, user=user, size=size, mtime=mtime, digest=digest)
-        self._settle(stale, entry, before)
+        self._settle(stale.path, entry)
 
     def settle_link(self, stale: StaleEntry, *, user: str, reference: bytes) -> None:
         """Make the entry of a symbolic link, if it may be listed."""
@@ -168,26 +182,25 @@ class Manifest:
             self.settle_unlisted(stale)
             return
         text = reference.decode()
-        before = self._entry_before(stale)
-        described = describe(before) if before else None
-        if described and described.reference == text:
-            user = described.user
-        self._settle(stale, link_entry(stale.path, user=user, reference=text), before)
+        before = self._before.find(stale.path)
+        if before and describe(before).reference == text:
+            user = user_of(before)
+        self._settle(stale.path, link_entry(stale.path, user=user, reference=text))
 
     def settle_unlisted(self, stale: StaleEntry) -> None:
         """Record that the path has no entry: it is a device, for example."""
-        self._settle(stale, None, None)
+        self._settle(stale.path, None)
 
-    def settle_directory(self, stale: StaleEntry, names: list[bytes]) -> None:
-        """Replace a leaf that is a directory; its `names` become stale."""
-        self.created_directory(stale.path)
-        for name in names:
-            self.appeared(stale.path + b"/" + name)
+    def settle_directory(self, stale: StaleEntry, names: Iterable[bytes]) -> None:
+        """Record that the path is a directory; those of its `names` are stale that are unknown."""
+        self._tree.forget(stale.path)
+        if self._waiting is not None:
+            listed = sorted(filter(is_listed_name, names), reverse=True)
+            self._waiting.append((stale.path + b"/", listed))
 
-    def join_link_group(self, leaf: Leaf, inode: int) -> None:
-        """Record that `leaf` is one of several hard links to `inode`."""
-        self._linked.setdefault(inode, set()).add(leaf)
-        self._inodes[leaf] = inode
+    def join_link_group(self, path: bytes, inode: int) -> None:
+        """Record that `path` is one of several hard links to `inode`."""
+        self._links.join(path, inode)
         self._group_staleness.pop(inode, None)
 
     def mark_link_group(self, inode: int, staleness: Staleness) -> None:
@@ -195,96 +208,68 @@ class Manifest:
         if self._group_staleness.get(inode, Staleness.FRESH) >= staleness:
             return
         self._group_staleness[inode] = staleness
-        for leaf in self._linked.get(inode, ()):
-            self._mark(leaf, staleness)
+        paths = [link.path for link in self._links.names_of(inode)]
+        for path in paths:
+            self._mark(path, staleness)
+        if self._waiting is not None:
+            self._waiting.append((b"", sorted(paths, reverse=True)))
 
     def finish_step(self) -> None:
-        """Forget the entries of before this step."""
-        self._before.clear()
+        """Take the entries as those of before the next step."""
+        self._before = self._tree.merge()
+        self._waiting = None
 
-    def load(self, path: bytes, entry: bytes) -> Leaf:
-        """Add an entry of an existing manifest."""
-        leaf = Leaf(None, b"", entry)
-        if not self._tree.put(path, leaf):
-            raise ValueError(f"no manifest lists {path!r}")
-        self._lines = None
-        return leaf
+    def load(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """Add the entries of an existing manifest, with their paths."""
+        for path, entry in entries:
+            if not self._tree.put(path, entry):
+                raise ValueError(f"no manifest lists {path!r}")
+            self._tree.merge_if_many()
+        self.finish_step()
 
     def load_link(self, path: bytes, inode: int) -> None:
         """Record that the file at `path` is one of several hard links, if it has an entry."""
-        node = self._tree.find(path)
-        if isinstance(node, Leaf):
-            self.join_link_group(node, inode)
+        if self._tree.get(path) is not None:
+            self.join_link_group(path, inode)
 
     def remember_entries(self, before: "Manifest") -> None:
         """Use the entries of another manifest as those of before this step."""
-        for path, leaf in before.leaves():
-            self._remember(path, leaf)
+        self._before = before.before()
 
-    def leaves(self) -> Iterator[tuple[bytes, Leaf]]:
-        """Yield every path that is not a directory."""
-        return self._tree.leaves()
+    def before(self) -> Lines:
+        """Return the lines of before this step."""
+        return self._before
+
+    def has_entry(self, path: bytes) -> bool:
+        """Say whether there is an entry at `path` that is not stale."""
+        record = self._tree.get(path)
+        return record is not None and not is_stale(record)
 
     def entries(self) -> Iterator[bytes]:
         """Yield all entries, sorted bytewise by path."""
-        return self._tree.entries()
+        return self._tree.merge().entries()
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines of the document in blocks; only changed lines are rendered again."""
-        if self._lines is None:
-            self._lines = Lines(self.entries())
+        return self._tree.merge().blocks()
+
+    def _mark(self, path: bytes, staleness: Staleness) -> bool:
+        """Make the record at `path` stale; False if there is none."""
+        record = self._tree.get(path)
+        if record is None:
+            return False
+        self._tree.replace(path, marked(record, staleness))
+        if link := self._links.find(path):
+            link.staleness = max(link.staleness, staleness)
+        self._tree.merge_if_many()
+        return True
+
+    def _settle(self, path: bytes, entry: bytes | None) -> None:
+        if entry is None:
+            self._tree.forget(path)
         else:
-            self._lines.change((path, self._tree.entry_at(path)) for path in sorted(self._touched))
-        self._touched.clear()
-        return self._lines.blocks()
-
-    def _mark_at(self, path: bytes, staleness: Staleness) -> bool:
-        node = self._tree.find(path)
-        if isinstance(node, Leaf):
-            self._mark(node, staleness)
-        return node is not None
-
-    def _mark(self, leaf: Leaf, staleness: Staleness) -> None:
-        leaf.staleness = max(leaf.staleness, staleness)
-        leaf.written = None
-        self._stale[leaf] = None
-
-    def _touch(self, path: bytes) -> None:
-        """Record that the line of `path` may have changed, or may be gone."""
-        if self._lines is not None:
-            self._touched.add(path)
-            if len(self._touched) > _REMEMBERED_PATHS:
-                self._lines = None
-                self._touched.clear()
-
-    def _settle(self, stale: StaleEntry, entry: bytes | None, before: bytes | None) -> None:
-        self._touch(stale.path)
-        # An unchanged entry stays one object: all may be read again while the old ones are kept.
-        stale.leaf.entry = before if entry == before else entry
-        stale.leaf.staleness = Staleness.FRESH
-        stale.leaf.written = None
-        inode = self._inodes.get(stale.leaf)
-        if inode is not None:
-            self._group_staleness.pop(inode, None)
-
-    def _remember(self, path: bytes, leaf: Leaf) -> None:
-        self._touch(path)
-        if leaf.entry is not None and path not in self._before:
-            self._before[path] = leaf.entry
-
-    def _drop(self, leaf: Leaf) -> None:
-        self._stale.pop(leaf, None)
-        inode = self._inodes.pop(leaf, None)
-        if inode is None:
-            return
-        self._linked[inode].discard(leaf)
-        if leaf.staleness is not Staleness.FRESH:
-            # The change that was reported by this name must reach the names that stay.
-            self.mark_link_group(inode, leaf.staleness)
-
-    def _entry_before(self, stale: StaleEntry) -> bytes | None:
-        """Return the entry of this path before the step."""
-        entry = self._before.get(stale.path) or stale.leaf.entry
-        if entry is None or path_in_json(entry) != to_json(stale.path.decode()):
-            return None
-        return entry
+            self._tree.replace(path, entry)
+        self._tree.merge_if_many()
+        if link := self._links.find(path):
+            link.staleness = Staleness.FRESH
+            self._group_staleness.pop(link.inode, None)

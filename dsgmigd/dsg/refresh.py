@@ -13,10 +13,10 @@ import os
 import stat
 from collections.abc import Callable
 
-from dsgmigd.dsg.entry_tree import Staleness, Written, unpack
 from dsgmigd.dsg.manifest import Manifest, StaleEntry
 from dsgmigd.dsg.refused import is_refused
 from dsgmigd.dsg.scope import EVERYTHING, Scope
+from dsgmigd.dsg.stale import Staleness, Written
 from dsgmigd.errors import TargetRefused
 from dsgmigd.host.directories import Directories
 from dsgmigd.host.file_errors import source_error, target_error
@@ -62,13 +62,13 @@ class Refresher:
             for stale in self._manifest.take_stale():
                 self._checkpoint()
                 self._settle(stale)
-                if stale.leaf.entry is not None and is_refused(stale.path.decode()):
+                if is_refused(stale.path.decode()) and self._manifest.has_entry(stale.path):
                     self.refused.append(stale.path.decode())
         self._manifest.finish_step()
 
     def _settle(self, stale: StaleEntry) -> None:
-        if stale.leaf.written is not None:
-            self._settle_written(stale, unpack(stale.leaf.written))
+        if stale.written is not None:
+            self._settle_written(stale, stale.written)
             return
         try:
             status = self._source.lstat(stale.path)
@@ -137,7 +137,7 @@ class Refresher:
     def _settle_linked(self, stale: StaleEntry, status: os.stat_result) -> str | None:
         """Add a file to its group of hard links; return its digest if it may be new."""
         inode = self._staging.lstat(stale.path).st_ino
-        self._manifest.join_link_group(stale.leaf, inode)
+        self._manifest.join_link_group(stale.path, inode)
         if stale.needs_content:
             return self._linked_digest(stale.path, inode, status)
         if inode not in self._linked_times:

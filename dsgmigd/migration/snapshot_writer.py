@@ -95,8 +95,7 @@ class SnapshotWriter:
     def load(self) -> None:
         """Read the metadata that the last snapshot left in staging."""
         try:
-            for path, entry in split_manifest(self._dsg.read_manifest()):
-                self._manifest.load(path, entry)
+            self._manifest.load(split_manifest(self._dsg.read_manifest()))
         except (ValueError, KeyError, AttributeError) as error:
             raise TargetChanged(
                 f"{self._root}/.dsg/last-sync.json is not what dsgmigd wrote: {error}",

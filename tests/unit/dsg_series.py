@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import orjson
+
 from dsgmigd.dsg.archive import DsgDirectory
 from dsgmigd.dsg.entry import file_entry
-from dsgmigd.dsg.lines import Lines
+from dsgmigd.dsg.lines import line_of
 from dsgmigd.dsg.metadata import Metadata, Previous, make_metadata, render_manifest
 from dsgmigd.dsg.push_line import Push
 from dsgmigd.host.hashing import hash_bytes
@@ -35,9 +37,13 @@ def write_next(directory: DsgDirectory, written: list[Metadata], entries: list[b
         written.append(make_metadata(SnapshotName(number), count, entries_hash, push, previous))
         return written[-1]
 
-    pieces = render_manifest(Lines(entries).blocks(), describe)
+    pieces = render_manifest(map(line_of_entry, entries), describe)
     directory.write_manifest(pieces, previous=str(previous.snapshot) if previous else None)
     directory.write_messages(written)
+
+
+def line_of_entry(entry: bytes) -> bytes:
+    return line_of(orjson.loads(entry)["path"].encode(), entry)
 
 
 def entries_of(tree: dict[str, str]) -> list[bytes]:

@@ -41,9 +41,10 @@ BUILDERS = {"config": {"migration", "service", "source"}, "__main__": {"cli", "h
 
 PURE = [
     *("errors", "exclusion", "names", "request"),
-    *("dsg.entry", "dsg.entry_tree", "dsg.lines", "dsg.manifest", "dsg.metadata", "dsg.pushlog"),
-    *("dsg.refused", "dsg.scope", "dsg.tags", "host.terminal"),
-    *("spool.file_names", "spool.layout", "spool.ledger_chain", "spool.ledger_line"),
+    *("dsg.entry", "dsg.entry_tree", "dsg.lines", "dsg.link_names", "dsg.manifest"),
+    *("dsg.metadata", "dsg.pushlog", "dsg.refused", "dsg.scope", "dsg.stale", "dsg.tags"),
+    *("host.terminal", "spool.file_names", "spool.layout"),
+    *("spool.ledger_chain", "spool.ledger_line"),
     *("maintenance.doctor.leftover", "migration.plan", "source.send_stream"),
     *("target.capabilities", "target.layout", "target.marks", "target.zfs_errors"),
     *("transfer.absent_paths", "verification.compare"),

@@ -19,6 +19,7 @@ from dsgmigd.dsg.entry import (
     local_time,
     path_in_json,
     to_json,
+    user_of,
 )
 
 ODD_CHARACTERS = '"\\/\b\f\n\r\t\0\x01\x1f\x7f\x80\u2028\u2029\ufeff\uffff\U0001f600é e\u0301,:{}'
@@ -78,13 +79,22 @@ def test_a_hundred_thousand_entries_of_odd_characters_are_what_orjson_writes() -
         )
 
 
-@given(TEXTS | st.sampled_from(['","user":"', 'x","user":', '"path":"', "\\", '\\"']), TEXTS)
-def test_the_path_is_found_in_an_entry_whatever_characters_it_has(path: str, user: str) -> None:
+ODD_USERS = st.text(st.sampled_from('",\\u:'), max_size=6)
+
+
+@given(
+    TEXTS | st.sampled_from(['","user":"', 'x","user":', '"path":"', "\\", '\\"']),
+    TEXTS | ODD_USERS,
+)
+def test_path_and_user_are_found_in_an_entry_whatever_characters_it_has(
+    path: str, user: str
+) -> None:
     for entry in (
         file_entry(path.encode(), user=user, size=1, mtime=0, digest=DIGEST),
         link_entry(path.encode(), user=user, reference=path),
     ):
         assert path_in_json(entry) == orjson.dumps(path)
+        assert user_of(entry) == user
 
 
 @pytest.mark.parametrize(

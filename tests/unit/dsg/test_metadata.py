@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsgmigd.dsg.entry import file_entry, link_entry
-from dsgmigd.dsg.lines import Lines
+from dsgmigd.dsg.lines import line_of
 from dsgmigd.dsg.metadata import (
     Metadata,
     Previous,
@@ -47,8 +47,12 @@ def describe(count: int, entries_hash: str) -> Metadata:
     return make_metadata(SnapshotName(1), count, entries_hash, PUSH, None)
 
 
+def line_of_entry(entry: bytes) -> bytes:
+    return line_of(orjson.loads(entry)["path"].encode(), entry)
+
+
 def rendered(entries: list[bytes]) -> bytes:
-    return b"".join(render_manifest(Lines(entries).blocks(), describe))
+    return b"".join(render_manifest(map(line_of_entry, entries), describe))
 
 
 def lines_of(content: bytes) -> list[bytes]:
