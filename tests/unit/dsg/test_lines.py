@@ -109,9 +109,11 @@ def test_a_change_opens_the_blocks_that_it_is_in_and_no_other() -> None:
 
 def test_blocks_that_few_lines_are_left_of_are_joined() -> None:
     lines = lines_of(b"%04d" % number for number in range(1600))
-    kept = [b"%04d" % number for number in range(0, 1600, 16)]
-    gone = [(end_of(path), b"%04d" % (int(path) + 16), ()) for path in kept]
-    assert len(list(lines.changed(gone).blocks())) <= 10
+    assert len(list(lines.blocks())) == 50
+    for number in range(0, 1600, 32):
+        lines = lines.changed([(b"%04d" % (number + 1), b"%04d" % (number + 32), ())])
+    assert len(list(lines.entries())) == 50
+    assert len(list(lines.blocks())) <= 5
 
 
 def test_an_entry_at_another_path_than_its_own_is_stale() -> None:

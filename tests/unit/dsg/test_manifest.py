@@ -506,6 +506,41 @@ def test_a_group_of_names_that_was_read_is_marked_again() -> None:
             manifest.settle_file(one, user="u", size=1, mtime=0.0, digest="0" * 16)
 
 
+def test_a_name_that_was_read_and_goes_leaves_the_others_as_they_are() -> None:
+    _, manifest = written("a", "b")
+    for path in (b"a", b"b"):
+        manifest.join_link_group(path, 77)
+    manifest.content_changed(b"a")
+    for one in manifest.take_stale():
+        manifest.settle_file(one, user="u", size=1, mtime=0.0, digest="0" * 16)
+    manifest.finish_step()
+    manifest.removed(b"a")
+    assert manifest.take_stale() == []
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"d/a", b"d/c"), (b"d", b"e")])
+def test_a_renamed_name_still_belongs_to_the_others(old: bytes, new: bytes) -> None:
+    _, manifest = written("d/a", "b")
+    for path in (b"d/a", b"b"):
+        manifest.join_link_group(path, 77)
+    manifest.renamed(old, new)
+    manifest.link_group_changed(77)
+    stale = {one.path: one.needs_content for one in manifest.take_stale()}
+    assert (stale[b"b"], stale.get(b"d/c"), stale.get(b"e/a")) in [
+        *((True, True, None), (True, None, True))
+    ]
+
+
+def test_what_comes_back_to_its_path_is_not_read_again() -> None:
+    _, manifest = written("d/f", "d/g")
+    manifest.renamed(b"d", b"t")
+    manifest.renamed(b"t", b"d")
+    (stale,) = manifest.take_stale()
+    assert stale.path == b"d"
+    manifest.settle_directory(stale, [b"f", b"g", b"new", b".hidden"])
+    assert [one.path for one in manifest.take_stale()] == [b"d/new"]
+
+
 def test_what_appears_again_unchanged_keeps_the_user_who_pushed_it() -> None:
     manifest = Manifest()
     settled = {"size": 1, "mtime": 0.0, "digest": "0" * 16}

@@ -123,6 +123,39 @@ def test_what_changes_by_a_name_outside_the_scope_is_read_for_the_name_inside(
     assert documents(manifest) == {"in/f": file_document(tmp_path / "in/f", "v")}
 
 
+def test_of_the_names_that_dsg_refuses_those_are_reported_that_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "in/aux").mkdir(parents=True)
+    for name in ("in/aux/f", "in/nul", "in/.con", "nul"):
+        (tmp_path / name).touch()
+    refresher = refresh(whole_tree(tmp_path), tmp_path, scope=parse_scope(b"data_dirs: [in]"))
+    assert sorted(refresher.refused) == ["in/aux/f", "in/nul"]
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_what_a_renamed_directory_brings_into_the_scope_has_an_entry(
+    tmp_path: Path, *, is_resumed: bool
+) -> None:
+    scope = parse_scope(b"data_dirs: [in]")
+    (tmp_path / "x/in").mkdir(parents=True)
+    (tmp_path / "x/more").mkdir()
+    (tmp_path / "in").mkdir()
+    for name in ("x/in/f", "x/g", "x/more/h", "x/more/.i"):
+        (tmp_path / name).write_text(name)
+    manifest = whole_tree(tmp_path)
+    refresh(manifest, tmp_path, scope=scope)
+    assert list(documents(manifest)) == ["x/in/f"]
+    if is_resumed:
+        entries = list(manifest.entries())
+        manifest = Manifest()
+        manifest.load((orjson.loads(entry)["path"].encode(), entry) for entry in entries)
+    (tmp_path / "x").rename(tmp_path / "in/x")
+    manifest.renamed(b"x", b"in/x")
+    refresher = refresh(manifest, tmp_path, user="v", scope=scope)
+    paths = ["in/x/g", "in/x/in/f", "in/x/more/h"]
+    assert documents(manifest) == {path: file_document(tmp_path / path, "v") for path in paths}
+    assert refresher.files_hashed == 2, "what had an entry is not read"
+
+
 def test_an_entry_describes_the_source_with_the_time_that_the_target_stores(
     tmp_path: Path,
 ) -> None:
