@@ -30,7 +30,7 @@ _AMOUNTS = {
     "DSGMIGD_FAILING_CALLS": ("2", "5", "kinds"),
     # Kills of a worker, and calls of it that fail, while it records a result; or "all".
     "DSGMIGD_LEDGER_POINTS": ("8", "20", ALL),
-    "DSGMIGD_RANDOM_KILLS": ("4", "8", "500"),
+    "DSGMIGD_RANDOM_KILLS": ("5", "8", "500"),
     # Single faults in a target.
     "DSGMIGD_FAULTS": ("40", "180", "1000"),
     # Random histories by btrfs send, and by rsync.

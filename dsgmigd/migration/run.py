@@ -133,7 +133,7 @@ class Run:
             level=self.level,
         )
         self._check_names(plan, target)
-        if plan.base is not None:
+        if plan.base is not None and not self.is_verification:  # which moves nothing
             self.report.warnings += self.check_others(target)
         self.report.plan = plan
         self.progress.snapshots_wanted = len(plan.wanted)

@@ -54,7 +54,7 @@ def is_marked_verified(made: Bed, repo: str, snapshot: str) -> bool:
         value = bed.run("zfs", "get", "-H", "-o", "value", "org.hrdag.dsgmigd:verified", name)
     except bed.BedError:
         return False
-    return value.strip() == "complete"
+    return value.partition(" ")[0].strip() == "complete"
 
 
 def wait_marked(made: Bed, repo: str, snapshot: str) -> None:

@@ -134,12 +134,13 @@ def ask_all(made: Bed) -> Counter[str]:
 
 
 def published(made: Bed, repo: str) -> dict[str, object]:
-    """Return what a run leaves that is not in the source: the hashes, and DSG's metadata."""
+    """Return what a run leaves that is not in the source: hashes, levels, and DSG's metadata."""
     dsg = made.mountpoint / repo / ".dsg"
     contents = {str(path.relative_to(dsg)): path.read_bytes() for path in dsg.rglob("*.*")}
     properties = "org.hrdag.dsgmigd:snapshot_hash,org.hrdag.dsgmigd:verified"
     output = bed.run("zfs", "get", "-H", "-r", "-o", "value", properties, f"{made.parent}/{repo}")
-    return {**contents, "properties": output}
+    # Behind the level are the time of the verification, and the request.
+    return {**contents, "properties": [line.partition(" ")[0] for line in output.splitlines()]}
 
 
 def usual_seconds(made: Bed) -> float:

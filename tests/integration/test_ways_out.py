@@ -224,6 +224,7 @@ def test_changes_of_others_are_not_moved_aside_without_a_word(fresh_bed: Bed) ->
         assert "data/note" in refused["error"]["message"]
     assert fresh_bed.dsgmigd("plan", "SV", check=False).returncode == 1
     assert (fresh_bed.mountpoint / "SV/data/note").read_text() == "of a user"
+    assert fresh_bed.verified("SV")["outcome"] == "verified", "it moves nothing"
 
     result = fresh_bed.migrate("SV", "--replace")
     assert (result["outcome"], result["plan"]["wanted"]) == ("done", 3)
