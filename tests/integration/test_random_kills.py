@@ -40,6 +40,7 @@ from tests.integration.trees import (
 from tests.invariants import Asked, observe, violations
 
 KILLS = int(amount("DSGMIGD_RANDOM_KILLS"))
+ENOUGH_KILLS = 8  # of fewer, all may come between two requests
 SEED = seed()
 REQUESTS = max(15, min(KILLS * 3 // 2, 200))
 WANTED = (Request(limit=1), Request(limit=2), Request(), Request(limit=2), Request())
@@ -223,7 +224,8 @@ def test_nothing_is_lost_or_invented_by_workers_that_are_killed(
     }
     assert len(found) == len(asked) == REQUESTS
     assert [one for one in found if not is_truthful(one, attempts)] == []
-    assert swarm.kills["at work"] >= KILLS // 4, "too few were killed in their work"
+    fewest = KILLS // 4 if KILLS >= ENOUGH_KILLS else 0
+    assert swarm.kills["at work"] >= fewest, "too few were killed in their work"
 
     assert set(ask_all(made)) <= SUCCESS
     assert set(ask_all(made)) == {"up_to_date"}
