@@ -79,12 +79,11 @@ class Scene:
 
         By default for SV, which the hostile one is after, and for OTHER, which nobody touched.
         """
-        deadline = time.monotonic() + self.patience_seconds
         for repo in repos or ("SV", "OTHER"):
-            self._is_answered(repo, deadline)
+            self._is_answered(repo)
         assert self.worker.poll() is None
 
-    def _is_answered(self, repo: str, deadline: float) -> None:
+    def _is_answered(self, repo: str) -> None:
         before = self.answer(repo).get("request_id")
         self.put_in(f"{repo}.request", user=self.honest)
 
@@ -92,8 +91,8 @@ class Scene:
             is_new = self.answer(repo).get("request_id") != before
             return is_new and not is_ours(self.spool / f"{repo}.claim.1")
 
-        left = deadline - time.monotonic()
-        wait_for(is_over, f"the result of {repo}", made=self.made, seconds=left)
+        patience = self.patience_seconds
+        wait_for(is_over, f"the result of {repo}", made=self.made, seconds=patience)
         result = self.answer(repo)
         assert result["outcome"] in {"done", "up_to_date"}
         assert result["submitted_by"]["user"] == self.honest.name
