@@ -29,23 +29,23 @@ _AMOUNTS = {
     # Failing calls for each kind of target, or "kinds", or "all"; the same holds for their number.
     "DSGMIGD_FAILING_CALLS": ("2", "5", "kinds"),
     # Kills of a worker, and calls of it that fail, while it records a result; or "all".
-    "DSGMIGD_LEDGER_POINTS": ("8", "20", ALL),
+    "DSGMIGD_LEDGER_POINTS": ("4", "20", ALL),
     "DSGMIGD_RANDOM_KILLS": ("5", "8", "500"),
     # Single faults in a target.
     "DSGMIGD_FAULTS": ("40", "180", "1000"),
     # Random histories by btrfs send, and by rsync.
-    "DSGMIGD_HISTORIES": ("20", "60", "2000"),
-    "DSGMIGD_RSYNC_HISTORIES": ("10", "20", "500"),
+    "DSGMIGD_HISTORIES": ("12", "60", "2000"),
+    "DSGMIGD_RSYNC_HISTORIES": ("6", "20", "500"),
     # Histories of 2,000 operations a step, by each of them.
     "DSGMIGD_LARGE_HISTORIES": ("1", "2", "40"),
     # Names of one file, and names in one directory.
     "DSGMIGD_NAMES": ("2000", "2000", "10000"),
     # Ways of tampering with a published snapshot.
-    "DSGMIGD_TAMPERINGS": ("4", "11", "11"),
+    "DSGMIGD_TAMPERINGS": ("3", "11", "11"),
     # Pairs of trees that two walks compare.
     "DSGMIGD_PAIRS": ("25", "100", "5000"),
     # Releases of each package that become snapshots.
-    "DSGMIGD_RELEASES": ("4", "12", "16"),
+    "DSGMIGD_RELEASES": ("3", "12", "16"),
     # Series that an administrator meddles with.
     "DSGMIGD_MEDDLERS": ("1", "3", "3"),
     # Readers that are killed while zfs-fuse answers them.
@@ -54,12 +54,12 @@ _AMOUNTS = {
     "DSGMIGD_NEIGHBOURS": ("6", "20", "20"),
     # Power cuts of the virtual machine.
     "DSGMIGD_POWER_CUTS": ("1", "1", "40"),
-    "DSGMIGD_DROPS": ("200", "600", "20000"),
+    "DSGMIGD_DROPS": ("120", "600", "20000"),
     # Whether system calls and transactions are counted. Only on a machine that does nothing else is
     # everything in time that the verifier need not read again, so that the counts are exact.
     "DSGMIGD_COUNTS": ("no", "no", "yes"),
     # Histories of requests, verifications, damages and changes.
-    "DSGMIGD_CLAIMS": ("15", "100", "5000"),
+    "DSGMIGD_CLAIMS": ("6", "100", "5000"),
     # Bodies of requests, and streams.
     "DSGMIGD_REQUESTS": ("5000", "20000", "1000000"),
     "DSGMIGD_STREAMS": ("2000", "2500", "100000"),
