@@ -145,8 +145,7 @@ def make_plan(
 
 def _build_new(series: Series, staging: TargetState | None) -> Plan:
     names = tuple(snapshot.name for snapshot in series)
-    done = _matching_prefix(series, staging.snapshots) if staging else 0
-    return Plan(names, Resume(names[done - 1]) if done else Create(), _steps(series, done))
+    return Plan(names, *_remaining(series, 0, staging))
 
 
 def _build_after(
@@ -160,20 +159,26 @@ def _build_after(
 
     What an interrupted run left counts only if it has the same snapshots of the target.
     """
-    done = 0
-    if staging is not None and staging.shared == kept:
-        done = _matching_prefix(series, staging.snapshots)
-    base: Base = Extend(series[kept - 1].name) if kept else Create()
-    if done > kept:
-        base = Resume(series[done - 1].name)
+    if staging is not None and staging.shared != kept:
+        staging = None
     return Plan(
         tuple(snapshot.name for snapshot in series if snapshot.is_present),
-        base,
-        _steps(series, max(done, kept)),
+        *_remaining(series, kept, staging),
         rechecks,
         replaces_target=True,
         only_in_target=only_in_target,
     )
+
+
+def _remaining(
+    series: Series, held: int, staging: TargetState | None
+) -> tuple[Base, tuple[Step, ...]]:
+    """Return where to begin, and the steps from there, if the target has `held` snapshots."""
+    done = _matching_prefix(series, staging.snapshots) if staging else 0
+    if done > held:
+        return Resume(series[done - 1].name), _steps(series, done)
+    base = Extend(series[held - 1].name) if held else Create()
+    return base, _steps(series, held)
 
 
 def describe_only_in_target(plan: Plan) -> list[str]:
@@ -213,9 +218,7 @@ def _continue_target(
     base: Base | None = None
     steps: tuple[Step, ...] = ()
     if held < len(series):
-        done = _matching_prefix(series, staging.snapshots) if staging else 0
-        base = Resume(series[done - 1].name) if done > held else Extend(series[held - 1].name)
-        steps = _steps(series, max(done, held))
+        base, steps = _remaining(series, held, staging)
     moved = _moved(series, target)
     return Plan(names, base, steps, moved, verifies, only_in_target=only_in_target)
 
