@@ -30,6 +30,11 @@ VERIFY_LEVELS: tuple[VerifyLevel, ...] = get_args(VerifyLevel)
 VERIFY_STRENGTH: dict[str, int] = {"structure": 1, "changes": 2, "complete": 3, "exhaustive": 4}
 
 
+def is_as_strong(level: VerifyLevel, other: VerifyLevel) -> bool:
+    """Say whether a verification at `level` counts as one at `other`."""
+    return VERIFY_STRENGTH[level] >= VERIFY_STRENGTH[other]
+
+
 def stronger(one: VerifyLevel, other: VerifyLevel) -> VerifyLevel:
     """Return the stronger of two levels of verification."""
     return max(one, other, key=VERIFY_STRENGTH.__getitem__)

@@ -14,9 +14,9 @@ Raises: nothing. A mark that cannot be read is none; one of `differs` counts in 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from dsgmigd.request import VERIFY_LEVELS, VERIFY_STRENGTH, VerifyLevel
+from dsgmigd.request import VERIFY_LEVELS, VERIFY_STRENGTH, VerifyLevel, is_as_strong
 from dsgmigd.target.layout import DIFFERS, VERIFIED
 
 Against = Literal["source", "manifests"]
@@ -25,6 +25,8 @@ NO_DIFFERENCES = "none"
 _AT_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 # A source is compared with contents and manifests alike: it is the stronger witness.
 _WITNESSES: dict[Against, int] = {"manifests": 1, "source": 2}
+_BY_NAME: dict[str, Against] = {one: one for one in _WITNESSES}
+_LEVELS: dict[str, VerifyLevel] = {one: one for one in VERIFY_LEVELS}
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,11 @@ class Verified:
 
     def is_at_least(self, level: VerifyLevel | None) -> bool:
         """Say whether it is as strong as `level`; every mark is, if there is none."""
-        return level is None or VERIFY_STRENGTH[self.level] >= VERIFY_STRENGTH[level]
+        return level is None or is_as_strong(self.level, level)
 
     def exceeds(self, level: VerifyLevel) -> bool:
         """Say whether it is stronger than `level`."""
-        return VERIFY_STRENGTH[self.level] > VERIFY_STRENGTH[level]
+        return not is_as_strong(level, self.level)
 
     def to_json(self) -> dict[str, str | None]:
         """Return an object `last_verified` of a result, see docs/schemas/result.schema.json."""
@@ -72,7 +74,7 @@ class Differs:
         """
         if self.level is None or self.against is None:
             return level == "exhaustive" and against == "source"
-        is_strong = VERIFY_STRENGTH[level] >= VERIFY_STRENGTH[self.level]
+        is_strong = is_as_strong(level, self.level)
         return is_strong and _WITNESSES[against] >= _WITNESSES[self.against]
 
     def to_json(self) -> dict[str, Any]:
@@ -91,10 +93,8 @@ def verified_mark(properties: Mapping[str, str]) -> Verified | None:
     """Return the mark `verified` among the properties of a snapshot."""
     level, _, rest = properties.get(VERIFIED, "").partition(" ")
     at, _, request_id = rest.partition(" ")
-    for one in VERIFY_LEVELS:
-        if level == one:
-            return Verified(one, at or None, request_id or None)
-    return None
+    found = _LEVELS.get(level)
+    return Verified(found, at or None, request_id or None) if found else None
 
 
 def differs_mark(properties: Mapping[str, str]) -> Differs | None:
@@ -106,11 +106,8 @@ def differs_mark(properties: Mapping[str, str]) -> Differs | None:
     if len(parts) != len(vars(Differs())) or not parts[0].isdecimal():
         return Differs()
     count, level, against, at, request_id = parts
-    for one in VERIFY_LEVELS:
-        for witness in get_args(Against):
-            if (level, against) == (one, witness):
-                return Differs(int(count), one, witness, at, request_id)
-    return Differs()
+    found, witness = _LEVELS.get(level), _BY_NAME.get(against)
+    return Differs(int(count), found, witness, at, request_id) if found and witness else Differs()
 
 
 def mark_time(seconds: float) -> str:

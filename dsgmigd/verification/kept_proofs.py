@@ -19,7 +19,7 @@ from typing import Any
 
 import xxhash
 
-from dsgmigd.request import VERIFY_STRENGTH, VerifyLevel
+from dsgmigd.request import VerifyLevel, is_as_strong
 from dsgmigd.target.capabilities import Capabilities
 from dsgmigd.verification.walk_proofs import BatchFacts, BatchProofs, ProvenDirectory, WalkProofs
 
@@ -54,7 +54,7 @@ class Proven:
 
     def is_enough_for(self, level: VerifyLevel, capabilities: Capabilities) -> bool:
         """Say whether a walk at `level`, to a target that holds so much, finds nothing more."""
-        is_strong = VERIFY_STRENGTH[self.level] >= VERIFY_STRENGTH[level]
+        is_strong = is_as_strong(self.level, level)
         return is_strong and self.capabilities == capabilities
 
 
