@@ -11,6 +11,7 @@ import contextlib
 import os
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from dsgmigd.errors import StateTooNew
@@ -83,15 +84,9 @@ def check_ledger(spool: Spool, *, wanted: str | None = None) -> LedgerCheck:
         pieces = spool.ledger.read()
         first = next(pieces, None)  # opens the file, and notes its size
     walk = _Walk(spool, LedgerCheck(has_wanted=None if wanted is None else False), wanted)
-    walk.found.misfit = recount(_chained(first, pieces), walk.take)
+    walk.found.misfit = recount(chain([first] if first else [], pieces), walk.take)
     walk.end(kept, ending)
     return walk.found
-
-
-def _chained(first: bytes | None, rest: Any) -> Any:
-    if first is not None:
-        yield first
-        yield from rest
 
 
 def _kept_results(spool: Spool) -> set[str]:

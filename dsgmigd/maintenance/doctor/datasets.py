@@ -11,9 +11,9 @@ Raises: those of dsgmigd.target, TargetUnwritable.
 
 import os
 
-from dsgmigd.errors import InvalidName, TargetBusy, TargetChanged, TargetMissing, TargetUnwritable
-from dsgmigd.maintenance.doctor.leftover import Leftover, foreign
-from dsgmigd.names import DatasetName, RepoName, parse_repo_name
+from dsgmigd.errors import TargetBusy, TargetChanged, TargetMissing, TargetUnwritable
+from dsgmigd.maintenance.doctor.leftover import Leftover, foreign, repository_called
+from dsgmigd.names import DatasetName, RepoName
 from dsgmigd.target.area import check_target, find_mountpoint
 from dsgmigd.target.dataset import Dataset
 from dsgmigd.target.layout import KEYS, REQUEST, DatasetLayout, split_replaced, view_owner
@@ -46,7 +46,7 @@ class DatasetPlace:
         check_target(self._commands, self._parent, is_for_writing=False)
         views = [*self._children("views"), *map(os.path.basename, self._mounted_views())]
         names = [*map(view_owner, views), *self._children("staging")]
-        return {repo for repo in map(_repository, names) if repo}
+        return {repo for repo in map(repository_called, names) if repo}
 
     def unowned(self) -> list[Leftover]:
         """Return the probes, the kept targets, and what cannot belong to a repository."""
@@ -54,12 +54,12 @@ class DatasetPlace:
             foreign(f"{self._area}/{part}/{name}", "no repository can have this name")
             for part in ("views", "staging")
             for name in self._children(part)
-            if not _repository(view_owner(name) if part == "views" else name)
+            if not repository_called(view_owner(name) if part == "views" else name)
         ]
         found += [
             foreign(place, "no repository can have this name")
             for place in self._mounted_views()
-            if not _repository(view_owner(os.path.basename(place)))
+            if not repository_called(view_owner(os.path.basename(place)))
         ]
         return [*found, *self._replaced(), *self._probes()]
 
@@ -179,7 +179,7 @@ class DatasetPlace:
         for name in self._children("replaced"):
             full = f"{above}/{name}"
             owner, moment = split_replaced(name) or ("", "")
-            repo = _repository(owner)
+            repo = repository_called(owner)
             if repo is None:
                 found.append(foreign(full, "its name is not REPO-TIME"))
                 continue
@@ -205,13 +205,6 @@ class DatasetPlace:
             raise TargetUnwritable(
                 f"cannot list {staging.mountpoint}: {error.strerror}", hint="check the pool"
             ) from error
-
-
-def _repository(name: str) -> RepoName | None:
-    try:
-        return parse_repo_name(name)
-    except InvalidName:
-        return None
 
 
 def _describe_probe(path: str) -> Leftover | None:

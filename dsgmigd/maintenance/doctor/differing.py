@@ -3,9 +3,8 @@
 Raises: those of dsgmigd.target.
 """
 
-from dsgmigd.errors import InvalidName
-from dsgmigd.maintenance.doctor.leftover import Leftover
-from dsgmigd.names import DatasetName, RepoName, SnapshotName, parse_repo_name
+from dsgmigd.maintenance.doctor.leftover import Leftover, repository_called
+from dsgmigd.names import DatasetName, RepoName, SnapshotName
 from dsgmigd.target.area import check_target
 from dsgmigd.target.layout import DIFFERS
 from dsgmigd.target.marks import differs_mark
@@ -45,9 +44,8 @@ class DifferingPlace:
         parent, _, last = dataset.rpartition("/")
         if mark is None or parent != self._parent or not SnapshotName.is_valid(snapshot):
             return None  # those below replaced/ are kept to be examined
-        try:
-            repo = parse_repo_name(last)
-        except InvalidName:
+        repo = repository_called(last)
+        if repo is None:
             return None
         why = f"{mark.describe()}: `dsgmigd rebuild {repo} --from {snapshot}` builds it again"
         return Leftover("differs", name, why, "look", repo, mark.request_id)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from dsgmigd.names import RepoName
+from dsgmigd.errors import InvalidName
+from dsgmigd.names import RepoName, parse_repo_name
 
 Kind = Literal["pins", "view", "staging", "replaced", "probe", "temporary", "foreign", "differs"]
 
@@ -42,6 +43,14 @@ class Findings:
     def is_clean(self) -> bool:
         """Say whether everything could be checked and nothing is left to do."""
         return not self.problems and not any(leftover.is_open for leftover in self.leftovers)
+
+
+def repository_called(name: str) -> RepoName | None:
+    """Return `name` as that of a repository; None if none can have it."""
+    try:
+        return parse_repo_name(name)
+    except InvalidName:
+        return None
 
 
 def foreign(where: str, why: str) -> Leftover:
