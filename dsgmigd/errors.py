@@ -277,6 +277,13 @@ class TargetDiffers(VerificationFailed):
     error_class = "permanent"
 
 
+class EvidenceDamaged(DsgmigdError):
+    """A file of the kept evidence is missing, or not what was written."""
+
+    code = "evidence_damaged"
+    error_class = "operator"
+
+
 class CrashLoop(DsgmigdError):
     """The worker crashed several times while processing the same request."""
 
