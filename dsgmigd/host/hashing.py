@@ -1,4 +1,4 @@
-"""DSG's content hash: XXH3 with 64 bits, as 16 lower-case hex digits.
+"""DSG's content hash: XXH3 with 64 bits, as 16 lower-case hex digits; and SHA-256 for evidence.
 
 The writer of manifests and the verifier share this code.
 
@@ -6,10 +6,12 @@ Raises: OSError.
 """
 
 import errno
+import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import xxhash
 
@@ -42,17 +44,25 @@ def start_hash() -> xxhash.xxh3_64:
     return xxhash.xxh3_64()
 
 
+class Digest(Protocol):
+    """A hash object, as hashlib and xxhash have them."""
+
+    def update(self, content: bytes | memoryview, /) -> None:
+        """Add more content."""
+
+
 def hash_descriptor(
     descriptor: int,
     *,
     status: os.stat_result | None = None,
     reads_holes: bool = False,
+    also: Digest | None = None,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> tuple[str, int]:
     """Read a regular file up to its size; return its hash and the number of bytes read.
 
     `status` is the file's status, if known: if the file system is another process, asking for it
-    again takes as long as reading a small file.
+    again takes as long as reading a small file. `also` gets the same content in the same read.
 
     Holes are hashed as zeros without being read, unless `reads_holes`. Do not use this for a file
     that is being written: some file systems report the holes of such a file wrongly.
@@ -64,16 +74,21 @@ def hash_descriptor(
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.ESPIPE, os.strerror(errno.ESPIPE))
     occupied = status.st_blocks * _BLOCK_BYTES
-    if reads_holes or occupied > _LITTLE_DATA_BYTES or status.st_size - occupied < _HUGE_BYTES:
-        return _hash_ranges(descriptor, status, checkpoint, reads_holes=reads_holes)
+    is_small = occupied > _LITTLE_DATA_BYTES or status.st_size - occupied < _HUGE_BYTES
+    if reads_holes or is_small or also is not None:
+        state = start_hash()
+        states = (state,) if also is None else (state, also)
+        count = _hash_ranges(descriptor, status, checkpoint, states, reads_holes=reads_holes)
+        return str(state.hexdigest()), count
     # Hashing zeros takes long, and each file is hashed several times: for the manifest, and on each
     # side. Files with the same data at the same offsets have the same hash.
     key, bytes_read = _data_key(descriptor, status, checkpoint)
     with _known_lock:
         digest = _known.get(key)
     if digest is None:
-        digest, count = _hash_ranges(descriptor, status, checkpoint, reads_holes=False)
-        bytes_read += count
+        state = start_hash()
+        bytes_read += _hash_ranges(descriptor, status, checkpoint, (state,), reads_holes=False)
+        digest = str(state.hexdigest())
         with _known_lock:
             if len(_known) == _KNOWN_FILES:
                 del _known[next(iter(_known))]
@@ -107,25 +122,27 @@ def _hash_ranges(
     descriptor: int,
     status: os.stat_result,
     checkpoint: Callable[[], None],
+    states: Sequence[Digest],
     *,
     reads_holes: bool,
-) -> tuple[str, int]:
-    state = start_hash()
+) -> int:
+    """Add the content of a file to each of `states`; return how many bytes were read."""
     position = bytes_read = hole_bytes = 0
     for start, end in _data_ranges(descriptor, status, reads_holes=reads_holes):
         hole_bytes += start - position
         if hole_bytes > HOLES_LIMIT_BYTES:
             raise OSError(errno.EFBIG, f"it has more than {HOLES_LIMIT_BYTES} bytes of holes")
-        _add_zeros(state, start - position, checkpoint)
+        _add_zeros(states, start - position, checkpoint)
         position = start
         while position < end and (
             chunk := os.pread(descriptor, min(_CHUNK_BYTES, end - position), position)
         ):
             checkpoint()
-            state.update(chunk)
+            for state in states:
+                state.update(chunk)
             position += len(chunk)
             bytes_read += len(chunk)
-    return str(state.hexdigest()), bytes_read
+    return bytes_read
 
 
 def _data_ranges(
@@ -149,10 +166,11 @@ def _data_ranges(
     yield status.st_size, status.st_size
 
 
-def _add_zeros(state: xxhash.xxh3_64, count: int, checkpoint: Callable[[], None]) -> None:
+def _add_zeros(states: Sequence[Digest], count: int, checkpoint: Callable[[], None]) -> None:
     while count > 0:
         checkpoint()
-        state.update(_ZEROS[: min(count, len(_ZEROS))])
+        for state in states:
+            state.update(_ZEROS[: min(count, len(_ZEROS))])
         count -= len(_ZEROS)
 
 
@@ -162,6 +180,7 @@ def hash_file(
     *,
     status: os.stat_result | None = None,
     reads_holes: bool = False,
+    also: Digest | None = None,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> tuple[str, int]:
     """Read the regular file `name` in an open directory, like `hash_descriptor`.
@@ -172,7 +191,20 @@ def hash_file(
     descriptor = os.open(name, flags, dir_fd=directory)
     try:
         return hash_descriptor(
-            descriptor, status=status, reads_holes=reads_holes, checkpoint=checkpoint
+            descriptor, status=status, reads_holes=reads_holes, also=also, checkpoint=checkpoint
         )
     finally:
         os.close(descriptor)
+
+
+def sha256_of_file(
+    directory: int,
+    name: bytes,
+    status: os.stat_result,
+    *,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> str:
+    """Return the SHA-256 of the regular file `name` in an open directory; see `hash_file`."""
+    state = hashlib.sha256()
+    hash_file(directory, name, status=status, also=state, checkpoint=checkpoint)
+    return state.hexdigest()

@@ -1,5 +1,6 @@
 """Content hashes: known answers, long files, and files that are no files."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsgmigd.host import hashing
-from dsgmigd.host.hashing import hash_bytes, hash_descriptor, hash_file
+from dsgmigd.host.hashing import hash_bytes, hash_descriptor, hash_file, sha256_of_file
 
 HUGE = 2**30 + 2**26  # enough to be hashed once only
 NOTHING = "2d06800538d394c2"  # the reference implementation's answer for no input
@@ -168,3 +169,33 @@ def in_directory(directory: Path, name: bytes) -> tuple[str, int]:
         return hash_file(descriptor, name)
     finally:
         os.close(descriptor)
+
+
+@pytest.mark.parametrize("reads_holes", [False, True])
+def test_sha256_comes_from_the_same_read(tmp_path: Path, *, reads_holes: bool) -> None:
+    content = b"a" * 5000 + bytes(3_000_000) + b"b"
+    path = tmp_path / "f"
+    with path.open("wb") as file:
+        file.write(content[:5000])
+        file.seek(3_005_000)
+        file.write(b"b")
+    sha256 = hashlib.sha256()
+    with path.open("rb") as file:
+        digest, count = hash_descriptor(file.fileno(), reads_holes=reads_holes, also=sha256)
+        assert (digest, count) == hash_descriptor(file.fileno(), reads_holes=reads_holes)
+    assert sha256.hexdigest() == hashlib.sha256(content).hexdigest()
+
+
+def test_sha256_of_a_sparse_file_is_that_of_its_zeros(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    with path.open("wb") as file:
+        file.truncate(2 * 1024**3)
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        found = sha256_of_file(directory, b"f", path.stat())
+    finally:
+        os.close(directory)
+    zeros = hashlib.sha256()
+    for _ in range(2048):
+        zeros.update(bytes(1024**2))
+    assert found == zeros.hexdigest()
