@@ -1,8 +1,8 @@
 """What dsgmigd states about one snapshot: which dataset, which root hash, verified when and how.
 
 A statement is a JSON object in a file of its own, `STEM.json`, and `STEM.json.sig` is its signature
-if there is a key. STEM is the snapshot and the first 16 digits of the root hash, so that a snapshot
-that was built again has another one.
+if there is a key. STEM is the snapshot with its guid, so that a snapshot that was built again has
+another one.
 
 Raises: ValueError, if a text is no statement.
 """
@@ -18,8 +18,8 @@ STATEMENT_ENDING = ".json"
 SIGNATURE_ENDING = ".json.sig"
 ENTRIES_ENDING = ".entries.lz4"
 
-_ROOT_DIGITS = 16
-_STEM = re.compile(r"(s[1-9][0-9]*)-[0-9a-f]{16}")
+_STEM = re.compile(r"s[1-9][0-9]*-[0-9]+")
+_GUID = re.compile(r"[0-9]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -54,7 +54,7 @@ class Statement:
     @property
     def stem(self) -> str:
         """Return the beginning of the names of its files."""
-        return f"{self.snapshot}-{self.root[:_ROOT_DIGITS]}"
+        return f"{self.snapshot}-{self.snapshot_guid}"
 
     @property
     def name(self) -> SnapshotName:
@@ -81,8 +81,10 @@ def parse_statement(content: bytes) -> Statement:
         is_text = isinstance(value, str) or (one.name == "base" and value is None)
         if not (type(value) is int if is_number else is_text):
             raise ValueError(f"a statement with {one.name} {value!r}")
-    if not _SHA256.fullmatch(statement.root) or not SnapshotName.is_valid(statement.snapshot):
-        raise ValueError("a statement without the name of a snapshot and its root hash")
+    if not _SHA256.fullmatch(statement.root) or not _GUID.fullmatch(statement.snapshot_guid):
+        raise ValueError("a statement without a root hash or without a guid")
+    if not SnapshotName.is_valid(statement.snapshot):
+        raise ValueError(f"a statement about a snapshot called {statement.snapshot!r}")
     return statement
 
 

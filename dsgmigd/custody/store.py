@@ -94,13 +94,12 @@ class Store:
         by_stem = {one.stem: one for one in self.statements()}
         if statement.base is not None and self._is_far(by_stem[statement.base], by_stem):
             statement = replace(statement, base=None)
-        self._write_edits(
-            statement.stem + ENTRIES_ENDING, edits if statement.base else whole(table.rows())
-        )
+        new = self._path(f".{statement.stem}.new")
+        self._write_edits(new, edits if statement.base else whole(table.rows()))
+        os.rename(new, self._path(statement.stem + ENTRIES_ENDING))
         content = statement.to_bytes()
         if sign is not None:
             write_durably(self._path(statement.stem + SIGNATURE_ENDING), sign(content), _MODE)
-        new = self._path(f".{statement.stem}.new")
         write_durably(new, content, _MODE)
         os.rename(new, self._path(statement.stem + STATEMENT_ENDING))
         sync_directory(self.directory)
@@ -135,17 +134,17 @@ class Store:
             raise self._damaged(name, f"it is the statement {statement.stem}")
         return statement
 
-    def _write_edits(self, name: str, edits: Iterable[Edit]) -> None:
+    def _write_edits(self, path: str, edits: Iterable[Edit]) -> None:
         digest = hashlib.sha256()
         with (
-            open(os.open(self._path(name), _NEW, _MODE), "wb") as raw,
+            open(os.open(path, _NEW, _MODE), "wb") as raw,
             lz4.frame.open(raw, "wb") as file,
         ):
             for line in _lines_of(edits):
                 digest.update(line)
                 file.write(line)
             file.write(digest.hexdigest().encode())
-        sync_file(self._path(name))
+        sync_file(path)
 
     def _read_edits(self, statement: Statement) -> Iterator[Edit]:
         name = statement.stem + ENTRIES_ENDING

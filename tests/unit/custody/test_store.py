@@ -91,7 +91,7 @@ def test_the_statement_is_signed_as_it_is_written(store: Store) -> None:
     statement = store.write(statement_of(table, 1), table, [], lambda content: b"<" + content)
     path = Path(store.directory) / f"{statement.stem}.json"
     assert store.signature(statement) == b"<" + path.read_bytes()
-    assert store.signature(replace(statement, root="0" * 64)) is None
+    assert store.signature(replace(statement, snapshot_guid="5")) is None
 
 
 def _cut(path: Path) -> None:
