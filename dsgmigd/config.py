@@ -19,7 +19,14 @@ from typing import Any, Literal
 from dsgmigd.errors import InvalidConfig, InvalidName, InvalidRequest
 from dsgmigd.migration.job import Settings
 from dsgmigd.names import parse_dataset_name
-from dsgmigd.request import check_loosenings, check_losses, check_verify_level, suggestion
+from dsgmigd.request import (
+    Evidence,
+    check_evidence,
+    check_loosenings,
+    check_losses,
+    check_verify_level,
+    suggestion,
+)
 from dsgmigd.service.policy import Retries, WorkerSettings
 from dsgmigd.source.btrfs_send import SendProtocol
 
@@ -52,6 +59,7 @@ class Config:
     target_allow_loss: tuple[str, ...] = Settings.allow_loss
     verify_level: str = Settings.verify_level
     verify_hash_threads: int = Settings.hash_threads
+    custody_evidence: Evidence = Settings.evidence
     worker_maximum_attempts: int = WorkerSettings.maximum_attempts
     worker_stop_seconds: float = WorkerSettings.stop_seconds
     worker_stall_seconds: float = WorkerSettings.stall_seconds
@@ -72,6 +80,7 @@ class Config:
             verify_level=check_verify_level("level", self.verify_level),
             allow_loss=check_losses("allow_loss", list(self.target_allow_loss)),
             hash_threads=self.verify_hash_threads,
+            evidence=self.custody_evidence,
         )
 
     def worker_settings(self) -> WorkerSettings:
@@ -258,6 +267,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "target_allow_loss": check_losses,
     "verify_level": check_verify_level,
     "verify_hash_threads": _number(1, _MOST_THREADS),
+    "custody_evidence": check_evidence,
     "worker_maximum_attempts": _number(1, _MOST_ATTEMPTS),
     "worker_stop_seconds": _number(1, _LONGEST_SECONDS),
     "worker_stall_seconds": _number(1, _LONGEST_SECONDS),

@@ -21,7 +21,8 @@ from dsgmigd.names import SnapshotName
 VerifyLevel = Literal["complete", "changes", "exhaustive", "structure"]
 Loss = Literal["xattr", "acl", "subsecond_mtime", "mtime_range", "push_log"]
 # The keys that can ask for less strictness than the configuration has.
-Loosening = Literal["replace", "allow_loss", "verify", "rebuild_from"]
+Loosening = Literal["replace", "allow_loss", "verify", "rebuild_from", "evidence"]
+Evidence = Literal["sha256", "none"]
 
 Word = TypeVar("Word", bound=str)
 
@@ -42,6 +43,7 @@ def stronger(one: VerifyLevel, other: VerifyLevel) -> VerifyLevel:
 
 LOSSES: tuple[Loss, ...] = get_args(Loss)
 LOOSENINGS: tuple[Loosening, ...] = get_args(Loosening)
+EVIDENCES: tuple[Evidence, ...] = get_args(Evidence)
 LOSS_WORDS: dict[Loss, str] = {
     "xattr": "extended attributes",
     "acl": "POSIX ACLs",
@@ -77,6 +79,7 @@ class Request:
     rebuild_from: SnapshotName | None = None
     verify_only: bool | None = None
     without_source: bool | None = None
+    evidence: Evidence | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the keys that were given, as in the body of a request."""
@@ -155,6 +158,8 @@ def _check_together(request: Request) -> None:
         raise _invalid("'without_source' is only for 'verify_only'")
     if request.without_source and request.verify == "changes":
         raise _invalid("the level 'changes' needs the source")
+    if request.without_source and request.evidence == "sha256":
+        raise _invalid("evidence is taken of what was compared with its source only")
 
 
 def suggestion(word: str, valid: Iterable[str]) -> str:
@@ -189,6 +194,14 @@ def check_verify_level(key: str, value: object) -> VerifyLevel:
         if value == level:
             return level
     raise _invalid(f"{key!r} cannot be {_shown(value)}{suggestion(str(value), VERIFY_LEVELS)}")
+
+
+def check_evidence(key: str, value: object) -> Evidence:
+    """Return `value` as a kind of evidence; the error names `key`."""
+    for kind in EVIDENCES:
+        if value == kind:
+            return kind
+    raise _invalid(f"{key!r} cannot be {_shown(value)}{suggestion(str(value), EVIDENCES)}")
 
 
 def _check_limit(key: str, value: object) -> int:
@@ -233,6 +246,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "rebuild_from": _check_rebuild_from,
     "verify_only": _check_boolean,
     "without_source": _check_boolean,
+    "evidence": check_evidence,
 }
 
 

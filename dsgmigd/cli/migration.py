@@ -22,6 +22,7 @@ from dsgmigd.cli.output import (
     table,
     unchecked,
 )
+from dsgmigd.custody.store import Store
 from dsgmigd.errors import DsgmigdError, Interruption
 from dsgmigd.host.command import Commands
 from dsgmigd.host.encoding import to_json
@@ -183,12 +184,13 @@ def _new(
     differences: DiscrepancyFile | None = None,
 ) -> AnyRun:
     note = differences.add if differences else lambda _, __: None
-    settings = context.config.settings()
+    settings, layout = context.config.settings(), context.spool().layout
     return kind(
         *(job, settings, commands, progress),
         note=note,
         native=find_native(),
-        kept_proofs=ProofFile(context.spool().layout.kept_proofs(job.repo)),
+        kept_proofs=ProofFile(layout.kept_proofs(job.repo)),
+        evidence_store=Store(layout.evidence(job.repo)),
     )
 
 

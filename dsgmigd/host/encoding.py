@@ -12,6 +12,7 @@ import locale
 import os
 import re
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 _PERHAPS_HALF = "\\ud"
@@ -57,3 +58,8 @@ def to_json(document: Any, *, indent: int | None = None) -> str:
         lambda half: f"\\\\u{ord(half[0]):04x}", json.dumps(document, ensure_ascii=False)
     )
     return json.dumps(json.loads(whole), indent=indent)
+
+
+def iso_time(timestamp: float) -> str:
+    """Return seconds since the epoch in UTC, to the millisecond."""
+    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds")

@@ -80,8 +80,17 @@ def hash_descriptor(
         states = (state,) if also is None else (state, also)
         count = _hash_ranges(descriptor, status, checkpoint, states, reads_holes=reads_holes)
         return str(state.hexdigest()), count
-    # Hashing zeros takes long, and each file is hashed several times: for the manifest, and on each
-    # side. Files with the same data at the same offsets have the same hash.
+    return _hash_sparse(descriptor, status, checkpoint)
+
+
+def _hash_sparse(
+    descriptor: int, status: os.stat_result, checkpoint: Callable[[], None]
+) -> tuple[str, int]:
+    """Hash a file that is mostly holes; see `hash_descriptor`.
+
+    Hashing zeros takes long, and each file is hashed several times: for the manifest, and on each
+    side. Files with the same data at the same offsets have the same hash.
+    """
     key, bytes_read = _data_key(descriptor, status, checkpoint)
     with _known_lock:
         digest = _known.get(key)

@@ -15,6 +15,7 @@ from dsgmigd.errors import DsgmigdError, SourceChanged, TargetFull
 from dsgmigd.host.log import get_logger
 from dsgmigd.host.terminal import shortened
 from dsgmigd.migration.bounds import TEXT_CHARACTERS
+from dsgmigd.migration.evidence import Evidence
 from dsgmigd.migration.plan import Method, Step
 from dsgmigd.migration.progress import Progress
 from dsgmigd.migration.report import Report, SnapshotRow
@@ -63,6 +64,7 @@ class Build:
         marks: PublishedMarks,
         writer: SnapshotWriter,
         checker: SnapshotChecker,
+        evidence: Evidence,
         report: Report,
         progress: Progress,
     ) -> None:
@@ -74,6 +76,7 @@ class Build:
         self._writer = writer
         self._checker = checker
         self._level = checker.level
+        self._evidence = evidence
         self._report = report
         self._progress = progress
         self._refused: set[str] = set()
@@ -105,6 +108,7 @@ class Build:
         if is_published and (found.discrepancy_count or not is_verified_before):
             self._marks.note(made, found.discrepancy_count, found.level, "source")
         self._report.raise_on_discrepancies(name, found, published=owner if is_published else None)
+        self._evidence.go_on_after(made)
         self._writer.set_nested(found.nested_subvolumes)
         self._writer.set_linked(self._checker.linked())
 
@@ -210,7 +214,10 @@ class Build:
         staging = self._staging.layout.staging
         is_full_walk = not has_next or row.method != "send"
         found = self._checker.check(
-            *(held, staging, target_moment), is_last=is_full_walk, push=push
+            *(held, staging, target_moment),
+            is_last=is_full_walk,
+            push=push,
+            take_evidence=self._evidence.taking(target_moment),
         )
         row.verify_seconds = time.monotonic() - started
         row.files, row.verification = found.files, found
@@ -219,6 +226,8 @@ class Build:
         self._report.raise_on_discrepancies(held.name, found)
         if found.is_full_walk:
             self._writer.set_nested(found.nested_subvolumes)
+        if self._evidence.is_wanted:
+            self._evidence.state(staging, self._staging.made_snapshot(held.name), row)
         self._mark(held.name, row, has_next=has_next)
         self._log.info(
             "snapshot.verified",

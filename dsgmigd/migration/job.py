@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dsgmigd.names import DatasetName, RepoName
-from dsgmigd.request import Loss, Request, VerifyLevel
+from dsgmigd.request import Evidence, Loss, Request, VerifyLevel
 from dsgmigd.source.btrfs_send import SendProtocol
 from dsgmigd.target.layout import DatasetLayout
 
@@ -21,6 +21,7 @@ class Settings:
     verify_level: VerifyLevel = "complete"
     allow_loss: tuple[Loss, ...] = ()
     hash_threads: int = 2
+    evidence: Evidence = "none"
 
     def layout(self, repo: RepoName) -> DatasetLayout:
         """Return the dataset names of `repo`."""

@@ -225,6 +225,7 @@ class Migration(Run):
             marks=self.marks,
             writer=writer,
             checker=self.checker(self.level, capabilities),
+            evidence=self.evidence,
             report=self.report,
             progress=self.progress,
         )

@@ -38,6 +38,7 @@ class SnapshotRow:
     is "send". `seconds` made it (or compared it, if
     that is all), of which `metadata_seconds` went into DSG's metadata; `verify_seconds` compared it
     with its source after that. `scope` is what the manifest of a snapshot that was made may list.
+    `evidence` has root hash and counts of the evidence that was taken.
     """
 
     name: str
@@ -54,6 +55,7 @@ class SnapshotRow:
     snapshot_hash: str = ""
     scope: str = ""
     excluded: list[str] = field(default_factory=list)
+    evidence: dict[str, str | int] | None = None
     verification: Verification | None = None
 
     def to_json(self) -> dict[str, Any]:

@@ -8,11 +8,11 @@ answer to a new request. docs/schemas/result.schema.json describes the format.
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from dsgmigd import __version__
 from dsgmigd.errors import Explained
+from dsgmigd.host.encoding import iso_time
 from dsgmigd.migration.bounds import bounded
 from dsgmigd.migration.report import Report
 
@@ -102,8 +102,3 @@ def _error_to_json(error: Explained) -> dict[str, str]:
         "message": error.message,
         "hint": error.hint,
     }
-
-
-def iso_time(timestamp: float) -> str:
-    """Return seconds since the epoch in UTC, to the millisecond."""
-    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds")

@@ -8,9 +8,12 @@ import time
 from collections.abc import Iterator
 from typing import ClassVar
 
+from dsgmigd.custody.store import Store
+from dsgmigd.custody.taker import Taker
 from dsgmigd.errors import DsgmigdError, InvalidName
 from dsgmigd.host.command import Commands
 from dsgmigd.host.log import get_logger
+from dsgmigd.migration.evidence import Evidence
 from dsgmigd.migration.inventory import (
     describe_cause,
     describe_origins,
@@ -49,8 +52,9 @@ class Run:
     """One piece of work on one repository; it fills `report`.
 
     `note` is called for every discrepancy. `native` is what needs no zfs command on this host.
-    `kept_proofs` are those of the last run. `planned_target` is the target as the plan found it.
-    What earlier verifications found is no obstacle to another `is_verification`.
+    `kept_proofs` are those of the last run, `evidence_store` keeps evidence if it is wanted.
+    `planned_target` is the target as the plan found it. What earlier verifications found is no
+    obstacle to another `is_verification`.
     """
 
     is_verification: ClassVar[bool] = False
@@ -65,6 +69,7 @@ class Run:
         note: Note = lambda _, __: None,
         native: Native | None = None,
         kept_proofs: ProofFile | None = None,
+        evidence_store: Store | None = None,
     ) -> None:
         self.job = job
         self.note = note
@@ -82,6 +87,7 @@ class Run:
         )
         self.publication = Publication(self.staging)
         self.marks = PublishedMarks(self.staging.zfs, self.staging.layout.target, job.request_id)
+        self.evidence = Evidence(self._taker(evidence_store), self.staging.zfs)
         self.log = get_logger()
         self.allowed = (
             settings.allow_loss if job.request.allow_loss is None else job.request.allow_loss
@@ -89,6 +95,20 @@ class Run:
         replace = job.request.replace
         self.may_replace = settings.replace_existing if replace is None else replace
         self.planned_target: Dataset | None = None
+
+    def _taker(self, store: Store | None) -> Taker | None:
+        """Return what takes evidence, if it is wanted and there is a place for it."""
+        wanted = self.job.request.evidence or self.settings.evidence
+        if store is None or wanted == "none":
+            return None
+        return Taker(
+            store,
+            repo=self.job.repo,
+            dataset=self.staging.layout.target,
+            request_id=self.job.request_id,
+            warn=self.report.warnings.append,
+            checkpoint=self.progress.checkpoint,
+        )
 
     def check_target(self) -> None:
         """Raise an error if the target's pool or parent cannot be used."""
@@ -209,13 +229,21 @@ class Run:
             self.report.snapshots.append(row)
             started = time.monotonic()
             target = self.staging.layout.target
-            found = checker.check(source, target, snapshot.created_at, is_last=name == there[-1])
+            has_evidence = self.evidence.go_on_after(snapshot)
+            moment = float(snapshot.created_at)
+            found = checker.check(
+                *(source, target, moment),
+                is_last=name == there[-1],
+                take_evidence=None if has_evidence else self.evidence.taking(moment),
+            )
             row.files, row.verification = found.files, found
             row.seconds = time.monotonic() - started
             self.marks.note(snapshot, found.discrepancy_count, found.level, "source")
             cause = describe_cause(snapshot, source)
             self.report.raise_on_discrepancies(name, found, published=target, cause=cause)
             self.marks.note_version(snapshot, source.version)
+            if not has_evidence:
+                self.evidence.state(target, snapshot, row)
         return [str(name) for name in held if str(name) not in made]
 
     def probe(self) -> Capabilities:

@@ -62,4 +62,6 @@ def _loosened(request: Request, settings: Settings) -> dict[Loosening, str]:
     level = request.verify or settings.verify_level
     if VERIFY_STRENGTH[level] < VERIFY_STRENGTH[settings.verify_level]:
         found["verify"] = f'level = "{settings.verify_level}"'
+    if request.evidence == "none" != settings.evidence:
+        found["evidence"] = f'evidence = "{settings.evidence}"'
     return found

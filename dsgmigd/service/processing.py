@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from dsgmigd.custody.store import Store
 from dsgmigd.errors import (
     CrashLoop,
     DsgmigdError,
@@ -25,13 +26,14 @@ from dsgmigd.errors import (
     SpoolFailing,
 )
 from dsgmigd.host.command import Commands
+from dsgmigd.host.encoding import iso_time
 from dsgmigd.host.file_errors import spool_errors
 from dsgmigd.migration.job import Job, Settings
 from dsgmigd.migration.migration import Migration
 from dsgmigd.migration.progress import Progress
 from dsgmigd.migration.published_check import PublishedCheck
 from dsgmigd.migration.report import Report
-from dsgmigd.migration.result import Ending, Result, iso_time
+from dsgmigd.migration.result import Ending, Result
 from dsgmigd.migration.run import Run
 from dsgmigd.request import Request
 from dsgmigd.service.permission import Permission
@@ -99,6 +101,7 @@ class Processing:
                 note=differences.add,
                 native=self.native,
                 kept_proofs=ProofFile(self.spool.layout.kept_proofs(claim.repo)),
+                evidence_store=Store(self.spool.layout.evidence(claim.repo)),
             )
             self._begin()
             return Ending(work.run())

@@ -26,10 +26,10 @@ import structlog
 
 from dsgmigd.errors import DsgmigdError, HostExhausted, SpoolFailing
 from dsgmigd.host.command import Commands
+from dsgmigd.host.encoding import iso_time
 from dsgmigd.host.file_errors import host_exhausted
 from dsgmigd.migration.job import Settings
 from dsgmigd.migration.progress import Progress
-from dsgmigd.migration.result import iso_time
 from dsgmigd.service.journal import flush_journal
 from dsgmigd.service.notify import Notifier
 from dsgmigd.service.permission import Permission

@@ -13,6 +13,7 @@
     .dsgmigd/results/ledger.jsonl    the ledger: one line for each act
     .dsgmigd/ledger.lock             its lock
     .dsgmigd/proofs/REPO             what the last run proved of REPO, for the next one
+    .dsgmigd/evidence/REPO/          the evidence of REPO (see dsgmigd.custody)
     .dsgmigd/work/                   files that are renamed when they are complete
     .dsgmigd/control/                pauses, cancels and withdrawn requests
 
@@ -87,6 +88,15 @@ class SpoolLayout:
         """Return the directory of what runs proved."""
         return self._private("proofs")
 
+    @property
+    def evidences(self) -> str:
+        """Return the directory of the evidence of all repositories."""
+        return self._private("evidence")
+
+    def evidence(self, repo: RepoName) -> str:
+        """Return the directory of the evidence of `repo`."""
+        return os.path.join(self.evidences, repo)
+
     def own_directories(self) -> list[tuple[str, int]]:
         """Return (path, mode) of every directory that dsgmigd makes, parents first."""
         return [
@@ -95,6 +105,7 @@ class SpoolLayout:
             (self.work, 0o700),
             (self.control, 0o700),
             (self.proofs, 0o700),
+            (self.evidences, 0o700),
             (self.instances, 0o755),
             (self.results, 0o755),
             (self.rejected, 0o755),

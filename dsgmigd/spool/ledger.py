@@ -34,11 +34,11 @@ import pwd
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dsgmigd.host.durable import append_durably, reserve_beyond_end, sync_directory
+from dsgmigd.host.encoding import iso_time
 from dsgmigd.host.locks import Lock, try_lock
 from dsgmigd.host.log import get_logger
 from dsgmigd.host.regular import read_pieces
@@ -243,8 +243,7 @@ def _describe_submitter(owner: Mapping[str, Any]) -> dict[str, Any]:
 
 def _now() -> When:
     moment = Moment.now()
-    at = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
-    return When(at, moment.boot_id, moment.seconds)
+    return When(iso_time(time.time()), moment.boot_id, moment.seconds)
 
 
 def _read_tail(descriptor: int, size_bytes: int) -> Tail:

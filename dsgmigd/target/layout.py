@@ -26,13 +26,15 @@ VERIFIED = "verified"
 # What the two say: see dsgmigd.target.marks.
 DIFFERS = "differs"
 SNAPSHOT_HASH = "snapshot_hash"
+# The root hash of its evidence: see dsgmigd.custody.
+EVIDENCE = "evidence"
 # On a staging dataset: the name under which the target is kept, which made room for it.
 ASIDE = "aside"
 # On a kept dataset: "yes" if it was mounted by itself at a mountpoint of its own.
 MOUNTS_ITSELF = "mounts_itself"
 KEYS = (
     *(REQUEST, SOURCE_IDENTITY, SOURCE_VERSION, VERIFIED, DIFFERS, SNAPSHOT_HASH),
-    *(ASIDE, MOUNTS_ITSELF),
+    *(EVIDENCE, ASIDE, MOUNTS_ITSELF),
 )
 
 _MOMENT_FORMAT = "%Y%m%dT%H%M%SZ"

@@ -9,6 +9,7 @@ Raises: the errors of `target.staging` and of `verifier`; SourceUnreadable.
 """
 
 import stat
+from collections.abc import Callable, Mapping
 
 from dsgmigd.dsg.push_line import Push
 from dsgmigd.host.file_errors import source_error
@@ -24,6 +25,10 @@ from dsgmigd.verification.proof import Moments
 from dsgmigd.verification.verifier import Changed, Verifier
 
 _FULL_WALK_EVERY = 10
+
+TakeEvidence = Callable[[str, Changed | None, Mapping[bytes, str]], None]
+"""Called with the directory in which a snapshot can be read, with what changed in it since the one
+that was checked before, None if that is not known, and with the SHA-256 of files that were read."""
 
 
 class SnapshotChecker:
@@ -55,13 +60,15 @@ class SnapshotChecker:
         is_last: bool,
         is_verified_before: bool = False,
         push: Push | None = None,
+        take_evidence: TakeEvidence | None = None,
     ) -> Verification:
         """Compare `dataset`@sK, created at `target_moment` or later, with `held` in the source.
 
-        `target_moment` is in seconds since the epoch.
+        `target_moment` is in seconds since the epoch. `take_evidence` is called if they are equal.
         """
         self._source_moments += (held.created_at,)
         moments = Moments(source=self._source_moments, target=self._target_moment)
+        sha256s: dict[bytes, str] = {}
         # Ask the source for its changes while ZFS mounts the target's snapshot.
         with reading_threads(1) as beside:
             finding = None if is_last else beside.submit(self._changed, held)
@@ -72,7 +79,10 @@ class SnapshotChecker:
                     changed=changed,
                     is_verified_before=is_verified_before,
                     push=push,
+                    sha256s=None if take_evidence is None else sha256s,
                 )
+                if take_evidence is not None and not found.discrepancy_count:
+                    take_evidence(view, None if found.is_full_walk else changed, sha256s)
         self._before = held
         self._since_full_walk += 1
         if changed is None:

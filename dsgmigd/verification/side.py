@@ -7,6 +7,7 @@ Raises: the errors that `translate` returns: those of `source_error` or of `targ
 """
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from dsgmigd.verification.compare import printable
 
 Translate = Callable[[OSError, str], Exception]
 
+# Some 100 MB.
+_MOST_SHA256S = 300_000
 _NO_DIRECTORY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
@@ -29,6 +32,7 @@ class Side:
 
     With `reads_holes`, the holes of sparse files are read like data. `checkpoint` is called for
     every piece of a file, by whichever thread reads it; whatever it raises ends the reading.
+    `sha256s` gets the SHA-256 of every file that is read, in hex digits by path, up to a limit.
     """
 
     def __init__(
@@ -38,8 +42,10 @@ class Side:
         *,
         reads_holes: bool = False,
         checkpoint: Callable[[], None] = lambda: None,
+        sha256s: dict[bytes, str] | None = None,
     ) -> None:
         self._translate = translate
+        self._sha256s = sha256s
         self._checkpoint = checkpoint
         self._reads_holes = reads_holes
         # The directory that was opened last: most calls are for the same again.
@@ -128,14 +134,20 @@ class Side:
         self, path: str, name: str, directory: int, status: os.stat_result
     ) -> tuple[str, int]:
         """Return the content hash of the file `name`, at `path`, and how many bytes were read."""
+        wanted = self._sha256s
+        also = hashlib.sha256() if wanted is not None and len(wanted) < _MOST_SHA256S else None
         with self._errors("reading", path):
-            return hash_file(
+            found = hash_file(
                 directory,
                 os.fsencode(name),
                 status=status,
                 reads_holes=self._reads_holes,
+                also=also,
                 checkpoint=self._checkpoint,
             )
+        if wanted is not None and also is not None:
+            wanted[os.fsencode(path)] = also.hexdigest()
+        return found
 
     @contextmanager
     def _errors(self, action: str, path: str) -> Iterator[None]:

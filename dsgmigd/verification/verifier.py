@@ -83,12 +83,14 @@ class Verifier:
         changed: Changed | None = None,
         is_verified_before: bool = False,
         push: Push | None = None,
+        sha256s: dict[bytes, str] | None = None,
     ) -> Verification:
         """Compare snapshot s`number` on both sides; with `changed`, only those paths.
 
         `push` is what the push log says about the snapshot, if the metadata must be compared with
         it. With `is_verified_before`, contents are not read: an earlier run verified the snapshot,
-        and this walk only collects the proofs for the next one.
+        and this walk only collects the proofs for the next one. `sha256s` gets the SHA-256 of the
+        files that are read: see `Side`.
         """
         if self._update_scope(target_root, number):
             changed = None
@@ -101,17 +103,28 @@ class Verifier:
         context = WalkContext(result, view, self._scope, moments, self._checkpoint)
         with (
             self._side(source_root, source_error) as source,
-            self._side(target_root, target_error) as target,
+            self._side(target_root, target_error, sha256s) as target,
             reading_threads(self._hash_threads) as pool,
         ):
-            walk = Walk(
-                *(source, target, context),
-                proofs=self._proofs_for(changed),
-                capabilities=self._capabilities,
-                reading=self._reading(pool, is_verified_before=is_verified_before),
-            )
-            _run(walk, changed)
+            reading = self._reading(pool, is_verified_before=is_verified_before)
+            self._walk(source, target, context, reading, changed)
         return result
+
+    def _walk(
+        self,
+        source: Side,
+        target: Side,
+        context: WalkContext,
+        reading: Reading,
+        changed: Changed | None,
+    ) -> None:
+        walk = Walk(
+            *(source, target, context),
+            proofs=self._proofs_for(changed),
+            capabilities=self._capabilities,
+            reading=reading,
+        )
+        _run(walk, changed)
 
     def go_on(self, target_root: str, number: int, moments: Moments, kept: Proven) -> Verification:
         """Take what an earlier run proved of snapshot s`number`; check only its documents."""
@@ -198,9 +211,15 @@ class Verifier:
         self._proofs.begin_snapshot()
         return self._proofs
 
-    def _side(self, root: str, translate: Translate) -> Side:
-        is_exhaustive = self._level == "exhaustive"
-        return Side(root, translate, reads_holes=is_exhaustive, checkpoint=self._checkpoint)
+    def _side(
+        self, root: str, translate: Translate, sha256s: dict[bytes, str] | None = None
+    ) -> Side:
+        return Side(
+            *(root, translate),
+            reads_holes=self._level == "exhaustive",
+            checkpoint=self._checkpoint,
+            sha256s=sha256s,
+        )
 
     def _reading(self, pool: ThreadPoolExecutor, *, is_verified_before: bool) -> Reading:
         reads_none = self._level == "structure" or is_verified_before

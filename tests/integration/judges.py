@@ -1,7 +1,8 @@
 """Replays random histories onto btrfs, where extended attributes and ACLs can be compared too.
 
 Judges: an independent comparer, `btrfs receive` of the same streams, `btrfs receive --dump` for
-the parser, a manifest made from nothing, a reader written from the format alone, and the verifier.
+the parser, a manifest made from nothing, a reader written from the format alone, the verifier, and
+for the evidence of what changed, that of everything.
 """
 
 import json
@@ -10,6 +11,7 @@ import re
 import shutil
 import stat
 import subprocess
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +19,10 @@ from typing import Any
 
 import bed
 
+from dsgmigd.custody.entry import parse_line
+from dsgmigd.custody.store import Store
+from dsgmigd.custody.taker import Look, Subject, Taker
+from dsgmigd.custody.tree import Tree
 from dsgmigd.dsg.manifest import Manifest
 from dsgmigd.dsg.push_line import Push
 from dsgmigd.dsg.refresh import Refresher
@@ -31,7 +37,7 @@ from dsgmigd.source.send_stream import Field, Kind, read_commands
 from dsgmigd.target.capabilities import Capabilities
 from dsgmigd.verification.proof import Moments
 from dsgmigd.verification.schedule import find_changes
-from dsgmigd.verification.verifier import Verifier
+from dsgmigd.verification.verifier import Changed, Verifier
 from tests.dsg_reader import Repository
 from tests.integration.changes import check_changes
 from tests.integration.comparer import differences, nested_subvolumes
@@ -97,6 +103,8 @@ class Replayed:
             progress=Progress(),
         )
         self.verifier = Verifier(level="complete", hash_threads=2, capabilities=Capabilities())
+        self.store = Store(str(root.parent / "evidence"))
+        self.taker = Taker(self.store, repo="SV", dataset="zsd/SV", request_id="r")
 
     def check_all(self, methods: Sequence[Method]) -> None:
         parent: HeldSnapshot | None = None
@@ -116,6 +124,8 @@ class Replayed:
             found = self.verifier.verify(str(path), str(self.root), number, Moments())
             assert found.discrepancies == []
             self.writer.set_nested(found.nested_subvolumes)
+            changed = find_changes(str(path), since) if parent and since and is_sent else None
+            self.check_evidence(number, changed)
             parent = held
 
     def check_trees(self, path: Path, parent: HeldSnapshot | None) -> None:
@@ -125,6 +135,18 @@ class Replayed:
         assert parsed(stream) == dumped(stream)
         if not self.history.is_received:  # btrfs receive finds a parent by the UUID alone
             self.check_received(path, stream)
+
+    def check_evidence(self, number: int, changed: Changed | None) -> None:
+        """Take the evidence of what changed; compare it with that of everything."""
+        look = Look(time.time(), {})
+        if changed is not None:
+            look = Look(time.time(), {}, changed.paths, changed.directories)
+        self.taker.take(str(self.root), look)
+        subject = Subject(f"s{number}", str(number), "", "complete", str(number))
+        kept = self.store.load(self.taker.state(subject))
+        with Tree(str(self.root)) as tree:
+            rows = [tree.row(path, status) for path, status in tree.walk()]
+        assert [parse_line(row.line) for row in kept.rows()] == [parse_line(r.line) for r in rows]
 
     def check_received(self, path: Path, stream: bytes) -> None:
         receive = ["btrfs", "receive", "-q", str(self.received)]

@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     # Never spool: `dsgmigd migrate` works without a queue.
     "migration": {"source", "transfer", "target", "dsg", "custody", "verification", "host"},
     "maintenance": {"spool", "source", "target", "dsg", "verification", "host"},
-    "service": {"spool", "migration", "verification", "target", "host"},
+    "service": {"spool", "custody", "migration", "verification", "target", "host"},
     "cli": {
         *("spool", "custody", "migration", "maintenance", "service"),
         *("source", "target", "verification", "host"),
@@ -193,6 +193,7 @@ def test_the_configuration_is_known_to_the_command_line_only() -> None:
 # with other wall-clock times of the same file system. Nothing waits for one.
 ASK_THE_WALL_CLOCK = {
     *("cli.foreground", "cli.rollback", "maintenance.repair", "migration.build"),
+    "migration.evidence",
     *("migration.migration", "service.cancel", "service.processing", "service.queue"),
     *("service.worker", "source.provenance", "spool.ledger"),
     *("target.published_marks", "target.staging"),

@@ -72,7 +72,7 @@ def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
     [
         ("[spol]", r"unknown section \[spol\]; did you mean 'spool'"),
         ("[spool]\ndirectroy = '/x'", "unknown key 'directroy'.*did you mean 'directory'"),
-        ("spool = 3", r"'spool' must be in a section: \[retry\] or \[source\] or \[spool\]"),
+        ("spool = 3", r"'spool' must be in a section: \[custody\] or .* or \[spool\]"),
         ("parent = 'zsd'", r"'parent' must be in a section: \[target\]"),
         ("[spool]\ndirectory = 'relative'", "must be an absolute path"),
         ("[spool]\nrescan_seconds = 0", "must be a whole number from 1 to"),

@@ -175,7 +175,8 @@ def test_a_misspelt_key_is_refused_with_the_nearest_one() -> None:
 
 def test_a_key_like_no_other_is_refused_with_all_that_are_known() -> None:
     with pytest.raises(
-        InvalidRequest, match="use one of: allow_loss, limit, migration_tag, note, rebuild_from"
+        InvalidRequest,
+        match="use one of: allow_loss, evidence, limit, migration_tag, note, ",
     ):
         request_from_mapping({"zzz": 1})
 

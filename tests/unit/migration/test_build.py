@@ -20,6 +20,7 @@ from dsgmigd.errors import (
 from dsgmigd.host.command import Commands
 from dsgmigd.migration import build
 from dsgmigd.migration.build import Build, HeldSource
+from dsgmigd.migration.evidence import Evidence
 from dsgmigd.migration.migration import Migration
 from dsgmigd.migration.plan import Step
 from dsgmigd.migration.progress import Progress
@@ -123,6 +124,7 @@ def resumed_build(
         marks=cast("Any", SimpleNamespace(note=lambda *_: None)),
         writer=cast("Any", writer),
         checker=checker_of(verify, staging, level),
+        evidence=Evidence(None, cast("Any", None)),
         report=Report(),
         progress=Progress(),
     )
@@ -224,6 +226,7 @@ def recorded_build(
         marks=cast("Any", SimpleNamespace(note=lambda *_: None)),
         writer=writer,
         checker=checker_of(verify, staging, "complete"),
+        evidence=Evidence(None, cast("Any", None)),
         report=Report(),
         progress=Progress(),
     )

@@ -15,8 +15,9 @@ from dsgmigd.errors import (
     SourceMissing,
     TargetFull,
 )
+from dsgmigd.host.encoding import iso_time
 from dsgmigd.migration.report import Outcome, Report
-from dsgmigd.migration.result import Ending, Result, iso_time
+from dsgmigd.migration.result import Ending, Result
 
 FAILED = SourceMissing("gone", hint="mount it")
 

@@ -18,6 +18,7 @@ LOOSE: dict[Loosening, Request] = {
     "allow_loss": Request(allow_loss=("xattr", "acl")),
     "verify": Request(verify="changes"),
     "rebuild_from": Request(rebuild_from=SnapshotName(2)),
+    "evidence": Request(evidence="none"),
 }
 
 
@@ -29,6 +30,7 @@ def check(
     **configured: Any,
 ) -> None:
     parent = DatasetName("zsd")
+    configured = {"evidence": "sha256", **configured}
     settings = Settings("/source", parent, "zsd/.dsgmigd", **configured)
     Permission(settings, members_may).check(request, submitted_by)
 
@@ -46,6 +48,10 @@ def test_every_key_that_can_loosen_has_a_case() -> None:
         (
             "rebuild_from",
             'ask for "rebuild_from": "s2", because the configuration has existing = "refuse"',
+        ),
+        (
+            "evidence",
+            'ask for "evidence": "none", because the configuration has evidence = "sha256"',
         ),
     ],
 )

@@ -41,7 +41,7 @@ def test_a_spool_that_has_to_be_made_is_closed_to_others(tmp_path: Path) -> None
 def test_what_a_spool_needs_is_made_once_and_its_modes_are_restored(directory: Path) -> None:
     modes = {path: path.stat().st_mode for path in directory.rglob("*") if path.is_dir()}
     private = [path.name for path in modes if path.stat().st_mode & 0o777 == 0o700]
-    assert sorted(private) == ["control", "locks", "proofs", "work"]
+    assert sorted(private) == ["control", "evidence", "locks", "proofs", "work"]
     for path in modes:
         path.chmod(0o500)
 
