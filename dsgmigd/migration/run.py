@@ -35,7 +35,7 @@ from dsgmigd.source.repository import HeldSnapshot, Repository, find_repository
 from dsgmigd.target.area import check_target
 from dsgmigd.target.capabilities import Capabilities
 from dsgmigd.target.dataset import Dataset
-from dsgmigd.target.layout import REQUEST
+from dsgmigd.target.layout import REQUEST, SNAPSHOT_HASH
 from dsgmigd.target.native import Native
 from dsgmigd.target.others import find_others
 from dsgmigd.target.probe import probe_capabilities
@@ -234,6 +234,7 @@ class Run:
             found = checker.check(
                 *(source, target, moment),
                 is_last=name == there[-1],
+                snapshot_hash=snapshot.properties.get(SNAPSHOT_HASH),
                 take_evidence=None if has_evidence else self.evidence.taking(moment),
             )
             row.files, row.verification = found.files, found

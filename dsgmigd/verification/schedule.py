@@ -60,11 +60,13 @@ class SnapshotChecker:
         is_last: bool,
         is_verified_before: bool = False,
         push: Push | None = None,
+        snapshot_hash: str | None = None,
         take_evidence: TakeEvidence | None = None,
     ) -> Verification:
         """Compare `dataset`@sK, created at `target_moment` or later, with `held` in the source.
 
-        `target_moment` is in seconds since the epoch. `take_evidence` is called if they are equal.
+        `target_moment` is in seconds since the epoch. `snapshot_hash` is a property of the target's
+        snapshot. `take_evidence` is called if they are equal.
         """
         self._source_moments += (held.created_at,)
         moments = Moments(source=self._source_moments, target=self._target_moment)
@@ -79,6 +81,7 @@ class SnapshotChecker:
                     changed=changed,
                     is_verified_before=is_verified_before,
                     push=push,
+                    snapshot_hash=snapshot_hash,
                     sha256s=None if take_evidence is None else sha256s,
                 )
                 if take_evidence is not None and not found.discrepancy_count:

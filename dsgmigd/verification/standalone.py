@@ -28,7 +28,7 @@ from dsgmigd.verification.compare import Discrepancy, printable
 from dsgmigd.verification.contents import reading_threads
 from dsgmigd.verification.findings import Verification
 from dsgmigd.verification.metadata.chain import Chain
-from dsgmigd.verification.metadata.documents import Documents, ManifestView, manifest_time
+from dsgmigd.verification.metadata.documents import Documents, compare_stamp, manifest_time
 from dsgmigd.verification.proof import Moments, Proofs
 from dsgmigd.verification.side import Side
 from dsgmigd.verification.walk_context import WalkContext
@@ -85,7 +85,7 @@ class ManifestVerifier:
             view = self._documents.read(root, number)
             result.add(view.discrepancies)
             result.add(self._chain.check(root, number, view, moments))
-        result.add(_compare_stamp(view, stamp))
+        result.add(compare_stamp(view, stamp.snapshot_hash))
         if level != "structure":
             context = WalkContext(result, view, scope, moments, self._checkpoint)
             with (
@@ -100,13 +100,6 @@ def _moments(stamp: Stamp) -> Moments:
     if stamp.created_before is None:
         return Moments()
     return Moments(target=stamp.created_before - _SETTLING_SECONDS)
-
-
-def _compare_stamp(view: ManifestView, stamp: Stamp) -> list[Discrepancy]:
-    recorded = view.metadata.get("snapshot_hash")
-    if stamp.snapshot_hash is None or stamp.snapshot_hash == recorded:
-        return []
-    return [Discrepancy(".dsg", "snapshot_hash", stamp.snapshot_hash, str(recorded))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,12 @@ from dsgmigd.verification.contents import reading_threads
 from dsgmigd.verification.findings import Verification
 from dsgmigd.verification.kept_proofs import Proven
 from dsgmigd.verification.metadata.archives import Archives
-from dsgmigd.verification.metadata.documents import Documents, ManifestView, compare_push
+from dsgmigd.verification.metadata.documents import (
+    Documents,
+    ManifestView,
+    compare_push,
+    compare_stamp,
+)
 from dsgmigd.verification.proof import Moments
 from dsgmigd.verification.side import Side, Translate
 from dsgmigd.verification.walk import Reading, Walk
@@ -83,13 +88,15 @@ class Verifier:
         changed: Changed | None = None,
         is_verified_before: bool = False,
         push: Push | None = None,
+        snapshot_hash: str | None = None,
         sha256s: dict[bytes, str] | None = None,
     ) -> Verification:
         """Compare snapshot s`number` on both sides; with `changed`, only those paths.
 
         `push` is what the push log says about the snapshot, if the metadata must be compared with
-        it. With `is_verified_before`, contents are not read: an earlier run verified the snapshot,
-        and this walk only collects the proofs for the next one. `sha256s` gets the SHA-256 of the
+        it, and `snapshot_hash` what ZFS has as a property. With `is_verified_before`, contents are
+        not read: an earlier run verified the snapshot, and this walk only collects the proofs for
+        the next one. `sha256s` gets the SHA-256 of the
         files that are read: see `Side`.
         """
         if self._update_scope(target_root, number):
@@ -100,6 +107,7 @@ class Verifier:
         view = self._check_documents(
             target_root, number, moments, result, push=push, is_verified_before=is_verified_before
         )
+        result.add(compare_stamp(view, snapshot_hash))
         context = WalkContext(result, view, self._scope, moments, self._checkpoint)
         with (
             self._side(source_root, source_error) as source,

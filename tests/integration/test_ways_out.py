@@ -16,6 +16,7 @@ import bed
 import pytest
 
 from tests.amounts import amount
+from tests.integration import zfs_kind
 from tests.integration.conftest import Bed
 from tests.integration.trees import (
     Series,
@@ -106,8 +107,13 @@ def change_an_archive(tree: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
+def change_an_attribute(tree: Path) -> None:
+    os.setxattr(tree / "data/b", "user.origin", b"elsewhere")
+
+
 TAMPERINGS: dict[str, Callable[[Path], object]] = {
     "content": change_a_content,
+    **({} if "xattr" in zfs_kind.LOSSES else {"xattr": change_an_attribute}),
     "hidden": lambda tree: write(tree / ".hidden", "hidden"),
     "manifest": change_the_manifest,
     "archive": change_an_archive,
@@ -129,6 +135,32 @@ def tamper(made: Bed, change: Callable[[Path], object]) -> None:
     change(made.mountpoint / "SV")
     bed.run("zfs", "destroy", snapshot)
     bed.run("zfs", "snapshot", *marks, snapshot)
+
+
+def test_a_property_that_was_changed_is_found_and_mended(fresh_bed: Bed) -> None:
+    published(fresh_bed)
+    snapshot = f"{fresh_bed.parent}/SV@s2"
+    bed.run("zfs", "set", f"{PREFIX}snapshot_hash={'0' * 16}", snapshot)
+    for options in ((), ("--without-source",)):
+        found = fresh_bed.verified("SV", *options)
+        assert (found["outcome"], found["error"]["code"]) == ("differs", "target_differs")
+        assert "snapshot_hash" in found["error"]["message"]
+    assert differing(fresh_bed) == [snapshot]
+    assert mend(fresh_bed, found["error"]["hint"])["outcome"] == "up_to_date"
+    assert differing(fresh_bed) == []
+
+
+def test_a_snapshot_of_somebody_else_in_the_place_of_ours_is_found(fresh_bed: Bed) -> None:
+    series = published(fresh_bed)
+    snapshot = f"{fresh_bed.parent}/SV@s2"
+    change_a_content(fresh_bed.mountpoint / "SV")
+    bed.run("zfs", "destroy", snapshot)
+    bed.run("zfs", "snapshot", snapshot)
+    for told in (fresh_bed.migrate("SV"), fresh_bed.verified("SV")):
+        assert (told["outcome"], told["error"]["code"]) == ("failed", "target_exists")
+        assert '"replace": true' in told["error"]["hint"]
+    assert fresh_bed.migrate("SV", "--replace")["outcome"] == "done"
+    assert_migrated(fresh_bed, "SV", series.directory, 2)
 
 
 @pytest.mark.sweep

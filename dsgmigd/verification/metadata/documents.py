@@ -157,6 +157,14 @@ class Documents:
         return read_document(read, self._known, Known())
 
 
+def compare_stamp(view: ManifestView, snapshot_hash: str | None) -> list[Discrepancy]:
+    """Compare a manifest with the property that dsgmigd set on the snapshot, if it is set."""
+    recorded = view.metadata.get("snapshot_hash")
+    if snapshot_hash is None or snapshot_hash == recorded:
+        return []
+    return [Discrepancy(".dsg", "snapshot_hash", snapshot_hash, str(recorded))]
+
+
 def compare_push(push: Push, metadata: dict[str, Any]) -> list[Discrepancy]:
     """Return the differences between metadata and the push log of the source."""
     expected = {
