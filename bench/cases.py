@@ -4,9 +4,11 @@ extend         a published dataset is extended by one snapshot; beside it rsync 
 unchanged      a later snapshot among few files, and among ten times as many that do not change
 small          100 files of which five change: what does not depend on the files
 repositories   100 such repositories in a spool, and four workers
+evidence       the same series without evidence and with it
 """
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +30,8 @@ EXTENDED = Size(20_000, 3, 0.01)
 FEW, MANY = Size(500, 5, 0.02), Size(5_000, 5, 0.002)
 SMALL = Size(100, 5, 0.05)
 REPOSITORIES = 100
+WITH_EVIDENCE = Size(5_000, 5, 0.01)
+EVIDENCE = {"without evidence": "none", "with evidence": "sha256"}
 BY_RSYNC = "bare rsync and zfs snapshot of the last one"
 BY_COMMAND = "the command that adds the last one"
 
@@ -121,8 +125,28 @@ def repositories(bench: Bench) -> Measure:
     return measure
 
 
+def evidence(bench: Bench) -> Measure:
+    """Measure a series without evidence and with it."""
+    build_series(bench.source_root / REPO, WITH_EVIDENCE)
+
+    def measure(checkout: Path) -> Figures:
+        found: Figures = {}
+        for level in LEVELS:
+            for words, kind in EVIDENCE.items():
+                with bench.target(checkout, bench.source_root) as program:
+                    with program.config.open("a", encoding="utf-8") as file:
+                        file.write(f'[custody]\nevidence = "{kind}"\n')
+                    costs = program.migrate(REPO, "--verify", level).costs
+                found[f"{WITH_EVIDENCE}: the first one, {level}, {words}"] = costs[:1]
+                # The last one is verified by a full walk at each level.
+                found[f"{WITH_EVIDENCE}: a later one, {level}, {words}"] = costs[1:-1]
+        return found
+
+    return measure
+
+
 CASES: dict[str, Callable[[Bench], Measure]] = {
-    case.__name__: case for case in (extend, unchanged, small, repositories)
+    case.__name__: case for case in (extend, unchanged, small, repositories, evidence)
 }
 
 
@@ -170,6 +194,8 @@ def print_case(name: str, found: dict[str, Figures], table: Table) -> None:
         print_growth(found["here"], table)
     if name == "extend":
         print_gain(found["here"], table)
+    if name == "evidence":
+        print_price(found["here"], table)
 
 
 def print_growth(found: Figures, table: Table) -> None:
@@ -186,6 +212,15 @@ def print_gain(found: Figures, table: Table) -> None:
             found[f"{EXTENDED}: {words}"] for words in (f"{BY_COMMAND}, {level}", BY_RSYNC)
         )
         print(f"  faster than bare rsync, {level}: {table.said(table.ratios(ours, rsyncs))}")
+
+
+def print_price(found: Figures, table: Table) -> None:
+    """Print how many times as much a snapshot costs with evidence."""
+    for level, which in itertools.product(LEVELS, ("the first one", "a later one")):
+        without, with_it = (
+            found[f"{WITH_EVIDENCE}: {which}, {level}, {words}"] for words in EVIDENCE
+        )
+        print(f"  with evidence, {which}, {level}: {table.said(table.ratios(without, with_it))}")
 
 
 if __name__ == "__main__":
