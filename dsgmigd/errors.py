@@ -284,6 +284,41 @@ class EvidenceDamaged(DsgmigdError):
     error_class = "operator"
 
 
+class EvidenceMissing(DsgmigdError):
+    """No evidence was taken of what was asked for."""
+
+    code = "evidence_missing"
+    error_class = "operator"
+
+
+class EvidenceDiffers(VerificationFailed):
+    """A file that is copied is not as the evidence says."""
+
+    code = "evidence_differs"
+    error_class = "permanent"
+
+
+class BagRefused(DsgmigdError):
+    """A bag cannot be written: it is there already, or its place cannot hold it."""
+
+    code = "bag_refused"
+    error_class = "operator"
+
+
+class SigningFailed(DsgmigdError):
+    """The signing key or ssh-keygen cannot be used."""
+
+    code = "signing_failed"
+    error_class = "operator"
+
+
+class SignatureInvalid(DsgmigdError):
+    """A signature does not belong to the content, or is of another key."""
+
+    code = "signature_invalid"
+    error_class = "operator"
+
+
 class CrashLoop(DsgmigdError):
     """The worker crashed several times while processing the same request."""
 

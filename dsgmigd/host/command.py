@@ -1,9 +1,9 @@
 """Run other programs; no other module does.
 
-Programs get an argv list, an empty standard input, a constructed environment, `/` as their working
-directory and a session of their own. When a call ends, no child process is left. The descriptors in
-`keep_descriptors` stay open in every child: a repository's lock is one of them, so that the kernel
-keeps the lock until the last child has ended.
+Programs get an argv list, a standard input that is empty unless the caller gives its content, a
+constructed environment, `/` as their working directory and a session of their own. When a call
+ends, no child process is left. The descriptors in `keep_descriptors` stay open in every child: a
+repository's lock is one of them, so that the kernel keeps the lock until the last child has ended.
 
 Raises: CommandFailed, CommandTimedOut, HostExhausted, and whatever a checkpoint raises.
 """
@@ -49,12 +49,17 @@ class Commands:
         *argv: str,
         timeout_seconds: float = 120,
         keep_descriptors: tuple[int, ...] = (),
+        content: bytes | None = None,
     ) -> str:
-        """Run a program to its end and return its output; it also keeps `keep_descriptors`."""
-        process = self._start(argv, subprocess.PIPE, subprocess.PIPE, keep_descriptors)
+        """Run a program to its end and return its output; it also keeps `keep_descriptors`.
+
+        The program reads `content`, or nothing, from its standard input.
+        """
+        stdin = subprocess.DEVNULL if content is None else subprocess.PIPE
+        process = self._start(argv, subprocess.PIPE, subprocess.PIPE, keep_descriptors, stdin)
         with self._reaped(process):
             try:
-                stdout, stderr = process.communicate(timeout=timeout_seconds)
+                stdout, stderr = process.communicate(content, timeout=timeout_seconds)
             except subprocess.TimeoutExpired as error:
                 raise CommandTimedOut(argv, timeout_seconds=timeout_seconds) from error
             except OSError as error:
@@ -91,9 +96,10 @@ class Commands:
                 _kill(process)
             process.wait()
             self._running.discard(process)
-            for pipe in (process.stdout, process.stderr):
+            for pipe in (process.stdin, process.stdout, process.stderr):
                 if pipe:
-                    pipe.close()
+                    with contextlib.suppress(BrokenPipeError):  # what it did not want to read
+                        pipe.close()
 
     def _start(
         self,
@@ -101,12 +107,13 @@ class Commands:
         stdout: int,
         stderr: "int | IO[bytes]",
         keep_descriptors: tuple[int, ...] = (),
+        stdin: int = subprocess.DEVNULL,
     ) -> "subprocess.Popen[bytes]":
         try:
             return subprocess.Popen(
                 argv,
                 bufsize=_BUFFER_BYTES,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
                 env=_ENVIRONMENT,

@@ -247,3 +247,12 @@ def test_without_a_file_for_error_output_nothing_is_started(
     monkeypatch.setattr(os, "memfd_create", failing)
     with pytest.raises(HostExhausted):
         Commands().long_run("true", checkpoint=lambda: pytest.fail("it runs"))
+
+
+def test_a_program_reads_the_content_that_it_is_given() -> None:
+    content = b"\xff" + bytes(1024 * 1024)
+    assert os.fsencode(Commands().output("cat", content=content)) == content
+
+
+def test_a_program_need_not_read_its_content() -> None:
+    assert Commands().output("true", content=bytes(1024 * 1024)) == ""

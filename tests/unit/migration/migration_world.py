@@ -47,7 +47,9 @@ class FakePool(Commands):
         *argv: str,
         timeout_seconds: float = 120,
         keep_descriptors: tuple[int, ...] = (),
+        content: bytes | None = None,
     ) -> str:
+        assert content is None
         if any(" ".join(argv).startswith(words) for words in self.refused):
             raise CommandFailed(argv, status=1, stderr="made up")
         return self.zfs.output(
