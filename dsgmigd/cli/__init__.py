@@ -29,6 +29,12 @@ _COMMANDS = (
     ("Datasets", "rebuild", "rebuild", "Build a published dataset again; keep the existing one."),
     ("Datasets", "rollback", "rollback", "Restore the dataset that was replaced or extended."),
     ("Datasets", "purge", "rollback", "List or destroy datasets that were replaced and kept."),
+    (
+        "Custody",
+        "custody",
+        "custody",
+        "Check the evidence of published snapshots, or write it into bags.",
+    ),
     ("History", "log", "history", "List the snapshots of a published dataset, newest first."),
     ("History", "blame", "history", "List the snapshots that changed one file, oldest first."),
     (

@@ -75,6 +75,16 @@ class Maker:
     version: str
 
 
+def check_free(statement: Statement, directory: str) -> str:
+    """Return the path of the bag of a snapshot in `directory`; BagRefused if it exists."""
+    path = os.path.join(directory, bag_name(statement))
+    with _bag_errors(path):
+        os.stat(directory)
+    if os.path.lexists(path):
+        raise BagRefused(f"{path} exists", hint="move it away, or choose another directory")
+    return path
+
+
 def write_bag(
     root: str,
     evidence: Evidence,
@@ -87,11 +97,9 @@ def write_bag(
 
     `checkpoint` is called for every path and every piece of a file.
     """
-    name = bag_name(evidence.statement)
-    path = os.path.join(directory, name)
+    path = check_free(evidence.statement, directory)
+    name = os.path.basename(path)
     with _bag_errors(path):
-        if os.path.lexists(path):
-            raise BagRefused(f"{path} exists", hint="move it away, or choose another directory")
         partial = tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=directory)
         try:
             with _Writer(root, partial, checkpoint) as writer:

@@ -17,7 +17,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -56,28 +56,35 @@ class Store:
 
     def statements(self) -> list[Statement]:
         """Return all statements, by snapshot, of each the latest last."""
+        found = map(self.read, self.stems())
+        return sorted(found, key=lambda one: (one.name, one.verified_at))
+
+    def stems(self) -> list[str]:
+        """Return the stem of every statement, unread."""
         try:
             names = os.listdir(self.directory)
         except FileNotFoundError:
             return []
         stems = [name.removesuffix(STATEMENT_ENDING) for name in names]
-        found = [
-            self._read_statement(stem)
-            for stem, name in zip(stems, names, strict=True)
-            if name.endswith(STATEMENT_ENDING) and is_stem(stem)
-        ]
-        return sorted(found, key=lambda one: (one.name, one.verified_at))
+        return [stem for stem in stems if stem + STATEMENT_ENDING in names and is_stem(stem)]
 
     def of_snapshot(self, snapshot_guid: str) -> Statement | None:
         """Return the latest statement about a snapshot, by its guid."""
         found = [one for one in self.statements() if one.snapshot_guid == snapshot_guid]
         return max(found, key=lambda one: one.verified_at, default=None)
 
-    def load(self, statement: Statement) -> Table:
-        """Return the entries of a statement; they have its root hash."""
-        by_stem = {one.stem: one for one in self.statements()}
-        table = Table()
-        for one in reversed(self._bases(statement, by_stem)):
+    def load(self, statement: Statement, known: Mapping[str, Table] | None = None) -> Table:
+        """Return the entries of a statement; they have its root hash.
+
+        `known` has tables that were loaded before, by the stem of their statement.
+        """
+        edited = [statement]
+        while (base := edited[-1].base) is not None and base not in (known or {}):
+            if base in {one.stem for one in edited}:
+                raise self._damaged(base + STATEMENT_ENDING, "it is built on itself")
+            edited.append(self.read(base))
+        table = Table() if base is None or known is None else known[base]
+        for one in reversed(edited):
             table = table.changed(self._read_edits(one))
         if table.root() != statement.root:
             raise self._damaged(statement.stem + ENTRIES_ENDING, "it has another root hash")
@@ -124,10 +131,13 @@ class Store:
     def _is_far(self, base: Statement, by_stem: dict[str, Statement]) -> bool:
         return len(self._bases(base, by_stem)) >= _MOST_CHANGES
 
-    def _read_statement(self, stem: str) -> Statement:
+    def read(self, stem: str) -> Statement:
+        """Return the statement with that stem."""
         name = stem + STATEMENT_ENDING
         try:
             statement = parse_statement(read_regular(self._path(name), _STATEMENT_LIMIT_BYTES))
+        except FileNotFoundError:
+            raise self._damaged(name, "it is missing") from None
         except ValueError as error:
             raise self._damaged(name, str(error)) from error
         if statement.stem != stem:

@@ -1,4 +1,4 @@
-"""What administrators do after publication: log, blame, repair, doctor, ledger.
+"""What administrators do after publication: log, blame, repair, doctor, ledger, custody.
 
 Owns the commands that read a published dataset's own metadata, and the search for leftovers.
 Guarantees: history and blame write nothing; repair and doctor change only what dsgmigd made.
@@ -10,6 +10,7 @@ Start reading in `newest_snapshot`, then `history` and `doctor.doctor`. Only cli
 FACE = (
     "doctor.doctor",
     "doctor.leftover",
+    "evidenced",
     "history",
     "ledger_check",
     "newest_snapshot",

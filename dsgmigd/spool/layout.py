@@ -13,7 +13,7 @@
     .dsgmigd/results/ledger.jsonl    the ledger: one line for each act
     .dsgmigd/ledger.lock             its lock
     .dsgmigd/proofs/REPO             what the last run proved of REPO, for the next one
-    .dsgmigd/evidence/REPO/          the evidence of REPO (see dsgmigd.custody)
+    .dsgmigd/evidence/REPO/          the evidence of the snapshots of REPO (see dsgmigd.custody)
     .dsgmigd/work/                   files that are renamed when they are complete
     .dsgmigd/control/                pauses, cancels and withdrawn requests
 
@@ -89,13 +89,9 @@ class SpoolLayout:
         return self._private("proofs")
 
     @property
-    def evidences(self) -> str:
-        """Return the directory of the evidence of all repositories."""
+    def all_evidence(self) -> str:
+        """Return the directory with the evidence of all repositories."""
         return self._private("evidence")
-
-    def evidence(self, repo: RepoName) -> str:
-        """Return the directory of the evidence of `repo`."""
-        return os.path.join(self.evidences, repo)
 
     def own_directories(self) -> list[tuple[str, int]]:
         """Return (path, mode) of every directory that dsgmigd makes, parents first."""
@@ -105,7 +101,7 @@ class SpoolLayout:
             (self.work, 0o700),
             (self.control, 0o700),
             (self.proofs, 0o700),
-            (self.evidences, 0o700),
+            (self.all_evidence, 0o700),
             (self.instances, 0o755),
             (self.results, 0o755),
             (self.rejected, 0o755),
@@ -174,6 +170,10 @@ class SpoolLayout:
     def kept_proofs(self, repo: RepoName) -> str:
         """Return the path of what the last run of `repo` proved."""
         return os.path.join(self.proofs, repo)
+
+    def evidence(self, repo: RepoName) -> str:
+        """Return the directory with the evidence of the snapshots of `repo`."""
+        return os.path.join(self.all_evidence, repo)
 
     def work_file(self, repo: RepoName, kind: WorkKind, instance: int) -> str:
         """Return the path of a file of `repo` that `instance` renames when it is complete."""

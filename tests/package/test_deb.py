@@ -264,7 +264,7 @@ def test_purge_leaves_nothing(machine: Machine, package: Path, *, is_removed_fir
     [
         *("SV.request", "SV.claim.1", "SV.result.json", "SV.discrepancies.jsonl", "notes.txt"),
         *("rejected/x", ".dsgmigd/results/SV.1.json", ".dsgmigd/control/SV.1.withdrawn"),
-        *(".dsgmigd/results/ledger.jsonl", ".dsgmigd/something.new"),
+        *(".dsgmigd/results/ledger.jsonl", ".dsgmigd/evidence/s1", ".dsgmigd/something.new"),
     ],
 )
 def test_purge_keeps_a_spool_that_holds_records(installed: Machine, record: str) -> None:

@@ -29,7 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "verification": {"source", "target", "dsg", "host"},
     # Never spool: `dsgmigd migrate` works without a queue.
     "migration": {"source", "transfer", "target", "dsg", "custody", "verification", "host"},
-    "maintenance": {"spool", "source", "target", "dsg", "verification", "host"},
+    "maintenance": {"spool", "source", "target", "dsg", "custody", "verification", "host"},
     "service": {"spool", "custody", "migration", "verification", "target", "host"},
     "cli": {
         *("spool", "custody", "migration", "maintenance", "service"),
@@ -42,6 +42,7 @@ BUILDERS = {"config": {"migration", "service", "source"}, "__main__": {"cli", "h
 
 PURE = [
     *("errors", "exclusion", "names", "request"),
+    *("custody.bag_layout", "custody.bag_names"),
     *("custody.entry", "custody.statement", "custody.table"),
     *("dsg.entry", "dsg.entry_tree", "dsg.lines", "dsg.link_names", "dsg.manifest"),
     *("dsg.metadata", "dsg.pushlog", "dsg.refused", "dsg.scope", "dsg.stale", "dsg.tags"),
@@ -56,7 +57,7 @@ IMPURE_IMPORTS = {"os", "subprocess", "socket", "time", "structlog"}
 EXEMPT = {
     # They name the type os.stat_result and turn file names into bytes; they call no kernel.
     *(("verification.compare", "os"), ("verification.entries", "os")),
-    *(("verification.link_groups", "os"), ("custody.entry", "os")),
+    *(("verification.link_groups", "os"), ("custody.entry", "os"), ("custody.bag_names", "os")),
     # They join and split paths.
     *(("spool.file_names", "os"), ("spool.layout", "os")),
 }
@@ -192,7 +193,7 @@ def test_the_configuration_is_known_to_the_command_line_only() -> None:
 # Wall clocks jump: what they say is written down for people, names what is kept, or is compared
 # with other wall-clock times of the same file system. Nothing waits for one.
 ASK_THE_WALL_CLOCK = {
-    *("cli.foreground", "cli.rollback", "maintenance.repair", "migration.build"),
+    *("cli.custody", "cli.foreground", "cli.rollback", "maintenance.repair", "migration.build"),
     "migration.evidence",
     *("migration.migration", "service.cancel", "service.processing", "service.queue"),
     *("service.worker", "source.provenance", "spool.ledger"),

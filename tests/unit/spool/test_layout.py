@@ -28,6 +28,7 @@ def test_the_paths_are_those_that_earlier_versions_wrote() -> None:
         LAYOUT.work_file(REPO, "show", 7),
         LAYOUT.cancel(REPO),
         LAYOUT.withdrawn(REPO, "an-id"),
+        LAYOUT.evidence(REPO),
     ] == [
         "/spool/co.uk_2.request",
         "/spool/co.uk_2.claim.7",
@@ -43,6 +44,7 @@ def test_the_paths_are_those_that_earlier_versions_wrote() -> None:
         "/spool/.dsgmigd/work/co.uk_2.show.7",
         "/spool/.dsgmigd/control/co.uk_2.cancel",
         "/spool/.dsgmigd/control/co.uk_2.an-id.withdrawn",
+        "/spool/.dsgmigd/evidence/co.uk_2",
     ]
 
 
