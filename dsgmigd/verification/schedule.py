@@ -28,7 +28,8 @@ _FULL_WALK_EVERY = 10
 
 TakeEvidence = Callable[[str, Changed | None, Mapping[bytes, str]], None]
 """Called with the directory in which a snapshot can be read, with what changed in it since the one
-that was checked before, None if that is not known, and with the SHA-256 of files that were read."""
+that was checked before, None if everything has to be looked at, and with the SHA-256 of files that
+were read."""
 
 
 class SnapshotChecker:
@@ -85,7 +86,8 @@ class SnapshotChecker:
                     sha256s=None if take_evidence is None else sha256s,
                 )
                 if take_evidence is not None and not found.discrepancy_count:
-                    take_evidence(view, None if found.is_full_walk else changed, sha256s)
+                    known = None if is_last else changed or self._changes_since_last(held)
+                    take_evidence(view, known, sha256s)
         self._before = held
         self._since_full_walk += 1
         if changed is None:
@@ -148,6 +150,10 @@ class SnapshotChecker:
         """Return what must be compared; None for everything."""
         if self.level != "changes" or self._since_full_walk + 1 >= _FULL_WALK_EVERY:
             return None
+        return self._changes_since_last(held)
+
+    def _changes_since_last(self, held: HeldSnapshot) -> Changed | None:
+        """Return what the source's file system says, if it knows."""
         since = held.changed_since(self._before)
         if since is None:
             return None

@@ -122,6 +122,36 @@ def test_a_source_that_cannot_say_what_changed_is_unreadable(
         checks.check(2)
 
 
+@pytest.mark.parametrize("level", ["complete", "changes"])
+def test_evidence_is_taken_of_what_changed_and_of_the_last_snapshot_as_a_whole(
+    level: VerifyLevel,
+) -> None:
+    checks = Checks(level)
+    taken: list[tuple[str, Changed | None]] = []
+    for number in (1, 2, 3):
+        checks.checker.check(
+            *(source(number), "zsd/SV", number + 0.5),
+            is_last=number == 3,
+            take_evidence=lambda view, changed, _: taken.append((view, changed)),
+        )
+    assert taken == [
+        ("/view/zsd/SV@s1", None),
+        ("/view/zsd/SV@s2", Changed(paths={b"since 1"})),
+        ("/view/zsd/SV@s3", None),
+    ]
+
+
+def test_no_evidence_is_taken_of_what_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = Checks("complete")
+    found = Verification("complete", discrepancy_count=1)
+    monkeypatch.setattr(checks, "verify", lambda *_, **__: found)
+    checks.checker.check(
+        *(source(1), "zsd/SV", 1.5),
+        is_last=True,
+        take_evidence=lambda *_: pytest.fail("it is evidence of nothing"),
+    )
+
+
 # Proofs of an earlier run.
 
 
