@@ -33,7 +33,7 @@ _COMMANDS = (
         "Custody",
         "custody",
         "custody",
-        "Check the evidence of published snapshots, or write it into bags.",
+        "Write published snapshots into bags, with their evidence.",
     ),
     ("History", "log", "history", "List the snapshots of a published dataset, newest first."),
     ("History", "blame", "history", "List the snapshots that changed one file, oldest first."),

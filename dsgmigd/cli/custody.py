@@ -1,4 +1,4 @@
-"""The commands custody export and custody verify."""
+"""The command custody export."""
 
 import os
 import time
@@ -21,7 +21,7 @@ from dsgmigd.names import RepoName, SnapshotName, parse_repo_name
 
 @click.group(name="custody")
 def custody_command() -> None:
-    """Check the evidence of published snapshots, or write it into bags."""
+    """Write published snapshots into bags, with their evidence."""
 
 
 @custody_command.command(name="export")
@@ -38,9 +38,9 @@ def custody_command() -> None:
 def export_command(context: Context, subject: str, *, directory: str, is_json: bool) -> None:
     """Copy published snapshots, each into a bag with its evidence.
 
-    A bag (BagIt, RFC 8493) can be checked on any host: with sha256sum, ssh-keygen and jq, with any
-    validator of bags, or with dsgmigd custody verify --bag. Each file is compared with the evidence
-    while it is copied; if one differs, no bag is left. Snapshots without evidence are listed.
+    A bag (BagIt, RFC 8493) can be checked on any host: with sha256sum, ssh-keygen and jq, or with
+    any validator of bags. Each file is compared with the evidence while it is copied; if one
+    differs, no bag is left. Snapshots without evidence are listed.
 
     \b
     Examples:  dsgmigd custody export SV --to /media/archive

@@ -164,7 +164,7 @@ class _Writer:
         if self._tags[ENTRIES] != statement.root:
             raise EvidenceDiffers(
                 f"the entries of {statement.stem} have another root hash than its statement",
-                hint="see what is damaged: dsgmigd custody verify " + statement.repo,
+                hint="no bag was left; restore the evidence from a backup of the spool",
             )
         info = bag_info(statement, at=maker.at, version=maker.version)
         self._write_tag(BAGIT, [DECLARATION])
@@ -276,5 +276,5 @@ def _differs(found: list[Finding]) -> EvidenceDiffers:
     )
     return EvidenceDiffers(
         f"{printable(found[0].path)}: {printable(words)}",
-        hint="no bag was left; see all differences: dsgmigd custody verify REPO@sK --files",
+        hint="no bag was left; check the pool: zpool status -v",
     )
