@@ -69,8 +69,7 @@ class SnapshotChecker:
         `target_moment` is in seconds since the epoch. `snapshot_hash` is a property of the target's
         snapshot. `take_evidence` is called if they are equal.
         """
-        self._source_moments += (held.created_at,)
-        moments = Moments(source=self._source_moments, target=self._target_moment)
+        moments = self._moments(held)
         sha256s: dict[bytes, str] = {}
         # Ask the source for its changes while ZFS mounts the target's snapshot.
         with reading_threads(1) as beside:
@@ -93,6 +92,11 @@ class SnapshotChecker:
         if changed is None:
             self._note_full_walk(held, target_moment)
         return found
+
+    def _moments(self, held: HeldSnapshot) -> Moments:
+        """Note when `held` was made; return all moments since the last full walk."""
+        self._source_moments += (held.created_at,)
+        return Moments(source=self._source_moments, target=self._target_moment)
 
     def go_on_after(
         self, held: HeldSnapshot, dataset: str, made: Snapshot, *, is_verified_before: bool

@@ -36,6 +36,12 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "doctor": [(), ("--fix",), ("--json",)],
     "repair-metadata": [("SV",), ("SV", "--dry-run"), (HOSTILE,)],
     "ledger": [("check",), ("check", "--head", HOSTILE), ("show",), ("show", "--repo", HOSTILE)],
+    "custody": [
+        ("export", "SV", "--to", "/"),
+        ("export", HOSTILE, "--to", "/"),
+        ("export", f"SV@{HOSTILE}", "--to", "/"),
+        ("export", "SV", "--to", HOSTILE),
+    ],
     "run": [("--instance", "1")],
     "config": [("check",), ("show",)],
 }
