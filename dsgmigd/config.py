@@ -60,6 +60,7 @@ class Config:
     verify_level: str = Settings.verify_level
     verify_hash_threads: int = Settings.hash_threads
     custody_evidence: Evidence = Settings.evidence
+    custody_signing_key: str = Settings.signing_key or ""
     worker_maximum_attempts: int = WorkerSettings.maximum_attempts
     worker_stop_seconds: float = WorkerSettings.stop_seconds
     worker_stall_seconds: float = WorkerSettings.stall_seconds
@@ -81,6 +82,7 @@ class Config:
             allow_loss=check_losses("allow_loss", list(self.target_allow_loss)),
             hash_threads=self.verify_hash_threads,
             evidence=self.custody_evidence,
+            signing_key=self.custody_signing_key or None,
         )
 
     def worker_settings(self) -> WorkerSettings:
@@ -220,6 +222,10 @@ def _directory(key: str, value: object) -> str:
     return os.path.normpath(value)
 
 
+def _file(key: str, value: object) -> str:
+    return "" if value == "" else _directory(key, value)
+
+
 def _number(minimum: int, maximum: int) -> Callable[[str, object], int]:
     def check(key: str, value: object) -> int:
         is_number = isinstance(value, int) and not isinstance(value, bool)
@@ -268,6 +274,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "verify_level": check_verify_level,
     "verify_hash_threads": _number(1, _MOST_THREADS),
     "custody_evidence": check_evidence,
+    "custody_signing_key": _file,
     "worker_maximum_attempts": _number(1, _MOST_ATTEMPTS),
     "worker_stop_seconds": _number(1, _LONGEST_SECONDS),
     "worker_stall_seconds": _number(1, _LONGEST_SECONDS),

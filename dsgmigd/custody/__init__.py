@@ -8,4 +8,4 @@ Raises: EvidenceDamaged, and the errors of `host.file_errors`.
 Start reading in `entry` (what is said of a path), then `table` and `statement`.
 """
 
-FACE = ("bag", "statement", "store", "taker")
+FACE = ("bag", "signing", "statement", "store", "taker")

@@ -15,9 +15,7 @@ from dataclasses import dataclass, field
 
 from dsgmigd.custody.table import Edit, Row, Table, at, below
 from dsgmigd.custody.tree import Tree
-
-# The kernel's coarse clock ticks every 1 to 10 ms.
-_TICK_NS = 20_000_000
+from dsgmigd.host.change_time import came_before
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Before:
     def has_unchanged(self, row: Row, status: os.stat_result) -> bool:
         """Say whether what is at the path of `row` now is what was there, for certain."""
         is_same = row.inode == status.st_ino and row.ctime_ns == status.st_ctime_ns
-        return is_same and row.ctime_ns < self.created_ns - _TICK_NS
+        return is_same and came_before(row.ctime_ns, self.created_ns)
 
 
 def all_edits(before: Before, tree: Tree) -> Iterator[Edit]:

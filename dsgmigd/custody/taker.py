@@ -3,8 +3,8 @@
 Guarantees: what did not change since the snapshot before is not read again; a statement is on disk
 before anybody hears of its root hash.
 
-Raises: the errors of `host.file_errors` for what is read, OSError for what is written, and whatever
-the checkpoint raises.
+Raises: SigningFailed, the errors of `host.file_errors` for what is read, OSError for what is
+written, and whatever the checkpoint raises.
 """
 
 import platform
@@ -75,6 +75,11 @@ class Taker:
         self._before: Before | None = None
         self._base: Statement | None = None
         self._taken: tuple[Table, list[Edit], float] = Table(), [], 0.0
+
+    def check(self) -> None:
+        """Raise SigningFailed if statements are to be signed and cannot be."""
+        if self._sign is not None:
+            self._sign(b"")
 
     def go_on_after(self, guid: str, moment: float) -> Statement | None:
         """Load the evidence of a snapshot, for that of the next one; return its statement, if any.

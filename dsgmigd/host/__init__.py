@@ -10,6 +10,7 @@ Start reading in `directories`, `durable` and `regular`. Every room imports it; 
 """
 
 FACE = (
+    "change_time",
     "command",
     "directories",
     "durable",

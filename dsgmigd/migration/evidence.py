@@ -32,6 +32,11 @@ class Evidence:
         """Whether evidence is taken."""
         return self._taker is not None
 
+    def check(self) -> None:
+        """Raise SigningFailed if evidence is to be signed and cannot be."""
+        if self._taker is not None:
+            self._taker.check()
+
     def go_on_after(self, snapshot: Snapshot) -> bool:
         """Take the evidence of `snapshot` as known; return whether there is one that it names."""
         if self._taker is None:

@@ -22,6 +22,7 @@ class Settings:
     allow_loss: tuple[Loss, ...] = ()
     hash_threads: int = 2
     evidence: Evidence = "none"
+    signing_key: str | None = None
 
     def layout(self, repo: RepoName) -> DatasetLayout:
         """Return the dataset names of `repo`."""

@@ -141,6 +141,7 @@ class Migration(Run):
         self.pins_in(repository).release_all()
 
     def _execute(self, repository: Repository, plan: Plan, pins: Pins) -> None:
+        self.evidence.check()
         self.progress.enter("pin")
         held = {name: pins.hold(repository.snapshot(name)) for name in plan.wanted}
         self.report.warnings += describe_unpinned(held.values())

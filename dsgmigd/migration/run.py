@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import ClassVar
 
+from dsgmigd.custody.signing import Signer
 from dsgmigd.custody.store import Store
 from dsgmigd.custody.taker import Taker
 from dsgmigd.errors import DsgmigdError, InvalidName
@@ -101,8 +102,10 @@ class Run:
         wanted = self.job.request.evidence or self.settings.evidence
         if store is None or wanted == "none":
             return None
+        key = self.settings.signing_key
         return Taker(
             store,
+            sign=Signer(key, self.commands).sign if key else None,
             repo=self.job.repo,
             dataset=self.staging.layout.target,
             request_id=self.job.request_id,
@@ -218,6 +221,7 @@ class Run:
         self, held: dict[SnapshotName, HeldSnapshot], level: VerifyLevel
     ) -> list[str]:
         """Compare published snapshots with their sources; return those that the target lacks."""
+        self.evidence.check()
         checker = self.checker(level, self.probe())
         dataset = self.staging.read_target()
         made = {one.name: one for one in dataset.snapshots} if dataset else {}

@@ -18,12 +18,11 @@ from functools import cached_property
 
 import xxhash
 
+from dsgmigd.host.change_time import NANOSECONDS, TICK_NS, came_before
+
 _FINGERPRINT = struct.Struct("<QqQqQqQqQ")
 # From the year 2262 on, nanoseconds since the epoch do not fit into 64 bits with a sign.
 _64_BITS = 2**64 - 1
-_NANOSECONDS = 1_000_000_000
-# The kernel's coarse clock ticks every 1 to 10 ms.
-_TICK_NS = 20_000_000
 # A write to a file changes its time at once, and its data may reach the disk later. While btrfs
 # creates a snapshot, the time may therefore come into it without the data.
 _CREATION_NS = 250_000_000
@@ -43,7 +42,7 @@ class Moments:
 
     def allow_proof(self, source_ctime_ns: int, target_ctime_ns: int) -> bool:
         """Say whether an equal ctime proves that a file with these ctimes did not change."""
-        if self.target is None or not _is_before(target_ctime_ns, self.target):
+        if self.target is None or not came_before(target_ctime_ns, int(self.target * NANOSECONDS)):
             return False
         return not any(_is_near(source_ctime_ns, moment) for moment in self.source)
 
@@ -60,9 +59,9 @@ class Moments:
         """The latest ctimes in source and target, cut, that come before all moments for certain."""
         source, target = math.inf, -math.inf
         if self.source:
-            source = (int(min(self.source) * _NANOSECONDS) - _CREATION_NS) // _NANOSECONDS - 1
+            source = (int(min(self.source) * NANOSECONDS) - _CREATION_NS) // NANOSECONDS - 1
         if self.target is not None:
-            target = (int(self.target * _NANOSECONDS) - _TICK_NS) // _NANOSECONDS - 1
+            target = (int(self.target * NANOSECONDS) - TICK_NS) // NANOSECONDS - 1
         return source, target
 
 
@@ -128,14 +127,8 @@ class Proofs:
 
 def _is_near(ctime_ns: int, moment: float) -> bool:
     """Say whether a change may have come while the snapshot of `moment` was created."""
-    after_ns = ctime_ns - int(moment * _NANOSECONDS)
-    return -_CREATION_NS <= after_ns <= _TICK_NS
-
-
-def _is_before(ctime_ns: int, moment: float) -> bool:
-    """Say whether a change came before `moment` for certain; some targets keep whole seconds."""
-    latest_ns = ctime_ns if ctime_ns % _NANOSECONDS else ctime_ns + _NANOSECONDS - 1
-    return latest_ns < int(moment * _NANOSECONDS) - _TICK_NS
+    after_ns = ctime_ns - int(moment * NANOSECONDS)
+    return -_CREATION_NS <= after_ns <= TICK_NS
 
 
 def _fingerprint(source: os.stat_result, target: os.stat_result, entry_hash: int) -> bytes:

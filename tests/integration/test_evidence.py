@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def assert_is_evidence(made: Bed, series: Series, snapshots: list[dict[str, Any]
 
 
 @pytest.mark.parametrize("level", ["complete", "changes"])
-def test_evidence_is_what_the_source_has(fresh_bed: Bed, level: str) -> None:
+def test_evidence_is_what_the_source_has(fresh_bed: Bed, tmp_path: Path, level: str) -> None:
     write_config(fresh_bed, f'{ON}[verify]\nlevel = "{level}"\n')
     first = all_of(
         writing(**{"a": "1", ".hidden/b": "2", "d/e/f": "3"}),
@@ -99,6 +100,13 @@ def test_evidence_is_what_the_source_has(fresh_bed: Bed, level: str) -> None:
     bases = [one.base for one in store_of(fresh_bed).statements()]
     assert [base is None for base in bases] == [True, False, False, False, False, False]
     assert entries_of(fresh_bed, "s1")["link"].target == b"nowhere"
+    # Each file is compared with its entry, dsgmigd's own among them.
+    told = fresh_bed.dsgmigd("custody", "export", "SV", "--to", str(tmp_path), "--json").stdout
+    bags = [Path(row["bag"]) for row in json.loads(told)["bags"]]
+    assert [one.name for one in bags] == [f"SV-s{number}" for number in range(1, 7)]
+    for one in bags:
+        for sums in ("sha256sums.txt", "tagmanifest-sha256.txt"):
+            subprocess.run(("sha256sum", "--quiet", "--strict", "-c", sums), cwd=one, check=True)
 
 
 def test_without_being_asked_nothing_is_taken(fresh_bed: Bed) -> None:
@@ -134,6 +142,27 @@ def test_what_was_replaced_keeps_its_evidence(fresh_bed: Bed) -> None:
     assert {one.root for one in statements[1:]} > {row["evidence"]["root"]}
     assert {one.base for one in statements[1:]} == {statements[0].stem}
     assert sha256sums(series.snapshot(2))["a"]
+
+
+def test_statements_are_signed_with_the_key_of_the_configuration(
+    fresh_bed: Bed, tmp_path: Path
+) -> None:
+    key, signers = tmp_path / "key", tmp_path / "signers"
+    write_config(fresh_bed, f"{ON}signing_key = {json.dumps(str(key))}\n")
+    new_series(fresh_bed, "SV", writing(a="1"))
+    refused = fresh_bed.migrate("SV")
+    assert refused["error"]["code"] == "signing_failed"
+    assert f"ssh-keygen -t ed25519 -N '' -f {key}" in refused["error"]["hint"]
+    bed.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+    signers.write_text(f"dsgmigd {key.with_suffix('.pub').read_text()}")
+    assert fresh_bed.migrate("SV")["outcome"] == "done"
+    (statement,) = store_of(fresh_bed).statements()
+    path = Path(store_of(fresh_bed).directory) / f"{statement.stem}.json"
+    verify = ("ssh-keygen", "-Y", "verify", "-f", signers, "-I", "dsgmigd", "-n", "dsgmigd")
+    with path.open("rb") as file:
+        subprocess.run((*verify, "-s", f"{path}.sig"), stdin=file, check=True)
+    with path.with_suffix(".entries.lz4").open("rb") as file:
+        assert subprocess.run((*verify, "-s", f"{path}.sig"), stdin=file, check=False).returncode
 
 
 def test_evidence_that_is_damaged_is_taken_anew(fresh_bed: Bed) -> None:

@@ -128,7 +128,7 @@ def test_every_key_of_the_configuration_is_listed_with_its_default() -> None:
     expected = []
     for name, value in asdict(Config()).items():
         heading, _, key = name.partition("_")
-        default = f"Qq {value}" if isinstance(value, str) else "[]" if value == () else value
+        default = f"Qq {value}".rstrip() if isinstance(value, str) else value or "[]"
         expected += [(f".Ss [{heading}]", line) for line in (f".It Ic {key} No = {default}",)]
     assert [pair for pair in expected if pair not in shown] == [], "write these items"
     assert [pair for pair in shown if pair[1].startswith(".It")] == expected
