@@ -185,7 +185,9 @@ def parse_tail(content: bytes, *, is_whole: bool) -> Tail | None:
             torn = b""
     if not lines and not is_whole:
         return None
-    unended = None if torn.endswith(b"\n") else parse_line(torn + b"\n")
+    # It may lack its newline only, also if it is about a part of a line that comes before it.
+    last = torn.rpartition(b"\n")[2]
+    unended = parse_line(last + b"\n") if last else None
     if unended is not None and unended.follows(lines[-1] if lines else None):
         return Tail((*lines, unended), b"", is_ended=False, is_whole=is_whole)
     is_ended = not torn or torn.endswith(b"\n")

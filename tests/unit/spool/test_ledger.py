@@ -157,6 +157,19 @@ def test_who_keeps_the_lock_holds_nobody_up_for_ever(
 # What a crash leaves.
 
 
+@pytest.mark.parametrize("first", [1, 100])
+def test_a_line_about_a_crash_may_lack_its_newline(spool: Spool, first: int) -> None:
+    spool.ledger.append(PAUSE)
+    whole = path_of(spool).stat().st_size
+    spool.ledger.append(replace(PAUSE, act="resume"))
+    os.truncate(path_of(spool), whole + first)
+    spool.ledger.append(replace(PAUSE, act="resume"))
+    *before, _ = path_of(spool).read_bytes().splitlines(keepends=True)
+    os.truncate(path_of(spool), len(b"".join(before)) - 1)
+    spool.ledger.append(replace(PAUSE, act="cancel"))
+    assert acts(spool) == ["pause", "recovered", "cancel"]
+
+
 @settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
