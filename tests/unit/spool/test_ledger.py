@@ -167,7 +167,8 @@ def test_a_line_about_a_crash_may_lack_its_newline(spool: Spool, first: int) -> 
     *before, _ = path_of(spool).read_bytes().splitlines(keepends=True)
     os.truncate(path_of(spool), len(b"".join(before)) - 1)
     spool.ledger.append(replace(PAUSE, act="cancel"))
-    assert acts(spool) == ["pause", "recovered", "cancel"]
+    assert acts(spool) == ["pause", "recovered", "recovered", "cancel"]
+    assert [line["torn"]["bytes"] for line in lines_of_json(spool)[1:3]] == [first, 0]
 
 
 @settings(
@@ -206,7 +207,8 @@ def torn_of(content: bytes) -> bytes | None:
     rest = b"".join(pieces[whole[-1] + 1 :])
     if not rest:
         return None
-    is_whole = rest.endswith(b"}") and b'"before"' in rest and b"\n" not in rest
+    last = rest.rpartition(b"\n")[2]
+    is_whole = last.startswith(b"{") and last.endswith(b"}") and b'"before"' in last
     return b"" if is_whole else rest.removesuffix(b"\n")
 
 
